@@ -1,0 +1,42 @@
+# Each target works in a fresh clone: it makes .venv and installs what it needs, once.
+PYTHON ?= python3
+SPACE ?= search_spaces/mosei.yaml
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: help sweep test test-slow check ui
+
+help:
+	@echo "make sweep      install, then run or continue the sweep of SPACE ($(SPACE))"
+	@echo "make test       install, then run the fast tests"
+	@echo "make test-slow  install, then run the slow tests"
+	@echo "make check      format, lint, types and fast tests"
+	@echo "make ui         MLflow's pages over this folder's runs and models"
+
+# A stamp is older than what it was installed from exactly when the installation is out of date.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+sweep: .venv/installed
+	$(BIN)/python workflows/sweep.py --space $(SPACE)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow'
+
+ui: .venv/installed
+	$(BIN)/mlflow ui

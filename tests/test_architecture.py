@@ -1,0 +1,165 @@
+"""The rooms of DESIGN: imports go one way, and each outside library is known to one room only."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# data <- learning <- sweep <- promotion <- workflows; modules directly in cmir/ lie below them all.
+ROOMS = ("cmir", "cmir.data", "cmir.learning", "cmir.sweep", "cmir.promotion", "workflows")
+
+# Library -> the modules that may import it, as prefixes of dotted names.
+ALLOWED_IMPORTERS = {
+    "mlflow": ("cmir.sweep.tracking", "cmir.promotion."),
+    "optuna": ("cmir.sweep.",),
+    "ray": ("cmir.sweep.",),
+    "rich": ("workflows.",),
+}
+
+LONGEST_FILE = 400
+
+
+def module_name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str | None:
+    for room in reversed(ROOMS):
+        if module == room or module.startswith(f"{room}."):
+            return room
+    return None
+
+
+def imported_modules(path: Path, source: str) -> Iterator[str]:
+    """Every dotted name that the file imports anywhere in it, relative ones resolved."""
+    package = path.parent.parts
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *filter(None, [node.module])))
+            # `from cmir import sweep` names the room only in what is imported.
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def import_violations(path: Path, source: str) -> list[str]:
+    """What the file imports against the rules; `path` is relative to the repository's root."""
+    importer = module_name(path)
+    own_room = room_of(importer)
+    assert own_room is not None, f"{path} lies in no room"
+    found = []
+    for imported in imported_modules(path, source):
+        room = room_of(imported)
+        if room is not None and ROOMS.index(room) > ROOMS.index(own_room):
+            found.append(f"{path} imports {imported}")
+        importers = ALLOWED_IMPORTERS.get(imported.split(".")[0])
+        # A package's own `__init__` counts as inside it, hence the closing dot.
+        if importers is not None and not f"{importer}.".startswith(importers):
+            found.append(f"{path} imports {imported}")
+    return found
+
+
+def source_files() -> list[Path]:
+    return [
+        path.relative_to(ROOT)
+        for folder in ("cmir", "workflows")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+
+
+def project_files() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode != 0:
+        pytest.skip("needs a git checkout: the list of tracked files comes from git")
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_imports_go_one_way_and_outside_libraries_stay_in_their_room() -> None:
+    found = [
+        line
+        for path in source_files()
+        for line in import_violations(path, (ROOT / path).read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("cmir/data/dataset.py", "import cmir.learning.losses"),
+        ("cmir/data/dataset.py", "from ..learning import losses"),
+        ("cmir/learning/model.py", "from cmir import sweep"),
+        ("cmir/learning/model.py", "def later():\n    from cmir.promotion.gates import check"),
+        ("cmir/sweep/trial.py", "from workflows.sweep import main"),
+        ("cmir/config.py", "from cmir.data import load_dataset"),
+        ("cmir/learning/training.py", "import optuna"),
+        ("cmir/data/__init__.py", "from ray import tune"),
+        ("cmir/sweep/study.py", "import mlflow"),
+        ("cmir/promotion/selection.py", "import optuna.trial"),
+        ("workflows/sweep.py", "import mlflow"),
+        ("cmir/sweep/study.py", "import rich.console"),
+    ],
+)
+def test_a_planted_wrong_import_is_found(path: str, source: str) -> None:
+    assert len(import_violations(Path(path), source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("cmir/learning/training.py", "from cmir.data import load_dataset\nfrom . import losses"),
+        ("cmir/sweep/__init__.py", "import ray\nimport optuna"),
+        ("cmir/sweep/tracking_store.py", "from mlflow import MlflowClient"),
+        ("cmir/promotion/registry.py", "import mlflow\nfrom ..sweep import study"),
+        ("workflows/promote.py", "from cmir.promotion import gates\nimport rich"),
+        ("cmir/data/dataset.py", "from cmir.errors import InputError"),
+    ],
+)
+def test_an_import_in_the_right_direction_is_not(path: str, source: str) -> None:
+    assert import_violations(Path(path), source) == []
+
+
+@pytest.mark.parametrize("path", source_files(), ids=str)
+def test_a_source_file_says_one_thing_in_at_most_400_lines(path: Path) -> None:
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("room", ["cmir.data", "cmir.learning"])
+def test_importing_a_room_of_the_learner_loads_no_sweep_library(room: str) -> None:
+    modules = [module_name(path) for path in source_files()]
+    inside = [name for name in modules if name == room or name.startswith(f"{room}.")]
+    program = (
+        f"import importlib, sys\nfor name in {inside!r}: importlib.import_module(name)\n"
+        "print(sorted({'ray', 'optuna', 'mlflow'} & set(sys.modules)))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == "[]"
+
+
+def test_no_project_file_names_a_path_of_one_machine() -> None:
+    machine_path = re.compile(rb"/(?:work|root|home|Users)/[\w.-]")
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group().decode()}"
+        for path in project_files()
+        for match in machine_path.finditer(path.read_bytes())
+    ]
+    assert found == []
