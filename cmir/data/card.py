@@ -1,0 +1,183 @@
+"""The data card: what is in a dataset folder, as plain values.
+
+Held-out labels are not looked at: of `id_test` and `ood_test` the card tells sizes and groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cmir.data.dataset import MultimodalDataset, SplitData, load_dataset
+from cmir.data.features import row_blocks, valid_steps
+from cmir.data.modality import Modality
+
+BINS = 7
+
+
+@dataclass(frozen=True)
+class LabelCard:
+    """Labels of one development split; `zeros` is the share of labels that are 0.
+
+    `histogram` counts labels in seven equal bins from `low` to `high`, or per class.
+    """
+
+    mean: float
+    std: float
+    zeros: float
+    low: float
+    high: float
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModalityCard:
+    """One modality; shares are over all samples, of steps the valid ones alone.
+
+    Attributes:
+        steps: number of steps with padding; None for vectors.
+        size: number of features.
+        dtype: as stored.
+        mean_length: mean number of valid steps; None for vectors.
+        zeros: share of values that are 0.
+        absent: share of samples whose values are all 0.
+        replaced: number of NaN and infinite values that became 0, by feature.
+    """
+
+    steps: int | None
+    size: int
+    dtype: str
+    mean_length: float | None
+    zeros: float
+    absent: float
+    replaced: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What `prepare.py` prints.
+
+    Attributes:
+        groups: for each environment column the number of groups in each split.
+        shared: for each environment column the number of groups that two splits share.
+        warnings: what makes the out-of-distribution splits doubtful.
+    """
+
+    name: str
+    task: str
+    label_range: tuple[float, float] | None
+    source: Mapping[str, Any]
+    shift: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    labels: Mapping[str, LabelCard]
+    groups: Mapping[str, Mapping[str, int]]
+    shared: Mapping[str, Mapping[tuple[str, str], int]]
+    modalities: Mapping[str, ModalityCard]
+    checksum: str
+    warnings: tuple[str, ...]
+
+
+def data_card(path: Path | str) -> DataCard:
+    """Describe a dataset folder; reads every feature once.
+
+    Raises:
+        InputError: the folder is not a dataset.
+    """
+    dataset = load_dataset(path)
+    development = dataset.development()
+    groups = {column: _groups(dataset, column) for column in development.environment_columns}
+    shared = {column: _shared(found) for column, found in groups.items()}
+    low, high = dataset.label_range or _limits(development.splits)
+    return DataCard(
+        name=dataset.name,
+        task=dataset.task,
+        label_range=dataset.label_range,
+        source=dataset.manifest.source,
+        shift=dataset.manifest.shift,
+        sizes=dataset.sizes,
+        labels={
+            name: _label_card(split.labels, low, high, BINS if dataset.task == "regression" else 2)
+            for name, split in development.splits.items()
+        },
+        groups={
+            column: {name: len(members) for name, members in found.items()}
+            for column, found in groups.items()
+        },
+        shared=shared,
+        modalities={
+            name: _modality_card(modality, dataset.manifest.nonfinite.get(name))
+            for name, modality in dataset.modalities.items()
+        },
+        checksum=dataset.checksum,
+        warnings=_warnings(shared),
+    )
+
+
+def _limits(splits: Mapping[str, SplitData]) -> tuple[float, float]:
+    labels = np.concatenate([split.labels for split in splits.values()])
+    return float(labels.min()), float(labels.max())
+
+
+def _label_card(labels: npt.NDArray[np.float32], low: float, high: float, bins: int) -> LabelCard:
+    counts, _ = np.histogram(labels, bins=bins, range=(low, high))
+    return LabelCard(
+        mean=float(labels.mean(dtype=np.float64)),
+        std=float(labels.std(dtype=np.float64)),
+        zeros=float((labels == 0).mean()),
+        low=low,
+        high=high,
+        histogram=tuple(int(count) for count in counts),
+    )
+
+
+def _groups(dataset: MultimodalDataset, column: str) -> dict[str, set[str]]:
+    table = dataset.metadata
+    return {
+        name: set(table.filter(pl.col("split") == name)[column].drop_nulls().to_list())
+        for name in dataset.sizes
+    }
+
+
+def _shared(groups: Mapping[str, set[str]]) -> dict[tuple[str, str], int]:
+    return {(a, b): len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
+
+
+def _modality_card(modality: Modality, replaced: Mapping[str, Any] | None) -> ModalityCard:
+    zeros, absent, count = 0, 0, 0
+    for rows in row_blocks(modality.array.shape):
+        block = modality.array[rows]
+        is_zero = block == 0
+        if modality.lengths is not None:
+            valid = valid_steps(modality.lengths[rows], block.shape[1])
+            zeros += int(is_zero[valid].sum())
+            count += int(valid.sum()) * modality.size
+            is_zero = is_zero | ~valid[:, :, None]
+        else:
+            zeros += int(is_zero.sum())
+            count += is_zero.size
+        absent += int(is_zero.reshape(len(block), -1).all(axis=1).sum())
+    return ModalityCard(
+        steps=modality.steps,
+        size=modality.size,
+        dtype=modality.array.dtype.name,
+        mean_length=None if modality.lengths is None else float(modality.lengths.mean()),
+        zeros=zeros / count,
+        absent=absent / len(modality.array),
+        replaced={int(k): int(v) for k, v in (replaced or {}).get("columns", {}).items()},
+    )
+
+
+def _warnings(shared: Mapping[str, Mapping[tuple[str, str], int]]) -> tuple[str, ...]:
+    return tuple(
+        f"{b} shares {count} {column} groups with {a}: it is not out of distribution by {column}"
+        for column, pairs in shared.items()
+        for (a, b), count in pairs.items()
+        if count and b.startswith("ood_") and a in ("train", "id_val")
+    )

@@ -1,0 +1,219 @@
+"""A dataset folder as values: what a sweep may see, and what only promotion reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cmir.data.features import IntArray
+from cmir.data.manifest import (
+    DEVELOPMENT_SPLITS,
+    HELDOUT_SPLITS,
+    SAMPLES_FILE,
+    SPLITS,
+    Manifest,
+    Task,
+    read_manifest,
+)
+from cmir.data.modality import (
+    Modality,
+    array_hash,
+    file_sha256,
+    modality_names,
+    open_array,
+    open_modality,
+    read_statistics,
+)
+from cmir.data.samples import check_samples, digest_samples, infer_manifest, read_samples
+from cmir.errors import InputError
+
+_NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text"})
+
+
+@dataclass(frozen=True, eq=False)
+class SplitData:
+    """One split: rows into the modality arrays, labels `(n,)` float32, and the table."""
+
+    name: str
+    rows: IntArray
+    labels: npt.NDArray[np.float32]
+    samples: pl.DataFrame
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class DevelopmentData:
+    """What training and selection may see. No field leads to a held-out label.
+
+    `checksum` covers the rows of the three splits and the feature files.
+    """
+
+    name: str
+    task: Task
+    label_range: tuple[float, float] | None
+    modalities: Mapping[str, Modality]
+    train: SplitData
+    id_val: SplitData
+    ood_val: SplitData
+    checksum: str
+    path: Path
+
+    @property
+    def splits(self) -> dict[str, SplitData]:
+        """The three splits by name."""
+        return {"train": self.train, "id_val": self.id_val, "ood_val": self.ood_val}
+
+    @property
+    def environment_columns(self) -> tuple[str, ...]:
+        """Metadata columns that group the train split: no gaps, at least two groups."""
+        samples = self.train.samples
+        lengths = {f"{name}_length" for name in self.modalities}
+        return tuple(
+            name
+            for name in samples.columns
+            if name not in _NOT_ENVIRONMENTS | lengths
+            and samples[name].null_count() == 0
+            and samples[name].n_unique() >= 2
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldoutData:
+    """The held-out splits that exist, of `id_test` and `ood_test`. Read by promotion alone."""
+
+    name: str
+    task: Task
+    label_range: tuple[float, float] | None
+    modalities: Mapping[str, Modality]
+    splits: Mapping[str, SplitData]
+    checksum: str
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class MultimodalDataset:
+    """An opened dataset folder. `checksum` covers every sample and every feature file."""
+
+    name: str
+    task: Task
+    label_range: tuple[float, float] | None
+    modalities: Mapping[str, Modality]
+    checksum: str
+    path: Path
+    manifest: Manifest
+    _samples: pl.DataFrame
+    _array_hashes: Mapping[str, str]
+
+    @property
+    def metadata(self) -> pl.DataFrame:
+        """The table of all samples without their labels."""
+        return self._samples.drop("label")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of samples of each split that exists."""
+        counts = self._samples["split"].to_list()
+        return {name: counts.count(name) for name in SPLITS if name in counts}
+
+    def development(self) -> DevelopmentData:
+        """The splits a sweep may see. Changing every held-out label changes nothing here."""
+        splits = {name: _split(self._samples, name) for name in DEVELOPMENT_SPLITS}
+        visible = self._samples.filter(pl.col("split").is_in(DEVELOPMENT_SPLITS))
+        return DevelopmentData(
+            name=self.name,
+            task=self.task,
+            label_range=self.label_range,
+            modalities=self.modalities,
+            checksum=_checksum(visible, self._array_hashes),
+            path=self.path,
+            **splits,
+        )
+
+    def heldout(self) -> HeldoutData:
+        """The held-out splits. Whoever reads them must count the reading."""
+        present = set(self._samples["split"].to_list())
+        return HeldoutData(
+            name=self.name,
+            task=self.task,
+            label_range=self.label_range,
+            modalities=self.modalities,
+            splits={n: _split(self._samples, n) for n in HELDOUT_SPLITS if n in present},
+            checksum=self.checksum,
+            path=self.path,
+        )
+
+    def verify(self) -> None:
+        """Read every feature file and compare it with the hash that the checksum rests on.
+
+        Raises:
+            InputError: a file was changed after the dataset was prepared.
+        """
+        for name, recorded in self._array_hashes.items():
+            file = self.path / f"{name}.npy"
+            if file_sha256(file) != recorded:
+                raise InputError(
+                    f"{file}: must have the sha256 {recorded} that dataset.json records, but was "
+                    "changed. Prepare the dataset again."
+                )
+
+
+def load_dataset(path: Path | str) -> MultimodalDataset:
+    """Open a dataset folder; features are memory-mapped, not read into memory.
+
+    A folder made by hand needs `samples.parquet` and one `<modality>.npy` for each modality. What
+    it leaves out is found here: pooled vectors, statistics and hashes are computed; without
+    `dataset.json` the task and the range of labels follow from the development labels.
+    Features are scanned once for NaN and infinity.
+
+    Raises:
+        InputError: the folder is not a dataset that a sweep can use; the message says where
+            and what to do.
+    """
+    folder = Path(path).resolve()
+    manifest = read_manifest(folder)
+    table = read_samples(folder)
+    manifest = manifest or infer_manifest(table)
+    names = modality_names(folder, manifest)
+    arrays = {name: open_array(folder, name, manifest) for name in names}
+    where = str(folder / SAMPLES_FILE)
+    samples = check_samples(table, task=manifest.task, modalities=arrays, where=where)
+    statistics = read_statistics(folder, arrays)
+    modalities = {
+        name: open_modality(folder, name, array, samples, statistics)
+        for name, array in arrays.items()
+    }
+    hashes = {name: array_hash(folder, name, manifest) for name in arrays}
+    return MultimodalDataset(
+        name=manifest.name or folder.name,
+        task=manifest.task,
+        label_range=manifest.label_range,
+        modalities=modalities,
+        checksum=_checksum(samples, hashes),
+        path=folder,
+        manifest=manifest,
+        _samples=samples,
+        _array_hashes=hashes,
+    )
+
+
+def _split(samples: pl.DataFrame, name: str) -> SplitData:
+    table = samples.filter(pl.col("split") == name)
+    rows = np.flatnonzero(samples["split"].to_numpy() == name).astype(np.int64)
+    labels = table["label"].to_numpy().copy()
+    return SplitData(name, rows, labels, table.drop("label"))
+
+
+def _checksum(samples: pl.DataFrame, array_hashes: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(digest_samples(samples).encode())
+    for name in sorted(array_hashes):
+        digest.update(f"\n{name} {array_hashes[name]}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""What `dataset.json` may say, and the names a dataset folder is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cmir.errors import InputError
+
+FORMAT = 1
+MANIFEST_FILE = "dataset.json"
+SAMPLES_FILE = "samples.parquet"
+STATISTICS_FILE = "statistics.npz"
+DEVELOPMENT_SPLITS = ("train", "id_val", "ood_val")
+HELDOUT_SPLITS = ("id_test", "ood_test")
+SPLITS = DEVELOPMENT_SPLITS + HELDOUT_SPLITS
+FEATURE_DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
+
+Task = Literal["regression", "binary"]
+
+
+class ArrayRecord(BaseModel):
+    """Shape, dtype and the sha256 of one `<modality>.npy` file (what `sha256sum` prints)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The content of `dataset.json`; of its keys only `format` and `task` are needed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1]
+    task: Task
+    name: str | None = None
+    label_range: tuple[float, float] | None = None
+    source: dict[str, Any] = Field(default_factory=dict)
+    shift: dict[str, Any] = Field(default_factory=dict)
+    arrays: dict[str, ArrayRecord] | None = None
+    nonfinite: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("label_range")
+    @classmethod
+    def _low_is_below_high(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"must be [low, high] with low < high, but got {list(value)}")
+        return value
+
+
+def check_modality_name(name: str, where: str) -> str:
+    """Return `name` if it can name a modality file, a column and a search-space key.
+
+    Raises:
+        InputError: the name is not lower-case letters, digits and underscores.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise InputError(
+            f"{where}: a modality name must be a lower-case letter followed by lower-case "
+            f"letters, digits or underscores, but got {name!r}. Rename it."
+        )
+    return name
+
+
+def parse_manifest(content: dict[str, Any], where: str) -> Manifest:
+    """Check the content of `dataset.json`.
+
+    Raises:
+        InputError: an unknown key, a missing key or a value of the wrong kind.
+    """
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        came = "" if first["type"] == "missing" else f", but got {first['input']!r}"
+        raise InputError(f"{where}: {key}: {first['msg']}{came}.") from None
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read `dataset.json` of a dataset folder; None where a folder made by hand has none.
+
+    Raises:
+        InputError: the folder is missing, or the content is not a manifest.
+    """
+    file = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such dataset folder. Make one with `python workflows/prepare.py`."
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: must be readable JSON, but: {error}.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: must be a JSON object, but got {type(content).__name__}.")
+    return parse_manifest(content, str(file))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `dataset.json` into a dataset folder."""
+    content = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
+    (folder / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")

@@ -1,0 +1,177 @@
+"""The columns of the field's common layout: ids, labels, lengths, environments and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cmir.data.manifest import Task
+from cmir.data.samples import usual_task
+from cmir.errors import InputError
+
+LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
+ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
+ID_GLUE = "$_$"
+
+Split = Mapping[str, Any]
+Parts = Mapping[str, tuple[npt.NDArray[np.floating[Any]], ...]]
+
+
+def read_ids(split: Split, where: str) -> list[str]:
+    """The ids of a split; an id of several parts is joined as `video$_$clip`.
+
+    Raises:
+        InputError: there is no key `id`, or nothing under it.
+    """
+    if "id" not in split:
+        raise InputError(
+            f"{where}: must have the key 'id', one text for each sample, but has only "
+            f"{', '.join(str(key) for key in split)}."
+        )
+    ids = _texts(split["id"], ID_GLUE, f"{where}: id")
+    if not ids:
+        raise InputError(f"{where}: must hold samples, but 'id' is empty. Leave the split out.")
+    return ids
+
+
+def _texts(values: object, glue: str, where: str) -> list[str]:
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise InputError(f"{where}: must be a list of texts, but is {type(values).__name__}.")
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        raise InputError(f"{where}: must be a list of texts, but is a single value.")
+    return [_text(value, glue) for value in values]
+
+
+def _text(value: object, glue: str) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, list | tuple | np.ndarray):
+        return glue.join(_text(part, glue) for part in value)
+    return str(value)
+
+
+def joined(columns: Mapping[str, list[str]]) -> list[str]:
+    """The values of all splits, one split after the other."""
+    return [value for column in columns.values() for value in column]
+
+
+def find_label_key(train: Split, where: str) -> str:
+    """The first of `LABEL_KEYS` that the train split has.
+
+    Raises:
+        InputError: it has none of them.
+    """
+    found = next((key for key in LABEL_KEYS if key in train), None)
+    if found is None:
+        raise InputError(
+            f"{where}: train must have a label under one of {', '.join(LABEL_KEYS)}, but has "
+            f"only {', '.join(str(key) for key in train)}. Name the key with --label."
+        )
+    return found
+
+
+def read_numbers(split: Split, key: str, count: int, where: str) -> npt.NDArray[np.float64]:
+    """One number for each sample, `(count,)`.
+
+    Raises:
+        InputError: the key is missing, or holds something else.
+    """
+    if key not in split:
+        raise InputError(f"{where}: must have the key {key!r}, but has not.")
+    try:
+        values = np.asarray(split[key], dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {key} must hold one number for each sample.") from None
+    if len(values) != count:
+        raise InputError(
+            f"{where}: {key} must hold {count} numbers, one for each id, but holds {len(values)}."
+        )
+    return values
+
+
+def find_task(labels: npt.NDArray[np.float64], key: str, where: str) -> Task:
+    """The task that the labels mean: "binary" if all of them are 0 or 1, else "regression".
+
+    Raises:
+        InputError: the labels are classes, and more than two.
+    """
+    task = usual_task(labels)
+    if task == "regression" and key == "classification_labels":
+        raise InputError(
+            f"{where}: {key} must be 0 or 1, but goes from {labels.min():g} to {labels.max():g}. "
+            "Name another key with --label, or treat it as a scale with --task regression."
+        )
+    return task
+
+
+def read_lengths(
+    splits: Mapping[str, Split], ids: Mapping[str, list[str]], parts: Parts, where: str
+) -> list[pl.Series]:
+    """A column `<modality>_length` for each sequence that has lengths in some split.
+
+    In a split without them every step is valid.
+
+    Raises:
+        InputError: a length is not a whole number from 1 to the number of steps.
+    """
+    columns = []
+    for name, arrays in parts.items():
+        key = f"{name}_lengths"
+        if arrays[0].ndim == 2 or not any(key in split for split in splits.values()):
+            continue
+        steps = arrays[0].shape[1]
+        values = [
+            read_numbers(split, key, len(ids[own]), f"{where}: {own}")
+            if key in split
+            else np.full(len(ids[own]), steps)
+            for own, split in splits.items()
+        ]
+        columns.append(_length_column(name, np.concatenate(values), steps, where))
+    return columns
+
+
+def _length_column(name: str, values: npt.NDArray[np.float64], steps: int, where: str) -> pl.Series:
+    wrong = ~((values >= 1) & (values <= steps) & (values == np.round(values)))
+    if wrong.any():
+        raise InputError(
+            f"{where}: {name}_lengths must be whole numbers from 1 to {steps}, the steps of "
+            f"{name}, but got {values[wrong][0]:g} ({int(wrong.sum())} of {len(values)} samples)."
+        )
+    return pl.Series(f"{name}_length", values.astype(np.int32))
+
+
+def read_text_columns(
+    splits: Mapping[str, Split], ids: Mapping[str, list[str]], parts: Parts, where: str
+) -> list[pl.Series]:
+    """`video` from ids `video$_$clip`, then `ENVIRONMENT_KEYS` and `raw_text` where present.
+
+    Raises:
+        InputError: a key does not hold one text for each sample.
+    """
+    columns = {}
+    clips = [value.split(ID_GLUE) for value in joined(ids)]
+    if all(len(parts) >= 2 for parts in clips):
+        columns["video"] = [parts[0] for parts in clips]
+    for key in (*ENVIRONMENT_KEYS, "raw_text"):
+        if key not in parts and all(key in split for split in splits.values()):
+            own = {
+                n: _texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()
+            }
+            _check_counts(own, ids, key, where)
+            columns[key] = joined(own)
+    return [pl.Series(name, values, dtype=pl.String) for name, values in columns.items()]
+
+
+def _check_counts(
+    own: Mapping[str, list[str]], ids: Mapping[str, list[str]], key: str, where: str
+) -> None:
+    for name, values in own.items():
+        if len(values) != len(ids[name]):
+            raise InputError(
+                f"{where}: {name}: {key} must hold {len(ids[name])} texts, one for each id, but "
+                f"holds {len(values)}."
+            )

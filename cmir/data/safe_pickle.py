@@ -1,0 +1,154 @@
+"""Read a pickle from a stranger: arrays and plain containers are built, nothing is executed."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cmir.errors import InputError
+
+# Numbers, texts, times and Python objects: no structured types, whose state a file could forge.
+_PLAIN_DTYPE = re.compile(r"[<>|=]?[?biufcOSUMm]\d*")
+_LATIN_1 = ("latin1", "latin-1", "iso-8859-1")
+
+
+def load(path: Path | str) -> object:
+    """Load a pickle that holds numpy arrays in plain Python containers.
+
+    A pickle is a program: it may name any function of any module and call it. Here only names
+    of an allow-list may be looked up, and those that lead to array types are answered by small
+    functions of our own, so that a file can neither call into another module nor change ours.
+    Files of Python 2 are read too.
+
+    Raises:
+        InputError: the file is missing, is no pickle, is truncated, or names anything outside
+            the allow-list (as `module.name`); nothing was executed.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "features.pkl"
+    >>> _ = file.write_bytes(pickle.dumps({"audio": np.zeros(2)}))
+    >>> load(file)
+    {'audio': array([0., 0.])}
+    >>> _ = file.write_bytes(pickle.dumps(eval))
+    >>> load(file)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cmir.errors.InputError: ...features.pkl: names builtins.eval, ...
+    """
+    file = Path(path)
+    try:
+        try:
+            return _load(file, "ASCII")
+        except UnicodeDecodeError:
+            # A file of Python 2: its byte strings, array contents among them, come as text.
+            return _load(file, "latin1")
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}.") from None
+    except EOFError:
+        raise InputError(
+            f"{file}: must be a whole pickle, but ends too early. It may be a broken download."
+        ) from None
+    # Whatever a broken byte stream makes the unpickler stumble over means one thing here.
+    except Exception as error:
+        raise InputError(
+            f"{file}: must be a whole pickle of arrays, but: {type(error).__name__}: {error}. "
+            "It may be truncated or of another format."
+        ) from None
+
+
+def _load(file: Path, encoding: str) -> object:
+    with file.open("rb") as stream:
+        return _ArrayUnpickler(stream, encoding, str(file)).load()
+
+
+class _ArrayMarker:
+    """Stands for `numpy.ndarray` in a file, which passes it on but must not call it."""
+
+    __slots__ = ()
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, stream: IO[bytes], encoding: str, where: str) -> None:
+        super().__init__(stream, encoding=encoding)
+        self._where = where
+        self._allowed = self._allow_list()
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise InputError(
+                f"{self._where}: names {module}.{name}, which is no array and no plain container, "
+                "so the file is refused and nothing in it was executed. If you trust it, convert "
+                "it to .npz with the program that made it."
+            ) from None
+
+    def _allow_list(self) -> Mapping[tuple[str, str], Any]:
+        # Bound methods, because a file may set attributes on what it is given: these have none.
+        core: dict[str, Mapping[str, object]] = {
+            "multiarray": {"_reconstruct": self._reconstruct, "scalar": self._scalar},
+            "numeric": {"_frombuffer": self._frombuffer},
+        }
+        plain: dict[str, Callable[..., object]] = {
+            **{kind.__name__: kind for kind in (list, dict, tuple, set, frozenset)},
+            **{kind.__name__: kind for kind in (complex, slice, range)},
+            "bytes": self._bytes,
+            "bytearray": self._bytearray,
+        }
+        modules: dict[str, Mapping[str, object]] = {
+            "numpy": {"ndarray": _ArrayMarker(), "dtype": self._dtype},
+            "collections": {"OrderedDict": OrderedDict, "defaultdict": defaultdict},
+            "_codecs": {"encode": self._encode},
+            "builtins": plain,
+            "__builtin__": plain,
+            **{f"numpy.core.{part}": names for part, names in core.items()},
+            **{f"numpy._core.{part}": names for part, names in core.items()},
+        }
+        return {
+            (module, n): value for module, names in modules.items() for n, value in names.items()
+        }
+
+    def _reconstruct(self, kind: object, *_: object) -> npt.NDArray[Any]:
+        if not isinstance(kind, _ArrayMarker):
+            raise TypeError(f"an array must be a numpy.ndarray, but is {kind!r}")
+        return np.empty(0, np.int8)
+
+    def _frombuffer(
+        self, buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
+    ) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = np.frombuffer(buffer, dtype)
+        if axes is not None:
+            return array.reshape(shape).transpose(axes)
+        return array.reshape(shape, order=order)
+
+    def _scalar(self, dtype: np.dtype[Any], content: bytes | str = b"") -> object:
+        raw = content.encode("latin1") if isinstance(content, str) else content
+        value = np.zeros((), dtype)
+        if dtype.itemsize:
+            value[...] = np.frombuffer(raw, dtype, count=1)[0]
+        return value[()]
+
+    def _dtype(self, name: str, *_: object) -> np.dtype[Any]:
+        if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name):
+            raise TypeError(f"an array must hold numbers or text, but holds {name!r}")
+        # A copy: numpy's own instance is shared, and the file goes on to set the state of this.
+        return np.dtype(name, False, True)
+
+    def _encode(self, text: str, encoding: str = "latin1") -> bytes:
+        if encoding not in _LATIN_1:
+            raise ValueError(f"bytes must be encoded as latin1, but are as {encoding!r}")
+        return text.encode("latin1")
+
+    def _bytes(self, content: bytes | str = b"", encoding: str = "latin1") -> bytes:
+        return self._encode(content, encoding) if isinstance(content, str) else b"" + content
+
+    def _bytearray(self, content: bytes | str = b"", encoding: str = "latin1") -> bytearray:
+        return bytearray(self._bytes(content, encoding))

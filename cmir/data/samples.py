@@ -1,0 +1,232 @@
+"""The table of samples: what `samples.parquet` must hold, and its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cmir.data.features import IntArray
+from cmir.data.manifest import DEVELOPMENT_SPLITS, SAMPLES_FILE, SPLITS, Manifest, Task
+from cmir.errors import InputError
+
+REQUIRED_COLUMNS = ("id", "split", "label")
+
+
+def read_samples(folder: Path) -> pl.DataFrame:
+    """Read `samples.parquet`, unchecked.
+
+    Raises:
+        InputError: the file is missing or not a parquet file.
+    """
+    file = folder / SAMPLES_FILE
+    if not file.is_file():
+        raise InputError(f"{folder}: a dataset folder must hold {SAMPLES_FILE}, but it does not.")
+    try:
+        # Read from memory: polars would otherwise keep the file mapped while it is replaced.
+        return pl.read_parquet(file.read_bytes())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{file}: must be a parquet file, but: {error}.") from None
+
+
+def check_samples(
+    samples: pl.DataFrame, *, task: Task, modalities: Iterable[str], where: str
+) -> pl.DataFrame:
+    """Return the table with its fixed dtypes, or refuse it.
+
+    Args:
+        samples: one row per sample; columns `id`, `split`, `label`, optional `raw_text`,
+            `<modality>_length`, and environment columns, which hold text or whole numbers.
+        task: "binary" wants labels 0 and 1, both in every split.
+        modalities: names of the modalities; a sequence may have a `<modality>_length` column.
+        where: the file named in messages.
+
+    Raises:
+        InputError: a missing column, a wrong dtype, an unknown or empty split, an id that
+            occurs twice, a label that is not a finite number, labels that do not fit the task.
+    """
+    lengths = {f"{name}_length" for name in modalities}
+    samples = _with_dtypes(samples, lengths & set(samples.columns), where)
+    _check_splits(samples, where)
+    _check_ids(samples, where)
+    _check_labels(samples, task, where)
+    return samples
+
+
+def _with_dtypes(samples: pl.DataFrame, lengths: set[str], where: str) -> pl.DataFrame:
+    missing = [name for name in REQUIRED_COLUMNS if name not in samples.columns]
+    if missing:
+        raise InputError(
+            f"{where}: the columns id, split and label must be there, but {', '.join(missing)} "
+            f"is missing. It has: {', '.join(samples.columns)}."
+        )
+    for name, dtype in samples.schema.items():
+        if name == "label":
+            _require(dtype.is_numeric(), where, name, "numbers", dtype)
+        elif name in lengths:
+            _require(dtype.is_integer(), where, name, "integers", dtype)
+        else:
+            _require(_is_text(name, dtype), where, name, "text", dtype)
+    return samples.with_columns(
+        pl.col(name).cast(
+            pl.Float32 if name == "label" else pl.Int32 if name in lengths else pl.String
+        )
+        for name in samples.columns
+    )
+
+
+def _is_text(name: str, dtype: pl.DataType) -> bool:
+    # Numbered groups are as good as named ones; a stray column of lengths is not a group.
+    is_number = dtype.is_integer() and not name.endswith(("_length", "_lengths"))
+    return is_number or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+
+
+def _require(holds: bool, where: str, name: str, wanted: str, dtype: pl.DataType) -> None:
+    if not holds:
+        raise InputError(
+            f"{where}: column {name!r} must hold {wanted}, but holds {dtype}. Convert or drop it."
+        )
+
+
+def _check_splits(samples: pl.DataFrame, where: str) -> None:
+    found = set(samples["split"].to_list())
+    unknown = sorted(str(name) for name in found - set(SPLITS))
+    if unknown:
+        raise InputError(
+            f"{where}: split must be one of {', '.join(SPLITS)}, but got {', '.join(unknown)}."
+        )
+    empty = [name for name in DEVELOPMENT_SPLITS if name not in found]
+    if empty:
+        raise InputError(
+            f"{where}: the splits {', '.join(DEVELOPMENT_SPLITS)} must hold samples, but "
+            f"{', '.join(empty)} holds none. `prepare.py --shift` makes ood splits."
+        )
+
+
+def _check_ids(samples: pl.DataFrame, where: str) -> None:
+    if samples["id"].null_count():
+        raise InputError(f"{where}: every sample must have an id, but some are empty.")
+    repeated = samples.filter(samples["id"].is_duplicated())
+    if repeated.height:
+        first = repeated["id"][0]
+        splits = repeated.filter(pl.col("id") == first)["split"].to_list()
+        raise InputError(
+            f"{where}: an id must occur once, but {first!r} occurs {len(splits)} times, in "
+            f"{' and '.join(splits)} ({repeated['id'].n_unique()} ids are repeated). "
+            "Remove the copies: the same sample in two splits is a leak."
+        )
+
+
+def _check_labels(samples: pl.DataFrame, task: Task, where: str) -> None:
+    finite = samples["label"].is_finite().fill_null(False)
+    if not finite.all():
+        raise InputError(
+            f"{where}: a label must be a finite number, but it is missing, NaN or infinite for "
+            f"{named(samples.filter(~finite)['id'])}. Remove these samples or label them."
+        )
+    if task == "regression":
+        return
+    wrong = samples.filter(~pl.col("label").is_in([0.0, 1.0]))
+    if wrong.height:
+        raise InputError(
+            f"{where}: labels of a binary task must be 0 or 1, but got {wrong['label'][0]} for "
+            f"{named(wrong['id'])}. Relabel them, or use the task 'regression'."
+        )
+    for (split,), group in samples.group_by("split", maintain_order=True):
+        if group["label"].n_unique() < 2:
+            raise InputError(
+                f"{where}: every split of a binary task must hold both classes, but {split} "
+                f"holds only label {group['label'][0]:g}. Split the samples anew."
+            )
+
+
+def named(ids: pl.Series) -> str:
+    """Say how many samples, and name the first five."""
+    shown = ", ".join(repr(value) for value in ids.head(5).to_list())
+    more = ", ..." if len(ids) > 5 else ""
+    return f"{len(ids)} {'sample' if len(ids) == 1 else 'samples'}: {shown}{more}"
+
+
+def usual_task(labels: npt.NDArray[np.floating[Any]]) -> Task:
+    """The task that labels usually mean: "binary" if all are 0 or 1, else "regression"."""
+    return "binary" if np.isin(labels, (0.0, 1.0)).all() else "regression"
+
+
+def usual_range(labels: npt.NDArray[np.floating[Any]]) -> tuple[float, float] | None:
+    """The usual scale that holds all labels: [-1, 1], else [-3, 3], else None.
+
+    >>> usual_range(np.array([-1.0, 2.4]))
+    (-3.0, 3.0)
+    """
+    largest = np.abs(labels).max(initial=0.0)
+    return next(((-limit, limit) for limit in (1.0, 3.0) if largest <= limit), None)
+
+
+def infer_manifest(samples: pl.DataFrame) -> Manifest:
+    """What `dataset.json` would say of a folder without it, from the development labels alone.
+
+    Columns that are missing or of a wrong dtype are for `check_samples` to refuse.
+    """
+    if not {"split", "label"} <= set(samples.columns) or not samples["label"].dtype.is_numeric():
+        return Manifest(format=1, task="regression")
+    visible = samples.filter(pl.col("split").cast(pl.String).is_in(DEVELOPMENT_SPLITS))
+    labels = visible["label"].drop_nulls().cast(pl.Float64).to_numpy()
+    task = usual_task(labels)
+    scale = usual_range(labels) if task == "regression" else None
+    return Manifest(format=1, task=task, label_range=scale)
+
+
+def read_lengths(
+    samples: pl.DataFrame, name: str, shape: tuple[int, ...], where: str
+) -> IntArray | None:
+    """Valid steps of every sample, `(N,)`: all T where none are recorded; None for vectors.
+
+    Args:
+        samples: the table of samples.
+        name: the modality.
+        shape: `(N, T, D)` or `(N, D)`; the number of rows is not looked at.
+        where: the file named in messages.
+
+    Raises:
+        InputError: a length is missing or outside 1 to T, or a vector modality has lengths.
+    """
+    column = f"{name}_length"
+    if len(shape) == 2:
+        if column in samples.columns:
+            raise InputError(
+                f"{where}: {column} is for sequences (N, T, D), but {name} holds vectors (N, D). "
+                "Drop the column."
+            )
+        return None
+    if column not in samples.columns:
+        return np.full(samples.height, shape[1], np.int64)
+    wrong = samples.filter(~pl.col(column).is_between(1, shape[1]).fill_null(False))
+    if wrong.height:
+        raise InputError(
+            f"{where}: {column} must be between 1 and {shape[1]}, the steps of {name}, but got "
+            f"{wrong[column][0]} for {named(wrong['id'])}."
+        )
+    return samples[column].to_numpy().astype(np.int64)
+
+
+def digest_samples(samples: pl.DataFrame) -> str:
+    """The sha256 of a table's values, independent of file format and order of columns."""
+    digest = hashlib.sha256()
+    for name in sorted(samples.columns):
+        digest.update(f"{name}:{samples.height}:{samples.schema[name]}\n".encode())
+        digest.update(_column_bytes(samples[name]))
+    return digest.hexdigest()
+
+
+def _column_bytes(column: pl.Series) -> bytes:
+    if column.dtype == pl.String:
+        encoded = (None if value is None else value.encode() for value in column)
+        # The size before each text keeps ("ab", "c") apart from ("a", "bc").
+        return b"".join(b"-:" if text is None else b"%d:%s" % (len(text), text) for text in encoded)
+    values = column.to_numpy()
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()

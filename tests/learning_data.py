@@ -1,0 +1,93 @@
+"""A small dataset with one modality of each kind, and small configurations to train on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cmir.config import TrialConfig, trial_config
+from cmir.data import DevelopmentData, write_dataset
+from cmir.learning.reports import TrialResult
+from cmir.learning.training import fit
+
+SIZES = {"train": 48, "id_val": 20, "ood_val": 24, "id_test": 8, "ood_test": 10}
+COUNT = sum(SIZES.values())
+STEPS = 4
+
+SMALL: Mapping[str, Any] = {
+    "model.representation_size": 6,
+    "model.hidden_size": 8,
+    "training.batch_size": 16,
+    "training.learning_rate": 0.01,
+    "training.epochs": 3,
+}
+
+
+def learning_samples(task: str = "regression", heldout_seed: int = 0) -> pl.DataFrame:
+    """Labels of `id_test` and `ood_test` come from `heldout_seed` alone."""
+    split = np.repeat(list(SIZES), list(SIZES.values()))
+    label = np.random.default_rng(1).uniform(-3, 3, COUNT)
+    heldout = np.isin(split, ["id_test", "ood_test"])
+    label[heldout] = np.random.default_rng([2, heldout_seed]).permutation(np.linspace(-3, 3, 18))
+    if task == "binary":
+        label = (label > 0).astype(np.float64)
+    return pl.DataFrame(
+        {
+            "id": [f"s{index}" for index in range(COUNT)],
+            "split": split.tolist(),
+            "label": label.astype(np.float32),
+            "speaker": [f"{name}{index % 5}" for index, name in enumerate(split)],
+            "text_length": np.random.default_rng(3).integers(1, STEPS + 1, COUNT).astype(np.int32),
+            "audio_length": np.random.default_rng(4).integers(1, STEPS + 1, COUNT).astype(np.int32),
+        }
+    )
+
+
+def learning_features(samples: pl.DataFrame, padding: int = 0) -> dict[str, Any]:
+    """`text` and `audio` are sequences, `vision` is a vector; `padding` steps of rubbish follow."""
+    rng = np.random.default_rng(5)
+    development = ~samples["split"].is_in(["id_test", "ood_test"]).to_numpy()
+    signal = np.where(development, samples["label"].to_numpy(), 0.0)[:, None]
+    text = rng.normal(size=(COUNT, STEPS, 5)) + signal[..., None] * rng.normal(size=5)
+    audio = rng.normal(2.0, 3.0, size=(COUNT, STEPS, 4))
+    vision = rng.normal(size=(COUNT, 3)) + signal
+    rubbish = np.full((COUNT, padding, 1), 7.0)
+    return {
+        "text": np.concatenate([text, rubbish.repeat(5, 2)], axis=1).astype(np.float32),
+        "audio": np.concatenate([audio, rubbish.repeat(4, 2)], axis=1).astype(np.float32),
+        "vision": vision.astype(np.float32),
+    }
+
+
+def write_learning(
+    folder: Path, task: str = "regression", heldout_seed: int = 0, padding: int = 0, **changes: Any
+) -> Path:
+    """A dataset folder; `changes` replace arguments of `write_dataset`."""
+    samples = learning_samples(task, heldout_seed)
+    arguments: dict[str, Any] = {
+        "samples": samples,
+        "features": learning_features(samples, padding),
+        "task": task,
+        "label_range": None if task == "binary" else (-3.0, 3.0),
+        "name": "learning",
+        "source": {"file": "none"},
+        "shift": {"scheme": "none"},
+    }
+    return write_dataset(folder, **(arguments | changes))
+
+
+def small_config(seeds: tuple[int, ...] = (0,), **changes: Any) -> TrialConfig:
+    """The small configuration; in the names of `changes`, `__` stands for the dot."""
+    flat = {key.replace("__", "."): value for key, value in changes.items()}
+    return trial_config({**SMALL, **flat}, seeds=seeds)
+
+
+def trained(data: DevelopmentData, config: TrialConfig) -> TrialResult:
+    """The result of a training that is run to its end."""
+    *_, last = fit(data, config)
+    assert last.result is not None
+    return last.result

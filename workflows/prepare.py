@@ -1,0 +1,85 @@
+"""Convert a feature file to a dataset folder and print its data card.
+
+python workflows/prepare.py mmsa mosi_aligned_50.pkl data/mosi
+python workflows/prepare.py npz features.npz data/mine --shift held_out:speaker --shift-seed 1
+
+Exit code 0, or 2 when the input cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import cast
+
+from cmir.data.card import data_card
+from cmir.data.card_text import render
+from cmir.data.preparing import prepare
+from cmir.data.readers import READERS
+from cmir.errors import InputError
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line of `prepare.py`."""
+    parser = argparse.ArgumentParser(
+        description="Convert a feature file to a dataset folder and print its data card."
+    )
+    parser.add_argument("reader", choices=sorted(READERS), help="kind of feature file")
+    parser.add_argument("source", help="the feature file")
+    parser.add_argument("out", help="the dataset folder to make")
+    parser.add_argument("--name", help="name of the dataset (default: that of the folder)")
+    parser.add_argument(
+        "--shift",
+        metavar="SCHEME",
+        help="held_out:<column> (such as video or speaker), held_out:cluster, or none. Default: "
+        "the splits of the source if it brings ood_valid, else speakers, videos or clusters",
+    )
+    parser.add_argument("--shift-seed", type=int, default=0, help="which groups are held out")
+    parser.add_argument(
+        "--shift-share", type=float, default=0.15, help="share of the samples in each ood split"
+    )
+    parser.add_argument("--label", metavar="KEY", help="key of the label in the source")
+    parser.add_argument("--task", choices=("regression", "binary"), help="default: by the labels")
+    parser.add_argument(
+        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the label"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the dataset at OUT")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare a dataset; returns the exit code."""
+    given = parse_arguments(arguments)
+    try:
+        folder = prepare(
+            given.source,
+            given.out,
+            reader=given.reader,
+            name=given.name,
+            shift=given.shift,
+            shift_seed=given.shift_seed,
+            shift_share=given.shift_share,
+            label=given.label,
+            task=given.task,
+            label_range=cast(
+                tuple[float, float] | None, given.label_range and tuple(given.label_range)
+            ),
+            overwrite=given.overwrite,
+        )
+        card = render(data_card(folder))
+    except InputError as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        return 2
+    print_anywhere(f"{card}\n\nwritten to {folder}")
+    return 0
+
+
+def print_anywhere(text: str) -> None:
+    """Print with question marks for what the terminal's encoding cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
