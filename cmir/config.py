@@ -1,0 +1,367 @@
+"""What one trial may say: frozen models that refuse unknown keys and unused settings.
+
+A trial is one configuration times its seeds. Every field states its range; fields marked
+`PER_REPLICA` may differ between the replicas of one stack, all others shape the network or the
+data flow and must agree ("structural").
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cmir.errors import InputError
+
+UNION_TAGS = ("list", "choice", "range")
+PER_REPLICA: dict[str, Any] = {"per_replica": True}
+
+View = Literal["none", "noise", "erase", "swap"]
+UnimodalKind = Literal["pool", "transformer", "mlp"]
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _on_validation(objective: str) -> str:
+    split, _, metric = objective.partition("/")
+    if split not in ("id_val", "ood_val") or not metric:
+        raise ValueError(
+            f"objective must be <split>/<metric> with a validation split, id_val or ood_val, but "
+            f"got '{objective}'. Held-out data is read by promotion alone"
+        )
+    return objective
+
+
+Objective = Annotated[str, AfterValidator(_on_validation)]
+
+DEFAULT_COUNT = 4
+DEFAULT_STRENGTH = 0.1
+DEFAULT_GROUPS = 4
+DEFAULT_RATE: Mapping[str, float] = {"noise": 1.0, "erase": 0.5, "swap": 0.5}
+
+
+class Section(BaseModel):
+    """Base of all configuration models: frozen, strict types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class EnvironmentsConfig(Section):
+    """How samples are told apart: perturbed views of each sample, and a partition of the samples.
+
+    `view` makes K = `count` perturbed copies of every sample's unimodal vectors (environments
+    e = 1..K, the clean copy is environment 0). `noise` adds Gaussian noise of standard deviation
+    `strength * e * rate[m]` (Mai and Han 2026, Eq. 3); `erase` zeroes and `swap` replaces the
+    vector of modality m by another sample's with probability `rate[m] * e / K`.
+    `partition` groups the training samples into `groups` environments: `random`, `kmeans` or the
+    name of a metadata column.
+    """
+
+    view: View = "none"
+    count: int | None = Field(None, ge=1, le=32, description="K, number of perturbed views")
+    strength: float | None = Field(
+        None, ge=0.0, json_schema_extra=PER_REPLICA, description="alpha_1 of Eq. 3, noise only"
+    )
+    rate: dict[str, Rate] = Field(
+        default_factory=dict, json_schema_extra=PER_REPLICA, description="per modality, in [0, 1]"
+    )
+    partition: str = "none"
+    groups: int | None = Field(None, ge=2, le=64, description="number of groups of the partition")
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> EnvironmentsConfig:
+        unused = {
+            "count": self.count is not None and self.view == "none",
+            "strength": self.strength is not None and self.view != "noise",
+            "rate": bool(self.rate) and self.view == "none",
+            "groups": self.groups is not None and self.partition == "none",
+        }
+        for name, is_unused in unused.items():
+            if is_unused:
+                scheme = "partition" if name == "groups" else "view"
+                raise ValueError(
+                    f"{name} has no effect with {scheme} '{getattr(self, scheme)}': leave it out, "
+                    f"or give it a condition (when: {{environments.{scheme}: [...]}})"
+                )
+        return self
+
+    @property
+    def views(self) -> int:
+        """Number K of perturbed views, 0 for `none`."""
+        return 0 if self.view == "none" else (self.count or DEFAULT_COUNT)
+
+    @property
+    def noise_strength(self) -> float:
+        """alpha_1 of Eq. 3; 0 where the view is not `noise`."""
+        if self.view != "noise":
+            return 0.0
+        return DEFAULT_STRENGTH if self.strength is None else self.strength
+
+    @property
+    def group_count(self) -> int:
+        """Number of groups of the partition, 1 for `none`."""
+        return 1 if self.partition == "none" else (self.groups or DEFAULT_GROUPS)
+
+    def rate_of(self, modality: str) -> float:
+        """Rate of one modality: as given, else 1 for noise and .5 for erase and swap."""
+        return self.rate.get(modality, DEFAULT_RATE.get(self.view, 0.0))
+
+
+class LossConfig(Section):
+    """The terms of the objective (Mai and Han 2026, Eq. 9) and their readings.
+
+    A weight multiplies a term that may be absent: `invariance` without views and `risk_variance`
+    without a partition are zero terms.
+    """
+
+    prediction: Literal["auto", "mse", "mae", "bce"] = "auto"
+    prediction_views: Literal["clean", "all"] = "clean"
+    invariance: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    mutual_information: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    reconstruction: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    off_diagonal: float = Field(
+        1.0, ge=0.0, le=1.0, json_schema_extra=PER_REPLICA, description="alpha of Eq. 6"
+    )
+    normalise: Literal["features", "batch"] = Field(
+        "features", description="axis of Nor in Eq. 5, which the paper leaves open"
+    )
+    reduction: Literal["sum", "mean"] = Field(
+        "sum", description="over features, pairs and samples of Eq. 4-8: as printed, or averaged"
+    )
+    risk_variance: float = Field(0.0, ge=0.0, json_schema_extra=PER_REPLICA)
+    anneal_epochs: int = Field(0, ge=0, description="epochs before the risk variance counts")
+
+
+class ModelConfig(Section):
+    """Sizes of the network. `representation_size` is the paper's d, `hidden_size` its d'."""
+
+    representation_size: int = Field(150, ge=2, le=4096)
+    hidden_size: int = Field(128, ge=2, le=4096)
+    modalities: tuple[str, ...] = Field((), strict=False, description="empty: all of the data set")
+    unimodal: dict[str, UnimodalKind] = Field(
+        default_factory=dict, description="network of a modality; by shape where not named"
+    )
+    transformer_layers: int = Field(1, ge=1, le=12)
+    transformer_heads: int = Field(2, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_size(self) -> ModelConfig:
+        if self.representation_size % self.transformer_heads:
+            raise ValueError(
+                f"representation_size must be a multiple of transformer_heads, but got "
+                f"{self.representation_size} and {self.transformer_heads}"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """Optimisation with AdamW and early stopping per replica."""
+
+    batch_size: int = Field(48, ge=2)
+    learning_rate: float = Field(5e-4, gt=0.0, json_schema_extra=PER_REPLICA)
+    weight_decay: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    epochs: int = Field(40, ge=1)
+    patience: int = Field(10, ge=1, description="epochs without a better objective")
+    gradient_clip: float = Field(1.0, gt=0.0, description="largest gradient norm per replica")
+
+
+class TrialConfig(Section):
+    """One configuration and its seeds: what `cmir.learning.training.fit` needs beside the data."""
+
+    objective: Objective = "ood_val/mae"
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), strict=False, min_length=1)
+    environments: EnvironmentsConfig = EnvironmentsConfig()
+    loss: LossConfig = LossConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> TrialConfig:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, but got {list(self.seeds)}")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that name this configuration, seeds included."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """The settings, by dotted key, on which the configurations of one stack must agree."""
+        varying = {
+            f"{name}.{key}"
+            for name, section in self
+            if isinstance(section, Section)
+            for key, field in type(section).model_fields.items()
+            if field.json_schema_extra == PER_REPLICA
+        }
+        flat = self.flat().items()
+        return {k: v for k, v in flat if k != "seeds" and ".".join(k.split(".")[:2]) not in varying}
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted key to value, e.g. `{"loss.invariance": 0.01, ...}`; settings not given left out.
+
+        Example:
+            >>> TrialConfig(seeds=(7,)).flat()["training.batch_size"]
+            48
+        """
+        return dict(_flatten(self.model_dump(mode="json", exclude_none=True)))
+
+
+def trial_config(flat: Mapping[str, Any], where: str = "configuration", **rest: Any) -> TrialConfig:
+    """Builds a trial from dotted keys, such as a sampler's suggestion.
+
+    Args:
+        flat: dotted key to value, e.g. `{"environments.rate.vision": 0.5}`.
+        where: what the message of an error starts with, e.g. the file's name.
+        rest: top-level fields (`objective`, `seeds`).
+
+    Raises:
+        InputError: unknown key (with the nearest valid one), wrong type, value out of range,
+            or a setting that its scheme does not use.
+
+    Example:
+        >>> trial_config({"environments.view": "swap"}).environments.views
+        4
+    """
+    try:
+        return TrialConfig.model_validate(_nest(flat, where) | rest)
+    except ValidationError as error:
+        raise InputError(explain(error, where, known_keys())) from None
+
+
+def explain(error: ValidationError, where: str, known: Sequence[str]) -> str:
+    """One line per fault of a validation: where, what was required, what came, what to do.
+
+    `known` are the keys among which the nearest to an unknown one is sought.
+    """
+    return "\n".join(_explain_one(dict(item), where, known) for item in error.errors())
+
+
+def known_keys(model: type[BaseModel] = TrialConfig, prefix: str = "") -> tuple[str, ...]:
+    """All dotted keys of a configuration; a mapping field stands as `key.<modality>`."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys.extend(known_keys(kind, f"{prefix}{name}."))
+        elif getattr(kind, "__origin__", None) is dict:
+            keys.append(f"{prefix}{name}.<modality>")
+        else:
+            keys.append(f"{prefix}{name}")
+    return tuple(keys)
+
+
+def number_kind(key: str) -> type[int] | type[float] | None:
+    """`int` or `float` for a key that holds a number, None for any other or an unknown key."""
+    field = _field(key)
+    if field is None:
+        return None
+    if getattr(field, "__origin__", None) is dict:
+        field = get_args(field)[1]
+    kinds = (field, *get_args(field))
+    return int if int in kinds else float if float in kinds else None
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """' Did you mean ...?' for the nearest known word, or the list of them when none is near.
+
+    Example:
+        >>> nearest("los.invariance", ["loss.invariance", "name"])
+        " Did you mean 'loss.invariance'?"
+    """
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(known)}."
+
+
+def _field(key: str) -> Any:
+    model: type[BaseModel] = TrialConfig
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        field = model.model_fields.get(part)
+        if field is None:
+            return None
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+            continue
+        is_mapping = getattr(kind, "__origin__", None) is dict
+        return kind if len(parts) - depth == (2 if is_mapping else 1) else None
+    return None
+
+
+def _nest(flat: Mapping[str, Any], where: str) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        if any(other.startswith(f"{key}.") for other in flat):
+            raise InputError(f"{where}: {key} is given as one value and by its parts: give one.")
+        *sections, last = key.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return nested
+
+
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _explain_one(item: Mapping[str, Any], where: str, known: Sequence[str]) -> str:
+    parts = [str(part) for part in item["loc"] if part not in UNION_TAGS]
+    key = ".".join(parts)
+    place = f"{where}: {key}" if key else where
+    came = item.get("input")
+    if item["type"] == "extra_forbidden":
+        word = key if key.split(".")[0] in {name.split(".")[0] for name in known} else parts[-1]
+        if isinstance(came, Mapping) and came:
+            word = f"{word}.{next(iter(came))}"
+        best = word if difflib.get_close_matches(word, known, n=1) else parts[-1]
+        return f"{place} is not a known key.{nearest(best, known)}"
+    if item["type"] == "missing":
+        return f"{place} is required, but it is missing."
+    if item["type"] == "value_error":
+        return f"{place}: {item['ctx']['error']}."
+    return f"{place} {_requirement(item)}, but got {_shown(came)}.{hint_for(came)}"
+
+
+def _requirement(item: Mapping[str, Any]) -> str:
+    """Pydantic's sentence, in this project's form."""
+    message = str(item["msg"]).replace("Input should be", "must be").replace("a valid ", "a ")
+    message = message.replace("Tuple should", "must").replace("List should", "must")
+    message = message.replace(" after validation", "")
+    return message.replace("a integer", "a whole number").replace("a string", "a text")
+
+
+def _shown(value: Any) -> str:
+    return f"the text '{value}'" if isinstance(value, str) else f"{value!r}"
+
+
+def hint_for(value: Any) -> str:
+    """A hint for a number that YAML read as text, such as `1e-5`; else an empty string."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    mantissa, _, exponent = repr(number).partition("e")
+    point = "" if "." in mantissa else ".0"
+    better = f"{mantissa}{point}e{int(exponent):+}" if exponent else mantissa
+    if value.lstrip("+-").isdigit() or value == better:
+        return f" Write it without quotes: {value}."
+    return f" YAML reads {value} as text: write {better}."

@@ -1,0 +1,1 @@
+"""The learning room: environments, network, losses, training, metrics. Knows data, not sweeps."""

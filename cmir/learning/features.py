@@ -1,0 +1,134 @@
+"""Standardised features on the device, ready to be gathered by sample.
+
+Vectors and pooled sequences are standardised once and stay resident. Sequences on the CPU stay
+memory-mapped, so that all trials of a node share one copy, and are standardised after gathering.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmir.config import ModelConfig, UnimodalKind
+from cmir.data import DevelopmentData, HeldoutData, Modality
+from cmir.errors import InputError
+
+LANGUAGE = ("text", "language", "words")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One modality of a batch: `values` is `(replica, batch, D)` or `(replica, batch, T, D)`.
+
+    `mask` is `(replica, batch, T)`, True where a step is valid; None for vectors.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A modality as one standardised vector per sample: `(N, D)` float32 on the device."""
+
+    values: Tensor
+
+    def gather(self, rows: Tensor) -> Inputs:
+        """Samples `(replica, batch)` to inputs `(replica, batch, D)`."""
+        return Inputs(self.values[rows])
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A modality as sequences `(N, T, D)`, standardised when gathered; steps beyond are zero."""
+
+    values: Tensor
+    lengths: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def gather(self, rows: Tensor) -> Inputs:
+        """Samples `(replica, batch)` to inputs `(replica, batch, T, D)` with their mask."""
+        steps = torch.arange(self.values.shape[1], device=rows.device)
+        mask = steps < self.lengths[rows][..., None]
+        gathered = self.values[rows.to(self.values.device)].to(self.mean.device)
+        standard = (gathered.float() - self.mean) / self.std
+        return Inputs(torch.where(mask[..., None], standard, 0.0), mask)
+
+
+Features = Mapping[str, Vectors | Sequences]
+
+
+def used_modalities(data: DevelopmentData | HeldoutData, config: ModelConfig) -> tuple[str, ...]:
+    """Names of the modalities that a model sees, in the data's order.
+
+    Raises:
+        InputError: a configured modality that the data set does not have.
+    """
+    for name in (*config.modalities, *config.unimodal):
+        if name not in data.modalities:
+            raise InputError(
+                f"model: the data set '{data.name}' has the modalities "
+                f"{', '.join(data.modalities)}, but the configuration names '{name}'."
+            )
+    chosen = config.modalities or tuple(data.modalities)
+    return tuple(name for name in data.modalities if name in chosen)
+
+
+def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
+    """The network of a modality: as configured, else by shape.
+
+    Vectors get an `mlp`, language sequences `pool` (linear and time mean), other sequences
+    `transformer` (Mai and Han 2026, Eq. 10-11).
+
+    Raises:
+        InputError: a sequence network for vectors, or an `mlp` for sequences.
+    """
+    default: UnimodalKind = "transformer"
+    if modality.steps is None:
+        default = "mlp"
+    elif modality.name in LANGUAGE:
+        default = "pool"
+    kind = config.unimodal.get(modality.name, default)
+    if (kind == "mlp") != (modality.steps is None):
+        shape = "vectors (N, D)" if modality.steps is None else "sequences (N, T, D)"
+        allowed = "mlp" if modality.steps is None else "pool or transformer"
+        raise InputError(
+            f"model.unimodal.{modality.name} must be {allowed} for {shape}, but got '{kind}'."
+        )
+    return kind
+
+
+def load_features(
+    data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
+) -> dict[str, Vectors | Sequences]:
+    """The features that a configuration needs, by modality name, on the device."""
+    return {
+        name: _load(data.modalities[name], unimodal_kind(data.modalities[name], config), device)
+        for name in used_modalities(data, config)
+    }
+
+
+def _load(modality: Modality, kind: UnimodalKind, device: torch.device) -> Vectors | Sequences:
+    mean, std = torch.from_numpy(modality.mean), torch.from_numpy(modality.std)
+    if kind == "transformer":
+        assert modality.lengths is not None
+        shared = _without_copy(modality.array)
+        values = shared if device.type == "cpu" else shared.to(device)
+        lengths = torch.from_numpy(np.asarray(modality.lengths, dtype=np.int64))
+        return Sequences(values, lengths.to(device), mean.to(device), std.to(device))
+    raw = modality.array if modality.pooled is None else modality.pooled
+    standard = (torch.from_numpy(np.array(raw, dtype=np.float32)) - mean) / std
+    return Vectors(standard.to(device))
+
+
+def _without_copy(array: np.ndarray) -> Tensor:
+    """A tensor over a read-only memory map; nothing here ever writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

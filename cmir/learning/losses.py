@@ -1,0 +1,192 @@
+"""The terms of the objective, as pure functions: one value per replica.
+
+Leading axes: where a shape says `(replica, ...)`, further leading axes such as modality may stand
+between replica and the named ones; they come back in the result. The paper leaves open whether
+the distances are summed or averaged. The default is its printed form, a sum over features (and
+pairs) and the mean over the samples of the batch; `reduction="mean"` averages over all of them.
+
+Reference: Mai and Han, "Learning Invariant Modality Representation for Robust Multimodal Learning
+from a Causal Inference Perspective", ACL 2026, arXiv 2604.18460.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Reduction = Literal["sum", "mean"]
+
+
+def prediction_errors(
+    predictions: Tensor, labels: Tensor, kind: Literal["mse", "mae", "bce"]
+) -> Tensor:
+    """The error of each sample (Mai and Han 2026, Eq. 2).
+
+    Args:
+        predictions: `(replica, ..., batch)`; for `bce` a logit.
+        labels: broadcastable to it; for `bce` 0 or 1.
+        kind: squared error, absolute error or binary cross-entropy.
+
+    Returns:
+        `(replica, ..., batch)`, not averaged.
+
+    Example:
+        >>> prediction_errors(torch.tensor([[1.0, 2.0]]), torch.tensor([0.0, 0.0]), "mse")
+        tensor([[1., 4.]])
+    """
+    labels = labels.expand_as(predictions)
+    if kind == "mse":
+        return (predictions - labels).square()
+    if kind == "mae":
+        return (predictions - labels).abs()
+    return functional.binary_cross_entropy_with_logits(predictions, labels, reduction="none")
+
+
+def invariance(views: Tensor, reduction: Reduction = "sum") -> Tensor:
+    """L1 distance between the invariant parts of one sample in different environments.
+
+    R_inv = mean over samples of the sum over pairs e1 < e2 of |Z_inv^(e1) - Z_inv^(e2)|_1
+    (Mai and Han 2026, Eq. 4), with K(K+1)/2 pairs for K + 1 views.
+
+    For sorted values the sum over all pairs of |a - b| is sum_i i (K + 1 - i) (z_(i) - z_(i-1))
+    with i = 1..K, as each gap lies between so many pairs: this costs a sort of K + 1 values where
+    the pairs would cost K(K+1)/2 passes.
+
+    Args:
+        views: `(replica, view, batch, features)`, the clean copy among the views.
+        reduction: `sum` over pairs and features as printed, or `mean` over them.
+
+    Returns:
+        `(replica,)`; zero for a single view.
+
+    Example:
+        >>> views = torch.tensor([[[[0.0, 0.0]], [[1.0, -2.0]]]])
+        >>> invariance(views)
+        tensor([3.])
+    """
+    count, batch, features = views.shape[-3:]
+    if count == 1:
+        return views.new_zeros(views.shape[:-3])
+    if count == 2:
+        total = (views[..., 0, :, :] - views[..., 1, :, :]).abs().sum((-2, -1))
+    else:
+        rank = torch.arange(1, count, device=views.device, dtype=views.dtype)
+        across = (rank * (count - rank)).view(-1, 1, 1)
+        total = (views.sort(dim=-3).values.diff(dim=-3) * across).sum((-3, -2, -1))
+    pairs = count * (count - 1) // 2
+    return total / (batch if reduction == "sum" else batch * features * pairs)
+
+
+def decorrelation(
+    invariant: Tensor,
+    spurious: Tensor,
+    off_diagonal: float | Tensor,
+    normalise: Literal["features", "batch"] = "features",
+    reduction: Reduction = "sum",
+) -> Tensor:
+    """The mutual-information constraint: similarity of invariant and spurious parts.
+
+    C = Nor(Z_inv) Nor(Z_spu)^T, R_dec = |diag(C) + alpha (C - diag(C))|_F with
+    Nor(x) = (x - mean) / std (Mai and Han 2026, Eq. 5-6), C of shape N x N over the batch.
+    The paper leaves the axis of Nor open. `features` normalises each sample's vector, so that
+    C_ii / d is the correlation between the two parts of sample i; `batch` normalises each feature.
+    As printed, C compares samples, not features: two parts that hold the same variable in
+    different slots can score zero.
+
+    Args:
+        invariant: `(replica, batch, features)`.
+        spurious: the same shape.
+        off_diagonal: alpha in [0, 1]; a tensor must broadcast against the leading axes.
+        normalise: the axis of Nor, with the population standard deviation.
+        reduction: `sum` is the Frobenius norm of C as printed; `mean` divides C by the number of
+            features and takes the root of the mean square of the weighted entries.
+
+    Returns:
+        `(replica,)`.
+    """
+    axis = -1 if normalise == "features" else -2
+    similarity = _normal(invariant, axis) @ _normal(spurious, axis).transpose(-1, -2)
+    alpha = torch.as_tensor(off_diagonal, dtype=similarity.dtype, device=similarity.device)
+    diagonal = similarity.diagonal(dim1=-2, dim2=-1).square().sum(-1)
+    rest = similarity.square().sum((-2, -1)) - diagonal
+    norm = _safe_root(diagonal + alpha.square() * rest)
+    if reduction == "sum":
+        return norm
+    return norm / (invariant.shape[-1] * invariant.shape[-2])
+
+
+def reconstruction(features: Tensor, reconstructed: Tensor, reduction: Reduction = "sum") -> Tensor:
+    """Squared distance between a unimodal vector and its reconstruction from both parts.
+
+    R_rec = mean over samples of |X_m - r_m(Z_inv, Z_spu)|_2^2 (Mai and Han 2026, Eq. 8).
+
+    Args:
+        features: `(replica, batch, features)`.
+        reconstructed: the same shape.
+        reduction: `sum` over features as printed, or `mean`.
+
+    Returns:
+        `(replica,)`.
+
+    Example:
+        >>> reconstruction(torch.ones(1, 2, 3), torch.zeros(1, 2, 3))
+        tensor([3.])
+    """
+    squares = (features - reconstructed).square()
+    total = squares.sum((-2, -1)) if reduction == "sum" else squares.mean((-2, -1))
+    return total / features.shape[-2] if reduction == "sum" else total
+
+
+def environment_risks(errors: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean error of each environment in a batch.
+
+    Args:
+        errors: `(replica, batch)` errors of the samples.
+        groups: `(replica, batch)` integers in [0, count).
+        count: number of environments of the partition.
+
+    Returns:
+        risks `(replica, count)`, zero where an environment is absent, and the mask
+        `(replica, count)` that is True where it is present.
+    """
+    members = functional.one_hot(groups, count).to(errors.dtype)
+    sizes = members.sum(1)
+    totals = (errors[:, :, None] * members).sum(1)
+    return totals / sizes.clamp(min=1), sizes > 0
+
+
+def risk_variance(errors: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Variance of the environments' risks, over those present in the batch (V-REx).
+
+    Var_e(R_e), population form (Krueger et al. 2021, "Out-of-Distribution Generalization via Risk
+    Extrapolation", Eq. 8). Pitfall: where label noise differs by environment, equal risks are not
+    what an invariant model has.
+
+    Args:
+        errors: `(replica, batch)`.
+        groups: `(replica, batch)` integers in [0, count).
+        count: number of environments.
+
+    Returns:
+        `(replica,)`; zero where one environment or none is present.
+    """
+    risks, present = environment_risks(errors, groups, count)
+    number = present.sum(1).clamp(min=1)
+    mean = risks.sum(1) / number
+    squares = (risks - mean[:, None]).square() * present
+    return squares.sum(1) / number
+
+
+def _normal(values: Tensor, axis: int) -> Tensor:
+    centred = values - values.mean(axis, keepdim=True)
+    deviation = _safe_root(centred.square().mean(axis, keepdim=True))
+    return centred / deviation.clamp(min=1e-6)
+
+
+def _safe_root(squares: Tensor) -> Tensor:
+    """Square root whose gradient at zero is zero instead of infinite."""
+    positive = squares > 0
+    return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)

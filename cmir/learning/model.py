@@ -1,0 +1,126 @@
+"""The CmIR network: unimodal networks, encoders, decoders, predictor (Mai and Han 2026, Sec. 4).
+
+After the unimodal networks all modalities have the shape `(batch, d)`; encoders and decoders of
+all modalities and replicas run as one chain of batched products over `(replica, modality)`.
+Only the invariant parts reach the predictor.
+
+The paper prints the predictor as FC ReLU FC FC ReLU FC with sizes that do not fit together; two
+linear layers in a row are one, so here it is FC(M d -> d') ReLU FC(d' -> d') ReLU FC(d' -> 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from cmir.config import ModelConfig, UnimodalKind
+from cmir.data import DevelopmentData
+from cmir.learning.features import Inputs, unimodal_kind, used_modalities
+from cmir.learning.replicas import Layout, Part, linear, linear_parts
+from cmir.learning.unimodal import unimodal_parts, unimodal_vector
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape of a network; its weights are given to each call.
+
+    Attributes:
+        config: sizes.
+        sizes: size D of the features of each modality, in order.
+        kinds: unimodal network of each modality.
+    """
+
+    config: ModelConfig
+    sizes: Mapping[str, int]
+    kinds: Mapping[str, UnimodalKind]
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The weights by name, and their order in one vector."""
+        size, hidden = self.config.representation_size, self.config.hidden_size
+        count = len(self.sizes)
+        parts: dict[str, Part] = {}
+        for name, inputs in self.sizes.items():
+            parts |= unimodal_parts(f"unimodal.{name}", self.kinds[name], inputs, self.config)
+        parts |= linear_parts("encoder.first", size, hidden, count)
+        parts |= linear_parts("encoder.second", hidden, hidden, count)
+        parts |= linear_parts("encoder.invariant", hidden, size, count)
+        parts |= linear_parts("encoder.spurious", hidden, size, count)
+        parts |= linear_parts("decoder.first", 2 * size, hidden, count)
+        parts |= linear_parts("decoder.second", hidden, hidden, count)
+        parts |= linear_parts("decoder.third", hidden, size, count)
+        parts |= linear_parts("predictor.first", count * size, hidden)
+        parts |= linear_parts("predictor.second", hidden, hidden)
+        parts |= linear_parts("predictor.third", hidden, 1)
+        return Layout(parts)
+
+    def unimodal(self, weights: Weights, inputs: Mapping[str, Inputs]) -> Tensor:
+        """X_m of all modalities: `(replica, modality, batch, d)`."""
+        vectors = [
+            unimodal_vector(
+                weights, f"unimodal.{name}", self.kinds[name], inputs[name], self.config
+            )
+            for name in self.sizes
+        ]
+        return torch.stack(vectors, dim=1)
+
+    def hidden(self, weights: Weights, features: Tensor) -> Tensor:
+        """Shared layers of the encoder g_m: `(replica, modality, rows, d)` to `(..., d')`."""
+        first = torch.relu(linear(weights, "encoder.first", features))
+        return torch.relu(linear(weights, "encoder.second", first))
+
+    def invariant(self, weights: Weights, hidden: Tensor) -> Tensor:
+        """Z_inv of the encoder's hidden layer: `(replica, modality, rows, d)`."""
+        return linear(weights, "encoder.invariant", hidden)
+
+    def spurious(self, weights: Weights, hidden: Tensor) -> Tensor:
+        """Z_spu of the encoder's hidden layer: `(replica, modality, rows, d)`."""
+        return linear(weights, "encoder.spurious", hidden)
+
+    def reconstruct(self, weights: Weights, invariant: Tensor, spurious: Tensor) -> Tensor:
+        """The decoder r_m on both parts: `(replica, modality, rows, d)`."""
+        both = torch.cat([invariant, spurious], dim=-1)
+        first = torch.relu(linear(weights, "decoder.first", both))
+        second = torch.relu(linear(weights, "decoder.second", first))
+        return linear(weights, "decoder.third", second)
+
+    def predict(self, weights: Weights, invariant: Tensor) -> Tensor:
+        """The predictor h on the invariant parts of all modalities.
+
+        Args:
+            weights: by name, `(replica, ...)`.
+            invariant: `(replica, modality, rows, d)`.
+
+        Returns:
+            `(replica, rows)`: a score in label units, or a logit.
+        """
+        joined = invariant.transpose(1, 2).flatten(2)
+        first = torch.relu(linear(weights, "predictor.first", joined))
+        second = torch.relu(linear(weights, "predictor.second", first))
+        return linear(weights, "predictor.third", second).squeeze(-1)
+
+    def forward(self, weights: Weights, inputs: Mapping[str, Inputs]) -> Tensor:
+        """Predictions `(replica, batch)` for a batch of inputs, nothing perturbed."""
+        features = self.unimodal(weights, inputs)
+        return self.predict(weights, self.invariant(weights, self.hidden(weights, features)))
+
+
+def network_for(data: DevelopmentData, config: ModelConfig) -> Network:
+    """The network that fits a data set.
+
+    Raises:
+        InputError: the configuration names a modality the data set lacks, or a unimodal network
+            that does not fit a modality's shape.
+    """
+    names = used_modalities(data, config)
+    return Network(
+        config,
+        {name: data.modalities[name].size for name in names},
+        {name: unimodal_kind(data.modalities[name], config) for name in names},
+    )

@@ -1,0 +1,64 @@
+"""AdamW over a stack of replicas: each row has its own learning rate, decay and gradient norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """The optimiser settings of one replica."""
+
+    learning_rate: float
+    weight_decay: float
+
+
+class StackedAdamW:
+    """Weights `(replica, weights)` and their AdamW state (Loshchilov and Hutter 2019).
+
+    torch's fused AdamW runs over the rows of the stack as if each were the one parameter of a
+    network, so that a replica in a stack takes the steps that it would take alone.
+    """
+
+    def __init__(
+        self, start: Tensor, settings: Sequence[RowSettings], gradient_clip: float
+    ) -> None:
+        """Starts from weights `(replica, weights)`; `gradient_clip` bounds each row's norm."""
+        self.gradient_clip = gradient_clip
+        self._settings = list(settings)
+        self._place(start)
+
+    def step(self, losses: Tensor) -> None:
+        """Follows the gradient of losses `(replica,)` once; replica r moves by its own loss."""
+        (gradient,) = torch.autograd.grad(losses.sum(), self.weights)
+        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        gradient.mul_((self.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
+        for row, slope in zip(self._rows, gradient, strict=True):
+            row.grad = slope
+        self._optimiser.step()
+
+    def reset(self, replicas: Sequence[int]) -> None:
+        """Forgets the moments of these rows, as V-REx asks for when its penalty sets in."""
+        for index in replicas:
+            self._optimiser.state.pop(self._rows[index], None)
+
+    def keep(self, replicas: Sequence[int]) -> None:
+        """Drops all other rows from the stack, with their state."""
+        states = [self._optimiser.state[self._rows[index]] for index in replicas]
+        self._settings = [self._settings[index] for index in replicas]
+        self._place(self.weights.detach()[list(replicas)])
+        for row, state in zip(self._rows, states, strict=True):
+            self._optimiser.state[row] = state
+
+    def _place(self, weights: Tensor) -> None:
+        self.weights = weights.clone().requires_grad_()
+        self._rows = list(self.weights.detach().unbind(0))
+        groups = [
+            {"params": [row], "lr": own.learning_rate, "weight_decay": own.weight_decay}
+            for row, own in zip(self._rows, self._settings, strict=True)
+        ]
+        self._optimiser = torch.optim.AdamW(groups, fused=True)

@@ -1,0 +1,86 @@
+"""Training: a generator of epoch reports for one configuration and all its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData
+from cmir.errors import InputError
+from cmir.learning.environments import check_partition
+from cmir.learning.evaluation import goal_of, split_metrics
+from cmir.learning.model import network_for
+from cmir.learning.reports import Diverged, EpochReport
+from cmir.learning.stack import Stack
+
+
+def fit(
+    data: DevelopmentData, config: TrialConfig, device: str | torch.device = "cpu"
+) -> Iterator[EpochReport]:
+    """Trains all seeds of a configuration as one stacked network.
+
+    Each seed stops by itself after `training.patience` epochs without a better objective and
+    keeps its best epoch. Repeatable bit for bit on one machine and device with the same number of
+    threads.
+
+    Args:
+        data: training and validation splits.
+        config: one configuration, its seeds and its objective.
+        device: `cpu` or `cuda[:i]`.
+
+    Yields:
+        one report per epoch; the last one carries the result.
+
+    Raises:
+        InputError: the configuration does not fit the data; nothing was trained.
+        Diverged: a non-finite loss.
+    """
+    check(data, config)
+    stack = Stack(data, [config], torch.device(device))
+    while stack.running:
+        report = stack.run_epoch()[0]
+        if isinstance(report, Diverged):
+            raise report
+        yield report
+
+
+def check(data: DevelopmentData, config: TrialConfig) -> None:
+    """Raises InputError where `fit` would, without training anything."""
+    _check_objective(data, config)
+    network_for(data, config.model)
+    check_partition(data, config.environments.partition, config.environments.group_count)
+    _check_loss(data, config)
+    _check_rates(data, config)
+
+
+def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
+    goal = goal_of(config.objective, data.task, data.label_range)
+    split = data.splits[goal.split]
+    constant = np.zeros((1, len(split)))
+    if np.isnan(goal.value(split_metrics(constant, split, data.task, data.label_range))).any():
+        raise InputError(
+            f"objective: '{config.objective}' cannot be measured on the {len(split)} samples of "
+            f"{goal.split} in '{data.name}', whatever a model predicts: choose another metric."
+        )
+
+
+def _check_loss(data: DevelopmentData, config: TrialConfig) -> None:
+    is_binary, chosen = data.task == "binary", config.loss.prediction
+    if chosen != "auto" and (chosen == "bce") != is_binary:
+        allowed = "auto or bce" if is_binary else "auto, mse or mae"
+        raise InputError(
+            f"loss.prediction must be {allowed} for the {data.task} task of '{data.name}', "
+            f"but got '{chosen}'."
+        )
+
+
+def _check_rates(data: DevelopmentData, config: TrialConfig) -> None:
+    unknown = set(config.environments.rate) - set(data.modalities)
+    if unknown:
+        raise InputError(
+            f"environments.rate must name modalities of '{data.name}' "
+            f"({', '.join(data.modalities)}), but got {', '.join(sorted(unknown))}."
+        )

@@ -1,0 +1,122 @@
+"""Unimodal networks: features of one modality to one vector X_m per sample.
+
+`pool`: linear and time mean, the mean taken first (the same numbers, T times cheaper);
+`transformer`: Conv1D of width 3, Transformer encoder, masked time mean (Mai and Han 2026, Eq. 11);
+`mlp`: two layers, for vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cmir.config import ModelConfig, UnimodalKind
+from cmir.learning.features import Inputs
+from cmir.learning.replicas import Part, layer_norm, linear, linear_parts, norm_parts
+
+KERNEL = 3
+
+
+def unimodal_parts(
+    name: str, kind: UnimodalKind, inputs: int, config: ModelConfig
+) -> dict[str, Part]:
+    """The weights of one modality's network, `inputs` being the size D of its features."""
+    size = config.representation_size
+    if kind == "pool":
+        return linear_parts(f"{name}.linear", inputs, size)
+    if kind == "mlp":
+        return linear_parts(f"{name}.first", inputs, config.hidden_size) | linear_parts(
+            f"{name}.second", config.hidden_size, size
+        )
+    parts = linear_parts(f"{name}.convolution", KERNEL * inputs, size)
+    for layer in range(config.transformer_layers):
+        parts |= _layer_parts(f"{name}.layer{layer}", size)
+    return parts | norm_parts(f"{name}.norm", size)
+
+
+def unimodal_vector(
+    weights: Mapping[str, Tensor],
+    name: str,
+    kind: UnimodalKind,
+    inputs: Inputs,
+    config: ModelConfig,
+) -> Tensor:
+    """X_m of every sample: inputs of one modality to `(replica, batch, d)`."""
+    if kind == "pool":
+        return linear(weights, f"{name}.linear", inputs.values)
+    if kind == "mlp":
+        hidden = torch.relu(linear(weights, f"{name}.first", inputs.values))
+        return linear(weights, f"{name}.second", hidden)
+    return _transform(weights, name, inputs, config)
+
+
+def _layer_parts(name: str, size: int) -> dict[str, Part]:
+    return (
+        norm_parts(f"{name}.attention_norm", size)
+        | linear_parts(f"{name}.attention", size, 3 * size)
+        | linear_parts(f"{name}.attention_out", size, size)
+        | norm_parts(f"{name}.feedforward_norm", size)
+        | linear_parts(f"{name}.feedforward", size, 2 * size)
+        | linear_parts(f"{name}.feedforward_out", 2 * size, size)
+    )
+
+
+def _transform(
+    weights: Mapping[str, Tensor], name: str, inputs: Inputs, config: ModelConfig
+) -> Tensor:
+    assert inputs.mask is not None
+    shape = inputs.mask.shape
+    hidden = linear(weights, f"{name}.convolution", _windows(inputs.values).flatten(1, 2))
+    position = _positions(shape[2], config.representation_size, hidden.device)
+    hidden = (hidden.view(*shape, -1) + position).flatten(1, 2)
+    for layer in range(config.transformer_layers):
+        hidden = _layer(weights, f"{name}.layer{layer}", hidden, inputs.mask, config)
+    hidden = layer_norm(weights, f"{name}.norm", hidden).view(*shape, -1)
+    return _masked_mean(hidden, inputs.mask)
+
+
+def _windows(values: Tensor) -> Tensor:
+    """`(replica, batch, T, D) -> (replica, batch, T, 3 D)`: each step with its two neighbours."""
+    padded = functional.pad(values, (0, 0, 1, 1))
+    steps = values.shape[2]
+    return torch.cat([padded[:, :, shift : shift + steps] for shift in range(KERNEL)], dim=-1)
+
+
+def _layer(
+    weights: Mapping[str, Tensor], name: str, hidden: Tensor, mask: Tensor, config: ModelConfig
+) -> Tensor:
+    """A Transformer layer with normalisation first, `(replica, batch * T, d)` to the same."""
+    normal = layer_norm(weights, f"{name}.attention_norm", hidden)
+    mixed = _attend(linear(weights, f"{name}.attention", normal), mask, config.transformer_heads)
+    hidden = hidden + linear(weights, f"{name}.attention_out", mixed)
+    normal = layer_norm(weights, f"{name}.feedforward_norm", hidden)
+    inner = torch.relu(linear(weights, f"{name}.feedforward", normal))
+    return hidden + linear(weights, f"{name}.feedforward_out", inner)
+
+
+def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
+    replicas, batch, steps = mask.shape
+    split = projected.view(replicas * batch, steps, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    query, key, value = split.unbind(0)
+    allowed = mask.view(replicas * batch, 1, 1, steps)
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+    return mixed.transpose(1, 2).reshape(replicas, batch * steps, -1)
+
+
+def _positions(steps: int, size: int, device: torch.device) -> Tensor:
+    """Sinusoidal positions `(T, d)`: a step's code does not depend on the padding."""
+    step = torch.arange(steps, device=device, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, size, 2, device=device) * (-math.log(10000.0) / size))
+    codes = torch.zeros(steps, size, device=device)
+    codes[:, 0::2] = torch.sin(step * rate)
+    codes[:, 1::2] = torch.cos(step * rate[: size // 2])
+    return codes
+
+
+def _masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    weights = mask[..., None].to(hidden.dtype)
+    return (hidden * weights).sum(2) / weights.sum(2).clamp(min=1)

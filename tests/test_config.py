@@ -1,0 +1,241 @@
+"""What a trial may say, how a mistake is explained, and what names a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cmir.config import (
+    EnvironmentsConfig,
+    TrialConfig,
+    hint_for,
+    known_keys,
+    nearest,
+    number_kind,
+    trial_config,
+)
+from cmir.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("loss.invarience", "loss.invariance"),
+        ("training.learning_rates", "training.learning_rate"),
+        ("environment.view", "environments.view"),
+        ("los.invariance", "loss.invariance"),
+        ("model.size", "model.hidden_size"),
+    ],
+)
+def test_an_unknown_key_is_refused_and_the_nearest_one_is_named(key: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"is not a known key.* Did you mean '{meant}'"):
+        trial_config({key: 3})
+
+
+def test_a_key_that_is_near_to_none_gets_the_list() -> None:
+    with pytest.raises(InputError, match=r"qqq is not a known key\. Known: .*loss\.invariance,"):
+        trial_config({"qqq": 3})
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"),
+    [
+        ({"loss.invariance": -0.1}, r"loss\.invariance must be greater than or equal to 0.*-0\.1"),
+        ({"loss.off_diagonal": 1.5}, r"loss\.off_diagonal must be less than or equal to 1"),
+        ({"training.learning_rate": 0.0}, r"learning_rate must be greater than 0, but got 0\.0"),
+        ({"training.epochs": 0}, r"training\.epochs must be greater than or equal to 1, .*got 0"),
+        ({"training.batch_size": 1}, r"training\.batch_size must be greater than or equal to 2"),
+        ({"loss.invariance": float("nan")}, r"loss\.invariance must be a finite number"),
+        ({"training.weight_decay": float("inf")}, r"weight_decay must be a finite number"),
+        ({"training.epochs": 4.0}, r"training\.epochs must be a whole number, but got 4\.0"),
+        ({"training.epochs": True}, r"training\.epochs must be a whole number, but got True"),
+        ({"loss.invariance": [0.1]}, r"loss\.invariance must be a number, but got \[0\.1\]"),
+        (
+            {"environments.view": "swap", "environments.rate.vision": 1.5},
+            r"environments\.rate\.vision must be less than or equal to 1, but got 1\.5",
+        ),
+        ({"environments.view": "blur"}, r"view must be 'none', 'noise', .*the text 'blur'"),
+        ({"model.unimodal.text": "lstm"}, r"unimodal\.text must be 'pool'.*the text 'lstm'"),
+        ({"model.representation_size": 15}, r"multiple of transformer_heads, .*15 and 2"),
+        ({"objective": "ood_test/mae"}, r"id_val or ood_val, but got 'ood_test/mae'.*promotion"),
+        ({"objective": "mae"}, r"objective must be <split>/<metric>.*'mae'"),
+        ({"seeds": []}, r"seeds must have at least 1 item"),
+        ({"seeds": [1, 2, 1]}, r"seeds must differ, but got \[1, 2, 1\]"),
+        ({"seeds": [-1]}, r"seeds\.0 must be greater than or equal to 0"),
+        ({"loss": {}, "loss.invariance": 0.1}, r"loss is given as one value and by its parts"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_explained(flat: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        trial_config(flat)
+
+
+def test_an_error_says_where_it_stands_and_all_faults_at_once() -> None:
+    flat = {"loss.invariance": "much", "training.epochs": 0}
+    with pytest.raises(InputError) as caught:
+        trial_config(flat, "spaces/mosi.yaml: start_from.0")
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("spaces/mosi.yaml: start_from.0: loss.invariance must be a number")
+    assert second.startswith("spaces/mosi.yaml: start_from.0: training.epochs must be greater")
+
+
+def test_a_number_that_yaml_reads_as_text_is_explained() -> None:
+    flat = yaml.safe_load("loss.invariance: 1e-5")
+    message = r"must be a number, but got the text '1e-5'\. YAML reads 1e-5 as text: write 1\.0e-5"
+    with pytest.raises(InputError, match=message):
+        trial_config(flat)
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1E-5", "1e5", "-3e-04", "2.5e7", "1e300", "7E+2"])
+def test_the_form_that_a_hint_proposes_is_a_number_to_yaml(text: str) -> None:
+    assert yaml.safe_load(text) == text
+    proposed = yaml.safe_load(hint_for(text).rpartition(" ")[2].removesuffix("."))
+    assert isinstance(proposed, float)
+    assert proposed == float(text)
+
+
+@pytest.mark.parametrize("text", ["48", "0.5", "-3"])
+def test_a_number_in_quotes_loses_them(text: str) -> None:
+    assert hint_for(text) == f" Write it without quotes: {text}."
+
+
+@pytest.mark.parametrize("value", ["much", "", "nan", "inf", 3, None])
+def test_what_is_no_number_gets_no_hint(value: object) -> None:
+    assert hint_for(value) == ""
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"),
+    [
+        ({"environments.count": 3}, r"count has no effect with view 'none'"),
+        ({"environments.rate.text": 0.3}, r"rate has no effect with view 'none'"),
+        (
+            {"environments.view": "swap", "environments.strength": 0.1},
+            r"strength has no effect with view 'swap': leave it out.*environments\.view: \[",
+        ),
+        ({"environments.groups": 3}, r"groups has no effect with partition 'none'.*partition: \["),
+    ],
+)
+def test_a_setting_that_its_scheme_does_not_use_is_refused(
+    flat: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        trial_config(flat)
+
+
+def test_settings_that_are_left_out_have_the_defaults_of_their_scheme() -> None:
+    plain, noise = EnvironmentsConfig(), EnvironmentsConfig(view="noise", rate={"text": 0.2})
+    assert (plain.views, plain.noise_strength, plain.group_count) == (0, 0, 1)
+    assert (noise.views, noise.noise_strength) == (4, 0.1)
+    assert (noise.rate_of("text"), noise.rate_of("audio")) == (0.2, 1)
+    swap = EnvironmentsConfig(view="swap", count=2, partition="speaker")
+    assert (swap.views, swap.noise_strength, swap.group_count) == (2, 0, 4)
+    assert (plain.rate_of("text"), swap.rate_of("text")) == (0, 0.5)
+
+
+def test_a_strength_of_zero_is_not_taken_for_a_missing_one() -> None:
+    assert EnvironmentsConfig(view="noise", strength=0.0).noise_strength == 0
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = TrialConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seeds = (1,)  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        config.loss.invariance = 1.0  # type: ignore[misc]
+
+
+FULL = {
+    "environments.view": "noise",
+    "environments.count": 2,
+    "environments.strength": 0.3,
+    "environments.rate.vision": 0.7,
+    "environments.partition": "speaker",
+    "environments.groups": 3,
+    "model.modalities": ["text", "vision"],
+    "model.unimodal.text": "transformer",
+    "loss.risk_variance": 1,
+}
+
+
+@pytest.mark.parametrize("flat", [{}, FULL])
+def test_flat_keys_give_the_same_configuration_back(flat: dict[str, Any]) -> None:
+    config = trial_config(flat, objective="id_val/corr", seeds=[4, 2])
+    assert trial_config(config.flat()) == config
+    assert config.flat().items() >= flat.items()
+    assert TrialConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_fingerprint_stays_the_same_across_versions_and_orders() -> None:
+    # Fingerprints name trials in stored studies: changing this number orphans them.
+    assert trial_config(FULL).fingerprint == "PINNED"
+    assert trial_config(dict(reversed(FULL.items()))).fingerprint == "PINNED"
+    assert trial_config({**FULL, "loss.risk_variance": 1.0}).fingerprint == "PINNED"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"environments.rate.vision": 0.6},
+        {"environments.rate.text": 0.7},
+        {"loss.invariance": 0.010000001},
+        {"model.modalities": ["text"]},
+        {"seeds": [0, 1]},
+        {"objective": "id_val/mae"},
+    ],
+)
+def test_every_setting_is_in_the_fingerprint(change: dict[str, Any]) -> None:
+    assert trial_config({**FULL, **change}).fingerprint != trial_config(FULL).fingerprint
+
+
+def test_the_structure_leaves_out_what_may_differ_between_replicas() -> None:
+    structure = trial_config(FULL).structure
+    free = {
+        "loss.invariance": 0.5,
+        "loss.off_diagonal": 0.1,
+        "training.learning_rate": 0.1,
+        "training.weight_decay": 0.0,
+        "environments.strength": 0.9,
+        "environments.rate.audio": 0.1,
+        "seeds": [9],
+    }
+    assert trial_config({**FULL, **free}).structure == structure
+    for change in ({"environments.count": 3}, {"model.hidden_size": 9}, {"training.epochs": 9}):
+        assert trial_config({**FULL, **change}).structure != structure
+
+
+def test_known_keys_are_those_of_a_configuration_and_say_what_they_hold() -> None:
+    keys = known_keys()
+    assert {"seeds", "loss.invariance", "environments.rate.<modality>"} <= set(keys)
+    plain = {key for key in TrialConfig().flat() if "." in key}
+    assert plain <= set(keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("training.epochs", int),
+        ("environments.count", int),
+        ("environments.strength", float),
+        ("loss.invariance", float),
+        ("environments.rate.vision", float),
+        ("environments.rate", None),
+        ("model.unimodal.text", None),
+        ("model.modalities", None),
+        ("environments.view", None),
+        ("seeds", None),
+        ("loss", None),
+        ("loss.unknown", None),
+        ("loss.invariance.more", None),
+    ],
+)
+def test_a_key_tells_whether_it_holds_a_number(key: str, kind: type | None) -> None:
+    assert number_kind(key) is kind
+
+
+def test_the_nearest_word_is_named_only_when_it_is_near() -> None:
+    assert nearest("speeker", ["speaker", "video"]) == " Did you mean 'speaker'?"
+    assert nearest("zzz", ["speaker", "video"]) == " Known: speaker, video."

@@ -1,0 +1,216 @@
+"""Every loss against a spelled-out loop, and what the terms mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pytest
+import torch
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
+from torch import Tensor
+
+from cmir.learning.environments import noise_views
+from cmir.learning.losses import (
+    decorrelation,
+    environment_risks,
+    invariance,
+    prediction_errors,
+    reconstruction,
+    risk_variance,
+)
+
+Reduction = Literal["sum", "mean"]
+Axis = Literal["features", "batch"]
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=source, dtype=torch.float64)
+
+
+def invariance_by_pairs(views: Tensor, reduction: Reduction) -> Tensor:
+    """Eq. 4 of one replica: a loop over samples and pairs of environments."""
+    count, batch, features = views.shape
+    total = views.new_zeros(())
+    for sample in range(batch):
+        for first in range(count):
+            for second in range(first + 1, count):
+                total = total + (views[first, sample] - views[second, sample]).abs().sum()
+    pairs = count * (count - 1) / 2
+    return total / batch if reduction == "sum" else total / (batch * pairs * features)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("noisy", [1, 2, 5])
+def test_invariance_is_the_sum_over_pairs_and_so_is_its_gradient(
+    noisy: int, reduction: Reduction
+) -> None:
+    views = normal(3, noisy + 1, 4, 5).requires_grad_()
+    measured = invariance(views, reduction)
+    expected = torch.stack([invariance_by_pairs(replica, reduction) for replica in views])
+    torch.testing.assert_close(measured, expected)
+    slopes = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(measured @ slopes, views)
+    (wanted,) = torch.autograd.grad(expected @ slopes, views)
+    torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.parametrize("noisy", [1, 2, 5])
+def test_equal_views_have_no_distance_and_pull_no_weight(noisy: int) -> None:
+    weight = normal(4, 3, seed=1).requires_grad_()
+    views = (normal(1, 1, 6, 4).expand(1, noisy + 1, 6, 4)) @ weight
+    distance = invariance(views)
+    (gradient,) = torch.autograd.grad(distance.sum(), weight)
+    assert distance.item() == 0
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
+def test_a_single_view_is_at_no_distance() -> None:
+    assert invariance(normal(3, 1, 4, 5)).tolist() == [0, 0, 0]
+
+
+def test_invariance_keeps_further_leading_axes() -> None:
+    views = normal(2, 3, 4, 5, 6)
+    expected = [[invariance_by_pairs(one, "sum") for one in replica] for replica in views]
+    torch.testing.assert_close(invariance(views), torch.tensor(expected))
+
+
+def test_invariance_of_a_linear_encoder_is_its_closed_form() -> None:
+    # The data cancels: z_a - z_b = W (alpha_a eps_a - alpha_b eps_b) is Gaussian in each row of W.
+    strength, encoder = 0.3, normal(5, 7, seed=1).float()
+    features = 10 * normal(1, 1, 20000, 5, seed=2).float()
+    source = [torch.Generator().manual_seed(3)]
+    noisy = noise_views(features, 3, torch.tensor([[strength]]), source)[0, 0]
+    encoded = torch.cat([features[0], noisy]) @ encoder
+    row_norms = encoder.norm(dim=0).sum().item()
+    for first, second in ((0, 1), (0, 3), (1, 2), (2, 3)):
+        expected = math.sqrt(2 / math.pi) * strength * math.hypot(first, second) * row_norms
+        measured = invariance(encoded[None, [first, second]]).item()
+        assert measured == pytest.approx(expected, rel=0.01)
+
+
+def decorrelation_by_entries(
+    invariant: Tensor, spurious: Tensor, alpha: float, axis: Axis, reduction: Reduction
+) -> float:
+    """Eq. 5-6 of one replica, entry by entry of the N x N matrix."""
+    batch, features = invariant.shape
+    along = 1 if axis == "features" else 0
+    first, second = (
+        (x - x.mean(along, keepdim=True)) / x.std(along, unbiased=False, keepdim=True)
+        for x in (invariant, spurious)
+    )
+    squares = 0.0
+    for row in range(batch):
+        for column in range(batch):
+            entry = sum(float(first[row, k] * second[column, k]) for k in range(features))
+            entry *= 1.0 if row == column else alpha
+            squares += (entry / features) ** 2 if reduction == "mean" else entry**2
+    return math.sqrt(squares / batch**2 if reduction == "mean" else squares)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("axis", ["features", "batch"])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_decorrelation_is_the_weighted_norm_of_the_similarity_of_all_samples(
+    alpha: float, axis: Axis, reduction: Reduction
+) -> None:
+    invariant, spurious = 2 + normal(3, 6, 4), normal(3, 6, 4, seed=1) ** 3
+    expected = [
+        decorrelation_by_entries(*pair, alpha, axis, reduction)
+        for pair in zip(invariant, spurious, strict=True)
+    ]
+    measured = decorrelation(invariant, spurious, alpha, axis, reduction)
+    torch.testing.assert_close(measured, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_each_replica_has_its_own_off_diagonal_weight() -> None:
+    invariant, spurious = normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1)
+    alpha = torch.tensor([[0.2], [0.9]], dtype=torch.float64)
+    both = decorrelation(invariant, spurious, alpha)
+    for replica in range(2):
+        alone = decorrelation(invariant[replica], spurious[replica], alpha[replica].item())
+        torch.testing.assert_close(both[replica], alone)
+
+
+@pytest.mark.parametrize("axis", ["features", "batch"])
+def test_decorrelation_of_constant_parts_is_zero_with_a_finite_gradient(axis: Axis) -> None:
+    invariant = torch.ones(1, 6, 4, requires_grad=True)
+    value = decorrelation(invariant, normal(1, 6, 4).float(), 0.5, axis)
+    (gradient,) = torch.autograd.grad(value.sum(), invariant)
+    assert value.item() == 0
+    assert gradient.isfinite().all()
+
+
+def test_decorrelation_as_printed_misses_a_variable_in_another_slot() -> None:
+    # The pitfall that the docstring names: the spurious part holds the same numbers, reordered.
+    invariant = torch.tensor([[[1.0, -1.0, 1.0, -1.0]]])
+    moved = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])
+    assert decorrelation(invariant, moved, 1.0).item() == pytest.approx(0)
+    assert decorrelation(invariant, invariant, 1.0).item() == pytest.approx(4)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_reconstruction_is_the_squared_distance_of_a_loop(reduction: Reduction) -> None:
+    features, rebuilt = normal(2, 5, 3), normal(2, 5, 3, seed=1)
+    for replica, measured in enumerate(reconstruction(features, rebuilt, reduction)):
+        total = sum(
+            float(features[replica, sample, k] - rebuilt[replica, sample, k]) ** 2
+            for sample in range(5)
+            for k in range(3)
+        )
+        assert measured.item() == pytest.approx(total / (5 if reduction == "sum" else 15))
+
+
+def test_prediction_errors_average_to_the_losses_of_torch_and_scikit_learn() -> None:
+    scores, labels = normal(2, 30), normal(30, seed=1)
+    classes = (labels > 0).double()
+    squared, absolute = (prediction_errors(scores, labels, kind) for kind in ("mse", "mae"))
+    entropy = prediction_errors(scores, classes, "bce")
+    assert squared.shape == absolute.shape == entropy.shape == (2, 30)
+    for replica, row in enumerate(scores):
+        assert squared[replica].mean() == pytest.approx(mean_squared_error(labels, row))
+        assert absolute[replica].mean() == pytest.approx(mean_absolute_error(labels, row))
+        assert entropy[replica].mean() == pytest.approx(log_loss(classes, row.sigmoid()))
+        torch.testing.assert_close(
+            entropy[replica].mean(),
+            torch.nn.functional.binary_cross_entropy_with_logits(row, classes),
+        )
+
+
+def test_cross_entropy_of_a_sure_logit_stays_finite() -> None:
+    errors = prediction_errors(torch.tensor([[200.0, -200.0]]), torch.tensor([0.0, 0.0]), "bce")
+    assert errors.tolist() == [[200, 0]]
+
+
+GROUPS = torch.tensor([[0, 2, 2, 0, 2, 4], [1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 0]])
+
+
+def risks_by_loop(errors: Tensor, groups: Tensor) -> dict[int, float]:
+    members: dict[int, list[float]] = {}
+    for error, group in zip(errors.tolist(), groups.tolist(), strict=True):
+        members.setdefault(group, []).append(error)
+    return {group: sum(found) / len(found) for group, found in members.items()}
+
+
+def test_environment_risks_are_means_and_absent_environments_are_masked() -> None:
+    errors = normal(3, 6).square()
+    risks, present = environment_risks(errors, GROUPS, 5)
+    for replica in range(3):
+        expected = risks_by_loop(errors[replica], GROUPS[replica])
+        assert set(present[replica].nonzero().flatten().tolist()) == set(expected)
+        for group in range(5):
+            assert risks[replica, group].item() == pytest.approx(expected.get(group, 0.0))
+
+
+def test_risk_variance_is_the_population_variance_over_the_environments_present() -> None:
+    errors = normal(3, 6).square().requires_grad_()
+    measured = risk_variance(errors, GROUPS, 5)
+    for replica in range(3):
+        risks = list(risks_by_loop(errors[replica].detach(), GROUPS[replica]).values())
+        mean = sum(risks) / len(risks)
+        expected = sum((risk - mean) ** 2 for risk in risks) / len(risks)
+        assert measured[replica].item() == pytest.approx(expected)
+    (gradient,) = torch.autograd.grad(measured.sum(), errors)
+    assert gradient[1].abs().max() == 0
+    assert gradient[0].abs().max() > 0

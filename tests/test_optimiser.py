@@ -1,0 +1,116 @@
+"""The stacked optimiser against torch.optim.AdamW on each replica alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from cmir.learning.optimiser import RowSettings, StackedAdamW
+
+SETTINGS = (RowSettings(0.1, 0.0), RowSettings(0.01, 0.3), RowSettings(0.003, 0.1))
+SIZE = 11
+CLIP = 0.5
+START = torch.linspace(-2, 2, 3 * SIZE).view(3, SIZE)
+
+
+def losses(weights: Tensor, rows: Sequence[int], step: int) -> Tensor:
+    """The loss of each of these rows; their gradients differ by orders of magnitude."""
+    target = torch.sin(torch.arange(SIZE) + float(step))
+    scale = torch.tensor([10.0, 0.01, 1.0])[list(rows)]
+    return scale * (weights - target).pow(4).mean(1)
+
+
+class Alone:
+    """One replica with torch's own optimiser and clipping."""
+
+    def __init__(self, start: Tensor, settings: RowSettings, clip: float = CLIP) -> None:
+        self.weights = torch.nn.Parameter(start.clone())
+        self.clip = clip
+        self.restart(settings)
+
+    def restart(self, settings: RowSettings) -> None:
+        self.optimiser = torch.optim.AdamW(
+            [self.weights], lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+    def step(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([self.weights], self.clip)
+        self.optimiser.step()
+
+
+def each_alone(clip: float = CLIP) -> list[Alone]:
+    return [Alone(start, own, clip) for start, own in zip(START, SETTINGS, strict=True)]
+
+
+def advance(stack: StackedAdamW, alone: Sequence[Alone], rows: Sequence[int], steps: range) -> None:
+    """Lets the stack of these rows and the same replicas alone take the same steps."""
+    for step in steps:
+        stack.step(losses(stack.weights, rows, step))
+        for row in rows:
+            alone[row].step(losses(alone[row].weights[None], [row], step).sum())
+
+
+def assert_same(stack: StackedAdamW, alone: Sequence[Alone], rows: Sequence[int]) -> None:
+    expected = torch.stack([alone[row].weights.detach() for row in rows])
+    torch.testing.assert_close(stack.weights.detach(), expected)
+
+
+@pytest.mark.parametrize("clip", [1e-3, 0.5, 1e6])
+def test_every_row_takes_the_steps_of_adamw_with_its_own_rate_decay_and_clipping(
+    clip: float,
+) -> None:
+    stack, alone = StackedAdamW(START, SETTINGS, clip), each_alone(clip)
+    advance(stack, alone, range(3), range(25))
+    assert_same(stack, alone, range(3))
+    assert (stack.weights - START).abs().min() > 0
+
+
+def test_the_start_is_copied() -> None:
+    start = START.clone()
+    stack = StackedAdamW(start, SETTINGS, CLIP)
+    stack.step(stack.weights.square().sum(1))
+    assert torch.equal(start, START)
+
+
+def test_rows_that_are_kept_go_on_with_their_moments() -> None:
+    stack, alone = StackedAdamW(START, SETTINGS, CLIP), each_alone()
+    advance(stack, alone, range(3), range(10))
+    stack.keep([0, 2])
+    advance(stack, alone, [0, 2], range(10, 20))
+    assert_same(stack, alone, [0, 2])
+    stack.keep([1])
+    advance(stack, alone, [2], range(20, 30))
+    assert_same(stack, alone, [2])
+
+
+def test_rows_may_be_kept_before_the_first_step() -> None:
+    stack, alone = StackedAdamW(START, SETTINGS, CLIP), each_alone()
+    stack.keep([1, 2])
+    advance(stack, alone, [1, 2], range(5))
+    assert_same(stack, alone, [1, 2])
+
+
+def test_a_reset_forgets_the_moments_of_its_rows_alone() -> None:
+    stack, alone = StackedAdamW(START, SETTINGS, CLIP), each_alone()
+    advance(stack, alone, range(3), range(10))
+    stack.reset([1])
+    alone[1].restart(SETTINGS[1])
+    advance(stack, alone, range(3), range(10, 20))
+    assert_same(stack, alone, range(3))
+
+
+def test_a_row_that_is_not_a_number_leaves_the_others_alone() -> None:
+    stack, alone = StackedAdamW(START, SETTINGS, CLIP), each_alone()
+    spoilt = torch.tensor([1.0, float("nan"), 1.0])
+    for step in range(5):
+        stack.step(spoilt * losses(stack.weights, range(3), step))
+        for row in (0, 2):
+            alone[row].step(losses(alone[row].weights[None], [row], step).sum())
+    assert stack.weights[1].isnan().all()
+    stack.keep([0, 2])
+    assert_same(stack, alone, [0, 2])
