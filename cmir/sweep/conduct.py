@@ -1,0 +1,239 @@
+"""The conductor of a sweep: opens the study and the tracker, lets Ray Tune run what is missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+import torch
+from optuna.storages import BaseStorage
+from ray.tune import Trainable
+
+from cmir.sweep.findings import Findings, publish
+from cmir.sweep.places import Places
+from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
+from cmir.sweep.provenance import provenance
+from cmir.sweep.records import TrialRecord
+from cmir.sweep.schedule import Plan, Progress, Resources, run_trials, start_ray
+from cmir.sweep.study import AskedTrial, SweepStudy, journal_storage, open_study, storage_at
+from cmir.sweep.tracking import SweepTracker, connect, dataset_input
+from cmir.sweep.trial import CmirTrial
+from cmir.sweep.weights import WeightsKeeper
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What the command line asks for.
+
+    Attributes:
+        space: the sweep file.
+        overrides: `trials`, `seeds`, `epochs` in place of the file's.
+        concurrency: trials at a time; None: one per processor, or per share of a GPU.
+        trials_per_gpu: trials that share one GPU.
+        fresh: begin a new sweep beside the old one.
+        address: of a Ray cluster.
+        storage: of the study, in place of a journal file.
+        trainable: the class that trains.
+    """
+
+    space: Path
+    overrides: dict[str, int]
+    concurrency: int | None = None
+    trials_per_gpu: int = 4
+    fresh: bool = False
+    address: str | None = None
+    storage: str | None = None
+    trainable: type[Trainable] = CmirTrial
+
+
+@dataclass(frozen=True)
+class SweepStart:
+    """What is known when a sweep starts: for the display."""
+
+    sweep: str
+    prepared: PreparedSweep
+    resources: Resources
+    done: int
+    interrupted: int
+    tracking_uri: str
+    sign: float
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """What a sweep ended with.
+
+    Attributes:
+        sweep: its name.
+        records: all ended trials, of earlier runs of the command too.
+        budget: trials that were to end.
+        counted: trials that count against the budget.
+        findings: what is shown of them.
+    """
+
+    sweep: str
+    records: Sequence[TrialRecord]
+    budget: int
+    counted: int
+    findings: Findings
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole budget has been spent."""
+        return self.counted >= self.budget
+
+
+def conduct(
+    request: SweepRequest,
+    places: Places,
+    display: Callable[[SweepStart], Progress],
+) -> SweepOutcome:
+    """Runs or continues a sweep.
+
+    Args:
+        request: what is asked for.
+        places: where files are.
+        display: called once when all is checked; the progress it returns is told of every event.
+
+    Returns:
+        the outcome, also where SIGINT or SIGTERM ended it early: what ended is in the study.
+
+    Raises:
+        InputError: nothing was started.
+    """
+    prepared = prepare_sweep(request.space, request.overrides, places)
+    places.make()
+    name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
+    with places.lock(name), _terminate_as_interrupt():
+        study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
+        client = connect()
+        tracker = SweepTracker(client, prepared.file.name, name, study.parent_run)
+        study.remember_parent_run(tracker.parent)
+        _describe(tracker, prepared, name)
+        tracker.write_missing(study.records())
+        resources = _resources(request)
+        start = SweepStart(
+            name,
+            prepared,
+            resources,
+            study.counted,
+            study.interrupted,
+            str(client.tracking_uri),
+            study.sign,
+        )
+        keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
+        progress = _with_tracking(display(start), tracker, keeper)
+        if study.counted < prepared.file.trials:
+            _run(study, prepared, request, places, resources, progress)
+        findings = publish(tracker, study.records(), prepared, keeper, study.counted)
+        return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
+
+
+def _run(
+    study: SweepStudy,
+    prepared: PreparedSweep,
+    request: SweepRequest,
+    places: Places,
+    resources: Resources,
+    progress: Progress,
+) -> None:
+    file, dataset = prepared.file, str(prepared.data.path.resolve())
+
+    def worker_config(asked: AskedTrial) -> dict[str, Any]:
+        return {
+            "trial": asked.config.model_dump_json(),
+            "dataset": dataset,
+            "weights": str(places.weights_of(study.name, asked.number).resolve()),
+            "threads": resources.cpus_per_trial,
+        }
+
+    plan = Plan(
+        budget=file.trials,
+        epochs=file.epochs,
+        early_stopping=file.early_stopping,
+        worker_config=worker_config,
+        storage=places.scheduler(study.name),
+        trainable=request.trainable,
+    )
+    start_ray(resources)
+    try:
+        run_trials(study, plan, resources, progress)
+    finally:
+        ray.shutdown()
+
+
+def _with_tracking(progress: Progress, tracker: SweepTracker, keeper: WeightsKeeper) -> Progress:
+    def on_end(record: TrialRecord) -> None:
+        keeper.add(record)
+        tracker.write(record)
+        progress.on_end(record)
+
+    return Progress(progress.on_start, progress.on_epoch, on_end, progress.on_tick)
+
+
+def _describe(tracker: SweepTracker, prepared: PreparedSweep, name: str) -> None:
+    file, data = prepared.file, prepared.data
+    params = {key: getattr(file, key) for key in ("objective", "trials", "seeds", "epochs")}
+    tags = provenance() | {
+        "sweep": name,
+        "space": str(prepared.path),
+        "space.fingerprint": file.fingerprint,
+        "data": str(data.path),
+        "data.checksum": data.checksum,
+        "data.synthetic": str(prepared.is_synthetic).lower(),
+    }
+    profile = {split: len(part.rows) for split, part in data.splits.items()}
+    dataset = dataset_input(data.name, data.checksum, data.path, profile)
+    tracker.describe(params, tags, dataset)
+    tracker.attach(prepared.path, "space")
+
+
+def _facts(prepared: PreparedSweep) -> dict[str, Any]:
+    return {
+        "data_checksum": prepared.data.checksum,
+        "dataset": str(prepared.data.path.resolve()),
+        "space_name": prepared.file.name,
+        "space_file": str(prepared.path),
+        "gates": prepared.file.gates.model_dump(mode="json"),
+    }
+
+
+def _resources(request: SweepRequest) -> Resources:
+    """One processor a trial, or its share of a GPU where there are any."""
+    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    if request.address is not None:
+        return Resources(request.concurrency or cpus, address=request.address)
+    if gpus:
+        most = gpus * request.trials_per_gpu
+        return Resources(request.concurrency or most, gpus_per_trial=1 / request.trials_per_gpu)
+    concurrency = request.concurrency or cpus
+    return Resources(concurrency, cpus_per_trial=max(1, cpus // concurrency))
+
+
+def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:
+    if request.storage is None:
+        return places.sweeps()
+    return list(optuna.get_all_study_names(storage_at(request.storage)))
+
+
+def _storage(request: SweepRequest, places: Places, name: str) -> BaseStorage:
+    if request.storage is not None:
+        return storage_at(request.storage)
+    return journal_storage(places.journal(name))
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a sweep as Ctrl-C does: trials stop, what ended is kept."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,102 @@
+"""What a person sees while a sweep runs: a live line, or plain lines without a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from cmir.sweep.conduct import SweepStart
+from cmir.sweep.records import TrialRecord
+from cmir.sweep.schedule import Progress
+from cmir.sweep.study import AskedTrial, counts
+
+REFRESH_SECONDS = 0.5
+
+
+class SweepDisplay:
+    """Trials done, running, pruned, the best so far and the time left."""
+
+    def __init__(self, console: Console, start: SweepStart) -> None:
+        self._console, self._start = console, start
+        self._budget = start.prepared.file.trials
+        self._done = start.done
+        self._ended = 0
+        self._outcomes: Counter[str] = Counter()
+        self._running: dict[int, int] = {}
+        self._best: TrialRecord | None = None
+        self._began = self._shown = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> SweepDisplay:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def progress(self) -> Progress:
+        """The hooks that a sweep calls."""
+        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick)
+
+    def _on_start(self, asked: AskedTrial) -> None:
+        self._running[asked.number] = 0
+        self._on_tick(now=True)
+
+    def _on_epoch(self, number: int, epoch: int, objective: float) -> None:
+        self._running[number] = epoch
+
+    def _on_end(self, record: TrialRecord) -> None:
+        self._running.pop(record.number, None)
+        self._ended += 1
+        self._done += counts(record)
+        self._outcomes[record.outcome] += 1
+        if record.outcome == "finished" and self._is_better(record):
+            self._best = record
+        self._print(record)
+        self._on_tick(now=True)
+
+    def _on_tick(self, now: bool = False) -> None:
+        if self._live.is_started and (now or time.monotonic() - self._shown > REFRESH_SECONDS):
+            self._shown = time.monotonic()
+            self._live.update(self._line(), refresh=True)
+
+    def _is_better(self, record: TrialRecord) -> bool:
+        if self._best is None or self._best.objective is None or record.objective is None:
+            return True
+        return self._start.sign * (record.objective - self._best.objective) > 0
+
+    def _print(self, record: TrialRecord) -> None:
+        score = "" if record.objective is None else f"{record.objective:.4f}"
+        best = " *" if record is self._best else ""
+        reason = f" {record.ending.reason}" if record.ending.reason else ""
+        self._console.print(
+            f"trial {record.number:>3}  {record.outcome:<8}  {score:>8}{best:<2}  "
+            f"{record.scheme:<16} {record.ending.seconds:6.1f} s  "
+            f"[{self._done}/{self._budget}, {self._left()}]{reason}",
+            markup=False,
+            highlight=False,
+        )
+
+    def _line(self) -> Text:
+        best = "-" if self._best is None else f"{self._best.objective:.4f}"
+        running = ", ".join(f"{n} (epoch {e})" for n, e in sorted(self._running.items()))
+        counted = "  ".join(f"{name} {number}" for name, number in sorted(self._outcomes.items()))
+        return Text(
+            f"{self._done}/{self._budget} trials done  {counted}  "
+            f"best {best}  {self._left()}  running: {running}",
+            overflow="ellipsis",
+            no_wrap=True,
+        )
+
+    def _left(self) -> str:
+        """Time left at the pace so far."""
+        missing = self._budget - self._done
+        if missing <= 0 or self._ended == 0:
+            return "starting" if missing > 0 else "done"
+        seconds = (time.monotonic() - self._began) / self._ended * missing
+        return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"

@@ -1,0 +1,161 @@
+"""What a sweep found, and how MLflow shows it: leaderboard, pictures, the best trials' models."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from cmir.sweep.leaderboard import leaderboard, schemes_compared
+from cmir.sweep.pictures import PICTURES
+from cmir.sweep.preparation import PreparedSweep
+from cmir.sweep.records import OUTCOMES, TrialRecord
+from cmir.sweep.tracking import SweepTracker
+from cmir.sweep.weights import WeightsKeeper
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is shown of a sweep.
+
+    Attributes:
+        table: one row per ended trial, best first.
+        schemes: one row per environment scheme.
+        unwritten: trials that MLflow does not hold yet.
+        trouble: why something could not be published, empty if all was.
+    """
+
+    table: pl.DataFrame
+    schemes: pl.DataFrame
+    unwritten: int
+    trouble: str = ""
+
+
+def publish(
+    tracker: SweepTracker,
+    records: Sequence[TrialRecord],
+    prepared: PreparedSweep,
+    keeper: WeightsKeeper,
+    counted: int,
+) -> Findings:
+    """Writes everything about the sweep as a whole to its parent run.
+
+    A tracking server that went away is no error here: the study holds the sweep, and the same
+    command publishes again.
+    """
+    objective = prepared.file.objective
+    table, schemes = leaderboard(records, objective), schemes_compared(records, objective)
+    unwritten = tracker.flush()
+    try:
+        _publish(tracker, records, prepared, keeper, table, schemes)
+        tracker.close(complete=counted >= prepared.file.trials)
+    except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
+        logging.getLogger(__name__).debug("publishing failed", exc_info=True)
+        trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        return Findings(table, schemes, unwritten, trouble)
+    return Findings(table, schemes, unwritten)
+
+
+def _publish(
+    tracker: SweepTracker,
+    records: Sequence[TrialRecord],
+    prepared: PreparedSweep,
+    keeper: WeightsKeeper,
+    table: pl.DataFrame,
+    schemes: pl.DataFrame,
+) -> None:
+    objective = prepared.file.objective
+    with tempfile.TemporaryDirectory() as folder:
+        table.write_parquet(Path(folder, "leaderboard.parquet"))
+        table.write_csv(Path(folder, "leaderboard.csv"))
+        schemes.write_csv(Path(folder, "schemes.csv"))
+        for file in sorted(Path(folder).iterdir()):
+            tracker.attach(file)
+    for name, draw in PICTURES.items():
+        tracker.attach_figure(draw(records, objective), f"{name}.png")
+    _attach_models(tracker, records, keeper)
+    text = _description(tracker, records, prepared, schemes)
+    tracker.show(text, _summary(records, prepared))
+
+
+def _attach_models(
+    tracker: SweepTracker, records: Sequence[TrialRecord], keeper: WeightsKeeper
+) -> None:
+    configs = {record.number: record.config for record in records}
+    ranks = {}
+    for rank, (number, path) in enumerate(keeper.best(), start=1):
+        run = tracker.run_of(number)
+        if run is None:
+            continue
+        ranks[run] = rank
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder, "config.json")
+            config.write_text(json.dumps(configs[number], indent=1))
+            tracker.attach(config, "model", run)
+        tracker.attach(path, "model", run)
+    tracker.rank(ranks)
+
+
+def _summary(records: Sequence[TrialRecord], prepared: PreparedSweep) -> dict[str, float]:
+    counts = {
+        f"trials.{outcome}": float(sum(record.outcome == outcome for record in records))
+        for outcome in OUTCOMES
+    }
+    best = _best(records, prepared)
+    return counts | (dict(best.ending.metrics) if best else {})
+
+
+def _best(records: Sequence[TrialRecord], prepared: PreparedSweep) -> TrialRecord | None:
+    table = leaderboard(records, prepared.file.objective)
+    if table.is_empty() or table["outcome"][0] != "finished":
+        return None
+    return next(record for record in records if record.number == table["trial"][0])
+
+
+def _description(
+    tracker: SweepTracker,
+    records: Sequence[TrialRecord],
+    prepared: PreparedSweep,
+    schemes: pl.DataFrame,
+) -> str:
+    """Markdown for the parent's page: which trial is best, why, and where to click."""
+    file, best = prepared.file, _best(records, prepared)
+    lines = [f"# Sweep `{file.name}`", ""]
+    if prepared.is_synthetic:
+        lines += ["**Synthetic stand-in data: these numbers say nothing about real data.**", ""]
+    lines += [f"{len(records)} trials of {file.seeds} seeds; objective `{file.objective}`.", ""]
+    if best is None:
+        return "\n".join([*lines, "No trial finished."])
+    run = tracker.run_of(best.number)
+    link = f"[trial {best.number}](#/experiments/{tracker.experiment}/runs/{run})"
+    spread = best.ending.metrics.get(f"{file.objective}_std", 0.0)
+    lines += [
+        f"**Best: {link}**, scheme `{best.scheme}`, `{file.objective}` "
+        f"{best.objective:.4f} (standard deviation over seeds {spread:.4f}).",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| `{key}` | {_shown(value)} |" for key, value in best.params.items()),
+        "",
+        "## Schemes",
+        "",
+        *_markdown(schemes),
+        "",
+        "Pictures and the whole leaderboard are under Artifacts.",
+    ]
+    return "\n".join(lines)
+
+
+def _markdown(table: pl.DataFrame) -> list[str]:
+    head = "| " + " | ".join(table.columns) + " |"
+    rows = ["| " + " | ".join(_shown(value) for value in row) + " |" for row in table.rows()]
+    return [head, "|" + "---|" * table.width, *rows]
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,88 @@
+"""Where a sweep keeps its files, and the lock that lets one driver at a time write them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmir.errors import InputError
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of all sweeps below one folder, by default the one a command runs in."""
+
+    root: Path = Path()
+
+    @property
+    def studies(self) -> Path:
+        """Folder of the records of all sweeps."""
+        return self.root / "mlruns" / "studies"
+
+    def journal(self, sweep: str) -> Path:
+        """The Optuna journal: the single record of a sweep."""
+        return self.studies / f"{sweep}.journal"
+
+    def weights(self, sweep: str) -> Path:
+        """Folder of the weights of a sweep's best trials so far."""
+        return self.studies / f"{sweep}.weights"
+
+    def weights_of(self, sweep: str, number: int) -> Path:
+        """Weights `(seed, weights)` of one trial, as safetensors."""
+        return self.weights(sweep) / f"{number:05d}.safetensors"
+
+    def scheduler(self, sweep: str) -> Path:
+        """Ray's own files while a sweep runs; with several nodes it must be shared."""
+        return self.studies / f"{sweep}.ray"
+
+    def synthetic(self, name: str) -> Path:
+        """The data set that stands in for a missing one."""
+        return self.root / "mlruns" / "synthetic" / name
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps with a journal here, the latest written last."""
+        files = sorted(self.studies.glob("*.journal"), key=lambda file: file.stat().st_mtime)
+        return [file.stem for file in files]
+
+    def make(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            InputError: nothing can be written here.
+        """
+        try:
+            self.studies.mkdir(parents=True, exist_ok=True)
+            probe = self.studies / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"{self.studies}: sweeps are kept here, but it cannot be written: "
+                f"{error.strerror}. Run the command in a folder you may write to."
+            ) from None
+
+    @contextmanager
+    def lock(self, sweep: str) -> Iterator[None]:
+        """Keeps other drivers away from a sweep; ends with the process, however it ends.
+
+        Raises:
+            InputError: another process runs this sweep.
+        """
+        path = self.studies / f"{sweep}.lock"
+        with path.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                raise InputError(
+                    f"the sweep '{sweep}' is running already, in process {handle.read().strip()}. "
+                    "Wait for it, or stop it with Ctrl-C: it loses nothing."
+                ) from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield

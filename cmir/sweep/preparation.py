@@ -1,0 +1,119 @@
+"""From a sweep file to everything a sweep needs, checked before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmir.data import DevelopmentData, load_dataset
+from cmir.data.synthetic import DEFAULT_MODALITIES, generate
+from cmir.errors import InputError
+from cmir.learning.training import check
+from cmir.sweep.places import Places
+from cmir.sweep.search_space import SearchSpace, checked_space
+from cmir.sweep.sweep_file import SweepFile, SyntheticSection, read_sweep_file
+
+SYNTHETIC = "-synthetic"
+
+
+@dataclass(frozen=True)
+class PreparedSweep:
+    """A sweep that can start: its file with overrides, its data, its checked space.
+
+    Attributes:
+        path: the sweep file.
+        data: what trials may see.
+        is_synthetic: whether the built-in generator stands in for missing data; the name of the
+            sweep then ends in `-synthetic`.
+        space: checked against the data at both ends of every range.
+    """
+
+    path: Path
+    data: DevelopmentData
+    is_synthetic: bool
+    space: SearchSpace
+
+    @property
+    def file(self) -> SweepFile:
+        """The sweep file with overrides, and the name that everything carries."""
+        return self.space.file
+
+
+def prepare_sweep(path: Path, overrides: dict[str, int], places: Places) -> PreparedSweep:
+    """Reads, checks and finds everything; writes nothing but a synthetic stand-in.
+
+    Args:
+        path: the sweep file.
+        overrides: `trials`, `seeds` or `epochs` in place of the file's.
+        places: where files are.
+
+    Raises:
+        InputError: whatever would fail later.
+    """
+    file = read_sweep_file(path).model_copy(update=overrides)
+    checked_space(file, str(path))
+    folder, is_synthetic = _find_data(file, str(path), places)
+    if is_synthetic:
+        file = file.model_copy(update={"name": file.name + SYNTHETIC})
+    data = load_dataset(folder).development()
+    space = checked_space(file, str(path), tuple(data.modalities))
+    for name, values in space.corners():
+        try:
+            check(data, space.trial(values))
+        except InputError as error:
+            raise InputError(f"{path}: with {name}: {error}") from None
+    return PreparedSweep(path, data, is_synthetic, space)
+
+
+def sweep_name(base: str, known: Iterable[str], fresh: bool) -> str:
+    """The latest sweep of a space, or the next one if it shall be fresh.
+
+    Example:
+        >>> sweep_name("mosi", ["mosi", "mosi-2", "mosi-text"], fresh=True)
+        'mosi-3'
+    """
+    pattern = re.compile(rf"{re.escape(base)}(?:-(\d+))?")
+    matches = [pattern.fullmatch(name) for name in known]
+    numbers = [int(match.group(1) or 1) for match in matches if match]
+    latest = max(numbers, default=0)
+    number = latest + 1 if fresh else max(latest, 1)
+    return base if number == 1 else f"{base}-{number}"
+
+
+def _find_data(file: SweepFile, where: str, places: Places) -> tuple[Path, bool]:
+    path = places.root / file.data.path
+    if path.exists():
+        return path, False
+    if file.data.if_missing == "fail":
+        raise InputError(
+            f"{where}: data.path must be a dataset folder, but there is no {path}. Make it with "
+            f"`python workflows/prepare.py mmsa FILE {file.data.path}`, or say "
+            "`if_missing: synthetic` to try the sweep without it."
+        )
+    return _stand_in(file.name, file.data.synthetic, places), True
+
+
+def _stand_in(name: str, wanted: SyntheticSection, places: Places) -> Path:
+    """Generates the stand-in once; the folder's name tells what was asked for."""
+    settings = wanted.model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    folder = places.synthetic(f"{name}{SYNTHETIC}-{digest}")
+    if folder.exists():
+        return folder
+    places.make()
+    shapes: dict[str, Any] = {
+        modality: tuple(shape) if isinstance(shape, list) else shape
+        for modality, shape in wanted.modalities.items()
+    }
+    return generate(
+        folder,
+        modalities=shapes or DEFAULT_MODALITIES,
+        task=wanted.task,
+        name=name + SYNTHETIC,
+        seed=wanted.seed,
+    )

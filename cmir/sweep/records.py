@@ -1,0 +1,93 @@
+"""One trial of a sweep as a value: what the study keeps and everything later reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from cmir.config import TrialConfig, trial_config
+
+Outcome = Literal["finished", "pruned", "diverged", "failed"]
+OUTCOMES: tuple[Outcome, ...] = ("finished", "pruned", "diverged", "failed")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended, as the worker and the scheduler know it.
+
+    Attributes:
+        outcome: finished; pruned by ASHA; diverged (a non-finite loss); failed (an exception).
+        objective: mean over seeds of the best value, in the metric's units; None if diverged or
+            failed.
+        metrics: `split/metric` and `_std`; of each seed's best epoch if finished, of the last
+            epoch if pruned.
+        by_seed: `split/metric` to one value per seed; empty unless finished.
+        best_epochs: of each seed; empty unless finished.
+        curve: metric to its value after epoch 1, 2, ...
+        seconds: time spent in training.
+        reason: why it diverged or failed.
+    """
+
+    outcome: Outcome
+    objective: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    by_seed: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    best_epochs: Sequence[int] = ()
+    curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One ended trial.
+
+    Attributes:
+        number: of the trial in its study.
+        params: dotted key to suggested value, active dimensions only.
+        config: the whole configuration as plain values.
+        ending: how it ended.
+        retry_of: number of the failed trial that this one repeats.
+        started: time of the start, seconds since the epoch.
+        ended: time of the end, likewise.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    config: Mapping[str, Any]
+    ending: Ending
+    retry_of: int | None
+    started: float
+    ended: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        return self.ending.outcome
+
+    @property
+    def objective(self) -> float | None:
+        """Mean of the objective over the seeds, None if diverged or failed."""
+        return self.ending.objective
+
+    @property
+    def scheme(self) -> str:
+        """View and partition in one word, e.g. `swap`, `none + kmeans`."""
+        view = str(self.config.get("environments.view", "none"))
+        partition = str(self.config.get("environments.partition", "none"))
+        return view if partition == "none" else f"{view} + {partition}"
+
+    def trial(self, seeds: Sequence[int] | None = None) -> TrialConfig:
+        """The configuration, with other seeds if given."""
+        flat = {
+            key: value for key, value in self.config.items() if key not in ("objective", "seeds")
+        }
+        chosen = tuple(self.config["seeds"]) if seeds is None else tuple(seeds)
+        return trial_config(
+            flat, f"trial {self.number}", objective=self.config["objective"], seeds=chosen
+        )

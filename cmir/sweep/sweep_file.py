@@ -1,0 +1,214 @@
+"""What a sweep file may say, checked before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
+
+from cmir.config import Objective, Section, explain, known_keys
+from cmir.errors import InputError
+
+Value = str | bool | int | float | list[str]
+When = dict[str, list[Value]]
+
+
+def _distinct(values: list[Value]) -> list[Value]:
+    if len({json.dumps(value) for value in values}) != len(values):
+        raise ValueError(f"choices must differ, but got {values}")
+    return values
+
+
+Choices = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Choice(Section):
+    """One of several values; `when` restricts it to some values of other keys."""
+
+    choices: Choices
+    when: When = Field(default_factory=dict)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The values that a check should try: all of them."""
+        return tuple(self.choices)
+
+
+class Range(Section):
+    """A number from `low` to `high`, both included; log scale or steps where asked for."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(None, gt=0)
+    when: When = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high, but got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be above 0 on a log scale, but got {self.low}")
+        if self.log and self.step is not None:
+            raise ValueError("step and log exclude each other: leave one out")
+        return self
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The values that a check should try: both ends."""
+        return (self.low, self.high)
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, list):
+        return "list"
+    if isinstance(value, Choice) or (isinstance(value, dict) and "choices" in value):
+        return "choice"
+    return "range"
+
+
+Dimension = Annotated[
+    Annotated[Choices, Tag("list")]
+    | Annotated[Choice, Tag("choice")]
+    | Annotated[Range, Tag("range")],
+    Discriminator(_form),
+]
+
+
+class SyntheticSection(Section):
+    """What the built-in generator makes where the data is missing.
+
+    A modality is a size (vectors), or a list of size and number of steps (sequences).
+    """
+
+    modalities: dict[str, int | list[int]] = Field(default_factory=dict)
+    task: Literal["regression", "binary"] = "regression"
+    seed: int = Field(0, ge=0)
+
+
+class DataSection(Section):
+    """Where the features are; `if_missing: synthetic` lets the built-in generator stand in."""
+
+    path: str
+    if_missing: Literal["fail", "synthetic"] = "fail"
+    synthetic: SyntheticSection = SyntheticSection()
+
+
+class EarlyStopping(Section):
+    """ASHA across trials (Li et al. 2020): after `grace` epochs the best 1/`reduction` go on."""
+
+    enabled: bool = True
+    grace: int = Field(5, ge=1)
+    reduction: float = Field(3.0, gt=1.0)
+
+
+class Gates(Section):
+    """What a candidate must show before it is registered."""
+
+    finished_trials: int = Field(3, ge=1, description="fewest finished trials of the sweep")
+    seeds: int = Field(3, ge=1, description="fewest seeds of the candidate")
+    champion_margin: float = Field(
+        0.0, ge=0.0, description="how much worse than the champion it may be out of distribution"
+    )
+
+
+class SweepFile(Section):
+    """One sweep: the data, the objective, the space and the budget."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    data: DataSection
+    objective: Objective = "ood_val/mae"
+    trials: int = Field(48, ge=1)
+    seeds: int = Field(3, ge=1)
+    epochs: int = Field(40, ge=1)
+    fixed: dict[str, Value] = Field(default_factory=dict)
+    search: dict[str, Dimension] = Field(default_factory=dict)
+    start_from: list[dict[str, Value]] = Field(default_factory=list)
+    early_stopping: EarlyStopping = EarlyStopping()
+    keep_models: int = Field(3, ge=0, description="weights of so many best trials are kept")
+    gates: Gates = Gates()
+
+    @property
+    def dimensions(self) -> dict[str, Choice | Range]:
+        """The search dimensions by key; a plain list is a choice."""
+        return {
+            key: Choice(choices=list(form)) if isinstance(form, list) else form
+            for key, form in self.search.items()
+        }
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What makes two runs the same sweep: everything but its budget of trials and gates."""
+        budget = {"trials", "keep_models", "gates", "name"}
+        return self.model_dump(mode="json", exclude=budget)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of `question`."""
+        canonical = json.dumps(self.question, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def read_sweep_file(path: Path) -> SweepFile:
+    """Reads and checks one sweep file on its own, without its data.
+
+    Raises:
+        InputError: missing or unreadable file, bad YAML, unknown key, wrong type or form.
+    """
+    return parse_sweep(_yaml(path), str(path))
+
+
+def parse_sweep(content: Any, where: str) -> SweepFile:
+    """Checks the parsed content of a sweep file; `where` starts every message."""
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: must hold keys such as 'name:', but got {content!r}.")
+    _refuse_unusable_numbers(content, where)
+    try:
+        return SweepFile.model_validate(content)
+    except ValidationError as error:
+        forms = {*Choice.model_fields, *Range.model_fields}
+        known = [key for key in known_keys(SweepFile) if "<" not in key]
+        raise InputError(explain(error, where, [*known, "fixed", "search", *forms])) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of sweep files, with which editors complete and check them."""
+    schema = SweepFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: there is no such file. Give --space one of search_spaces/*.yaml."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
+
+
+def _refuse_unusable_numbers(content: dict[str, Any], where: str) -> None:
+    """YAML reads `.inf` and `.nan` as numbers; no setting takes them."""
+    for key, value in _leaves(content):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}: {key} must be a finite number, but got {value}.")
+
+
+def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list):
+        for place, value in enumerate(content):
+            yield from _leaves(value, f"{prefix}[{place}]")
+    else:
+        yield prefix, content

@@ -1,0 +1,248 @@
+"""MLflow, written by the driver only: one parent run per sweep, one child run per trial.
+
+A trial is written once, when it has ended, from the record that the study keeps; a background
+thread does it, so that no trial waits for a server. What could not be written is written at the
+end, or when the sweep is continued: the study is the record, MLflow its display.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from cmir.errors import InputError
+from cmir.sweep.records import TrialRecord
+
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+NOTE = "mlflow.note.content"
+LARGEST_BATCH = 900
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking store: MLFLOW_TRACKING_URI, else MLflow's own sqlite file here.
+
+    The store is opened here, before any other process could: a fresh database does not survive
+    being made by several at once.
+
+    Raises:
+        InputError: the store does not answer or cannot be written.
+    """
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    uri = mlflow.get_tracking_uri()
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
+        raise InputError(
+            f"MLflow at {uri} does not answer: {_first_line(error)} Start the server, set "
+            "MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
+        ) from None
+    return client
+
+
+class SweepTracker:
+    """The runs of one sweep."""
+
+    def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
+        """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
+        self._client, self._sweep = client, sweep
+        self.experiment = _experiment_id(client, experiment)
+        self.parent = run if run and _exists(client, run) else self._begin()
+        self._written = self._trials_written()
+        self._failed: list[TrialRecord] = []
+        self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
+        self._writer = threading.Thread(target=self._write_all, daemon=True)
+        self._writer.start()
+
+    def describe(
+        self, params: Mapping[str, Any], tags: Mapping[str, str], dataset: Dataset
+    ) -> None:
+        """Parameters, tags and data set of the sweep; a parameter already there is kept."""
+        known = self._client.get_run(self.parent).data.params
+        new = [Param(key, str(value)) for key, value in params.items() if key not in known]
+        shown = [RunTag(key, value) for key, value in tags.items()]
+        self._client.log_batch(self.parent, params=new, tags=shown)
+        self._client.log_inputs(self.parent, [DatasetInput(dataset)])
+
+    def write(self, record: TrialRecord) -> None:
+        """Hands an ended trial to the writer; returns at once."""
+        self._waiting.put(record)
+
+    def write_missing(self, records: Iterable[TrialRecord]) -> None:
+        """Hands over what an earlier run of the command could not write."""
+        for record in records:
+            if record.number not in self._written:
+                self.write(record)
+
+    def flush(self) -> int:
+        """Waits for the writer, tries once more what failed; returns how many are still missing."""
+        self._waiting.put(None)
+        self._writer.join()
+        again, self._failed = self._failed, []
+        for record in again:
+            self._try_to_write(record)
+        return len(self._failed)
+
+    def run_of(self, number: int) -> str | None:
+        """The run of a trial, if it has been written."""
+        return self._written.get(number)
+
+    def show(self, text: str, metrics: Mapping[str, float]) -> None:
+        """The parent's description in Markdown, and its summary metrics."""
+        self._client.set_tag(self.parent, NOTE, text)
+        now = _milliseconds(time.time())
+        self._client.log_batch(self.parent, [Metric(k, v, now, 0) for k, v in metrics.items()])
+
+    def attach(self, path: Path, folder: str | None = None, run: str | None = None) -> None:
+        """Logs a file as an artifact of the parent, or of another run."""
+        self._client.log_artifact(run or self.parent, str(path), folder)
+
+    def attach_figure(self, figure: Any, name: str) -> None:
+        """Logs a matplotlib figure as an artifact of the parent."""
+        self._client.log_figure(self.parent, figure, name)
+
+    def rank(self, ranks: Mapping[str, int]) -> None:
+        """Tags the best trials' runs with their rank, and takes older ranks away."""
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}' and tags.rank != ''"
+        for run in self._client.search_runs([self.experiment], query, max_results=1000):
+            if run.info.run_id not in ranks:
+                self._client.delete_tag(run.info.run_id, "rank")
+        for run_id, place in ranks.items():
+            self._client.set_tag(run_id, "rank", str(place))
+
+    def close(self, complete: bool) -> None:
+        """Ends the parent run: FINISHED, or KILLED where trials are still missing."""
+        self._client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
+
+    def _begin(self) -> str:
+        tags = {"sweep": self._sweep, "mlflow.runName": self._sweep}
+        run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
+        return str(run.info.run_id)
+
+    def _trials_written(self) -> dict[int, str]:
+        """Trial number to run, of what is in MLflow; a run that was cut off half-way is not."""
+        written: dict[int, str] = {}
+        page = None
+        while True:
+            found = self._client.search_runs(
+                [self.experiment],
+                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}' and tags.outcome != ''",
+                max_results=1000,
+                page_token=page,
+            )
+            written |= {int(run.data.tags["trial"]): str(run.info.run_id) for run in found}
+            page = found.token
+            if not page:
+                return written
+
+    def _write_all(self) -> None:
+        while (record := self._waiting.get()) is not None:
+            self._try_to_write(record)
+
+    def _try_to_write(self, record: TrialRecord) -> None:
+        try:
+            self._written[record.number] = self._write_one(record)
+        except Exception as error:  # A server that went away must not end the sweep.
+            logging.getLogger(__name__).warning(
+                "trial %d is not in MLflow yet: %s", record.number, _first_line(error)
+            )
+            self._failed.append(record)
+
+    def _write_one(self, record: TrialRecord) -> str:
+        name = f"{record.number:03d} {record.scheme}"
+        tags = {MLFLOW_PARENT_RUN_ID: self.parent, "trial": str(record.number)}
+        started = _milliseconds(record.started)
+        run = self._client.create_run(self.experiment, started, tags, name)
+        run_id = str(run.info.run_id)
+        params = [Param(key, _text(value)) for key, value in record.config.items()]
+        for metrics in _batches(_metrics(record)):
+            self._client.log_batch(run_id, metrics, params=params)
+            params = []
+        if record.ending.by_seed:
+            self._client.log_dict(run_id, dict(record.ending.by_seed), "by_seed.json")
+        # The outcome comes last: a run without it was cut off and is written again.
+        self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in _tags(record).items()])
+        self._client.set_terminated(run_id, STATUS[record.outcome], _milliseconds(record.ended))
+        return run_id
+
+
+def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
+    """A data set as MLflow lists it among a run's inputs."""
+    source = json.dumps({"uri": str(path)})
+    return Dataset(name, checksum[:32], "local", source, profile=json.dumps(profile))
+
+
+def _metrics(record: TrialRecord) -> list[Metric]:
+    """The curves, then the kept values as the last point of each: what MLflow's tables show."""
+    ended = _milliseconds(record.ended)
+    points = [
+        Metric(name, value, ended, epoch)
+        for name, curve in record.ending.curve.items()
+        for epoch, value in enumerate(curve, start=1)
+    ]
+    last = max((len(curve) for curve in record.ending.curve.values()), default=0) + 1
+    final = dict(record.ending.metrics)
+    if record.objective is not None:
+        final["objective"] = record.objective
+    points += [Metric(name, value, ended, last) for name, value in final.items()]
+    return [*points, Metric("seconds", record.ending.seconds, ended, last)]
+
+
+def _tags(record: TrialRecord) -> dict[str, str]:
+    tags = {"scheme": record.scheme, "outcome": record.outcome}
+    if record.ending.reason:
+        tags["reason"] = record.ending.reason[:500]
+    if record.retry_of is not None:
+        tags["retry_of"] = str(record.retry_of)
+    if record.ending.best_epochs:
+        tags["best_epochs"] = _text(list(record.ending.best_epochs))
+    return tags
+
+
+def _batches(metrics: Sequence[Metric]) -> list[list[Metric]]:
+    starts = range(0, max(1, len(metrics)), LARGEST_BATCH)
+    return [list(metrics[start : start + LARGEST_BATCH]) for start in starts]
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _exists(client: MlflowClient, run: str) -> bool:
+    try:
+        return bool(client.get_run(run).info.lifecycle_stage == "active")
+    except mlflow.MlflowException:
+        return False
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".") + "."

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_sweep import SMALL
+
+from cmir.errors import InputError
+from cmir.sweep.records import Ending
+from cmir.sweep.search_space import checked_space
+from cmir.sweep.study import SweepStudy, journal_storage, open_study, records_of
+from cmir.sweep.sweep_file import parse_sweep
+
+FACTS = {"data_checksum": "abc"}
+
+
+def opened(folder: Path, facts: dict[str, Any] = FACTS, **changes: Any) -> SweepStudy:
+    space = checked_space(parse_sweep(SMALL | changes, "s.yaml"), "s.yaml")
+    return open_study(journal_storage(folder / "s.journal"), "s", space, facts)
+
+
+def finished(value: float) -> Ending:
+    return Ending("finished", value, {"ood_val/mae": value}, curve={"objective": [value]})
+
+
+def test_start_points_are_asked_first(tmp_path: Path) -> None:
+    asked = opened(tmp_path).ask()
+    assert asked.params == SMALL["start_from"][0]
+    assert asked.config.environments.views == 2
+
+
+def test_an_ending_survives_reopening(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    study.tell(study.ask().number, finished(0.5))
+    record = opened(tmp_path).records()[0]
+    assert (record.outcome, record.objective) == ("finished", 0.5)
+    assert record.trial().environments.view == "noise"
+    assert record.trial(seeds=(7, 8)).seeds == (7, 8)
+
+
+def test_a_trial_in_flight_is_handed_out_again_with_the_same_number(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    asked = [first.ask(), first.ask()]
+    first.tell(asked[0].number, finished(1.0))
+    second = opened(tmp_path)
+    assert second.interrupted == 1
+    again = second.ask()
+    assert (again.number, again.params) == (asked[1].number, asked[1].params)
+    assert second.interrupted == 0
+
+
+def test_a_failure_is_tried_once_more_and_then_counts(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    first = study.ask()
+    study.tell(first.number, Ending("failed", reason="no memory"))
+    assert study.counted == 0
+    second = study.ask()
+    assert second.params == first.params
+    record = study.tell(second.number, Ending("failed", reason="no memory"))
+    assert (record.retry_of, study.counted) == (first.number, 1)
+    assert study.ask().params != first.params
+
+
+def test_outcomes_are_told_apart(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    curve = {"objective": [3.0, 2.0]}
+    study.tell(study.ask().number, finished(1.0))
+    study.tell(study.ask().number, Ending("pruned", 2.0, curve=curve))
+    study.tell(study.ask().number, Ending("diverged", reason="'prediction' became non-finite"))
+    records = records_of(journal_storage(tmp_path / "s.journal"), "s")
+    assert [record.outcome for record in records] == ["finished", "pruned", "diverged"]
+    assert study.counted == 3
+
+
+def test_another_question_is_refused_and_another_budget_is_not(tmp_path: Path) -> None:
+    opened(tmp_path)
+    assert opened(tmp_path, trials=99).counted == 0
+    with pytest.raises(InputError, match=r"begun with another epochs.*--fresh"):
+        opened(tmp_path, epochs=9)
+    with pytest.raises(InputError, match="another data_checksum"):
+        opened(tmp_path, facts={"data_checksum": "other"})
+
+
+def test_a_continued_study_does_not_repeat_its_suggestions(tmp_path: Path) -> None:
+    study = opened(tmp_path, start_from=[])
+    one = study.ask()
+    study.tell(one.number, finished(1.0))
+    assert opened(tmp_path, start_from=[]).ask().params != one.params
+
+
+def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match="cannot be written here"):
+        journal_storage(blocked / "s.journal")

@@ -1,0 +1,164 @@
+"""Runs or continues a sweep: `python workflows/sweep.py --space search_spaces/mosei.yaml`.
+
+Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from cmir.errors import InputError
+from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.sweep.display import SweepDisplay
+from cmir.sweep.places import Places
+from cmir.sweep.schedule import Progress
+
+SHOWN_ROWS = 10
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the command line, runs the sweep, prints what it found; returns the exit code."""
+    given = _parse(arguments)
+    console = Console()
+    overrides = {
+        name: value
+        for name in ("trials", "seeds", "epochs")
+        if (value := getattr(given, name)) is not None
+    }
+    request = SweepRequest(
+        space=given.space,
+        overrides=overrides,
+        concurrency=given.concurrency,
+        trials_per_gpu=given.trials_per_gpu,
+        fresh=given.fresh,
+        address=given.address,
+        storage=given.storage,
+    )
+    displays: list[SweepDisplay] = []
+
+    def show(start: SweepStart) -> Progress:
+        _announce(console, start)
+        displays.append(SweepDisplay(console, start).__enter__())
+        return displays[0].progress()
+
+    try:
+        outcome = conduct(request, Places(), show)
+    except InputError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Nothing is lost: the same command continues.")
+        return 130
+    finally:
+        for display in displays:
+            display.__exit__()
+    return _report(console, outcome, given.space)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--space", type=Path, required=True, help="the sweep file")
+    for name in ("trials", "seeds", "epochs"):
+        parser.add_argument(f"--{name}", type=_positive, help="in place of the file's")
+    parser.add_argument("--concurrency", type=_positive, help="trials at a time")
+    parser.add_argument("--trials-per-gpu", type=_positive, default=4, help="that share one GPU")
+    parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
+    parser.add_argument("--address", help="of a Ray cluster, host:port")
+    parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
+    return number
+
+
+def _announce(console: Console, start: SweepStart) -> None:
+    file, data = start.prepared.file, start.prepared.data
+    if start.prepared.is_synthetic:
+        text = (
+            f"There is no data at '{file.data.path}': the built-in synthetic generator stands in.\n"
+            f"Everything is named '{file.name}'. These numbers say nothing about the real data."
+        )
+        console.print(Panel(text, title="SYNTHETIC DATA", style="yellow"))
+    sizes = ", ".join(f"{name} {len(split.rows)}" for name, split in data.splits.items())
+    console.print(f"sweep [bold]{start.sweep}[/bold] over {data.name} ({sizes})", highlight=False)
+    console.print(
+        f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
+        f"{start.resources.concurrency} at a time, objective {file.objective}; "
+        f"MLflow at {start.tracking_uri}",
+        highlight=False,
+    )
+    if start.done or start.interrupted:
+        console.print(
+            f"continuing: {start.done} trials are done, {start.interrupted} were in flight "
+            "and run again"
+        )
+
+
+def _report(console: Console, outcome: SweepOutcome, space: Path) -> int:
+    findings = outcome.findings
+    finished = findings.table.filter(pl.col("outcome") == "finished")
+    if not finished.is_empty():
+        shown = [name for name in finished.columns if "." not in name and name != "outcome"]
+        title = f"leaderboard of {outcome.sweep}: best of {finished.height} finished trials"
+        console.print(_table(finished.select(shown).head(SHOWN_ROWS), title))
+        console.print(_table(findings.schemes, "environment schemes compared"))
+        _explain_best(console, finished)
+    if findings.unwritten or findings.trouble:
+        console.print(
+            f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "
+            "The study holds them: run the same command again to write them."
+        )
+    if not outcome.is_complete:
+        done = f"{outcome.counted} of {outcome.budget}"
+        console.print(
+            f"Stopped with {done} trials done. Nothing is lost: the same command goes on."
+        )
+        return 130
+    if finished.is_empty():
+        console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
+        return 1
+    console.print(f"next:  python workflows/promote.py --sweep {outcome.sweep}", highlight=False)
+    console.print("look:  mlflow ui", highlight=False)
+    return 0
+
+
+def _explain_best(console: Console, finished: pl.DataFrame) -> None:
+    best = finished.row(0, named=True)
+    settings = [
+        (key, best[key]) for key in finished.columns if "." in key and best[key] is not None
+    ]
+    console.print(f"trial {best['trial']} is the best:", highlight=False)
+    for key, value in settings:
+        console.print(f"  {key} = {_cell(value)}", highlight=False)
+
+
+def _table(frame: pl.DataFrame, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        table.add_column(column)
+    for row in frame.rows():
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
