@@ -1,0 +1,83 @@
+"""The best trials of a sweep, trained again with seeds that selected nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from cmir.data import DevelopmentData
+from cmir.learning.reports import Diverged, EpochReport, TrialResult
+from cmir.learning.training import fit
+from cmir.promotion.selection import better_sign
+from cmir.sweep.records import TrialRecord
+
+FIRST_SEED = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A trial trained again.
+
+    Attributes:
+        record: the trial as the sweep knows it.
+        result: of the fresh seeds; None if one of them diverged.
+        fault: why there is no result.
+    """
+
+    record: TrialRecord
+    result: TrialResult | None
+    fault: str = ""
+
+    def score(self, metric: str) -> float | None:
+        """Mean over the fresh seeds of `split/metric`."""
+        return None if self.result is None else self.result.metrics[metric]
+
+
+def fresh_seeds(used: Iterable[int], count: int) -> tuple[int, ...]:
+    """The first `count` seeds from 1000 on that are not among the used ones.
+
+    Example:
+        >>> fresh_seeds([0, 1, 1001], 3)
+        (1000, 1002, 1003)
+    """
+    taken = set(used)
+    free = (
+        seed for seed in range(FIRST_SEED, FIRST_SEED + len(taken) + count) if seed not in taken
+    )
+    return tuple(seed for seed, _ in zip(free, range(count), strict=False))
+
+
+def seeds_of(records: Iterable[TrialRecord]) -> set[int]:
+    """All seeds that a sweep trained with."""
+    return {int(seed) for record in records for seed in record.config["seeds"]}
+
+
+def train_again(
+    record: TrialRecord,
+    data: DevelopmentData,
+    seeds: Sequence[int],
+    device: str,
+    on_epoch: Callable[[TrialRecord, EpochReport], None],
+) -> Candidate:
+    """Trains a trial's configuration with other seeds; `on_epoch` is told of every epoch."""
+    try:
+        for report in fit(data, record.trial(seeds), device):
+            on_epoch(record, report)
+    except Diverged as fault:
+        return Candidate(record, None, f"trial {record.number}: {fault}")
+    return Candidate(record, report.result)
+
+
+def winner_of(candidates: Sequence[Candidate], metric: str) -> Candidate | None:
+    """The candidate with the best mean over the fresh seeds; the earlier of equals."""
+    trained = [candidate for candidate in candidates if candidate.result is not None]
+    if not trained:
+        return None
+    sign = better_sign(metric)
+
+    def worth(candidate: Candidate) -> float:
+        score = candidate.score(metric)
+        return -math.inf if score is None or math.isnan(score) else sign * score
+
+    return max(trained, key=worth)

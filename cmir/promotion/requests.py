@@ -1,0 +1,160 @@
+"""What a served model is asked with: raw features checked against the sizes it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cmir.config import nearest
+from cmir.errors import InputError
+
+LENGTHS = "_lengths"
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The shape of one modality: `size` features D, as a sequence of steps or as one vector."""
+
+    size: int
+    is_sequence: bool
+
+    @property
+    def batch_rank(self) -> int:
+        """Axes of a batch: 3 of a sequence, 2 of vectors."""
+        return 3 if self.is_sequence else 2
+
+    @property
+    def shapes(self) -> str:
+        """The allowed shapes in words."""
+        many, one = ("(N, T, {})", "(T, {})") if self.is_sequence else ("(N, {})", "({},)")
+        return f"{many.format(self.size)}, or {one.format(self.size)} for one sample"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked batch of n samples.
+
+    Attributes:
+        count: n.
+        values: `(n, T, D)` or `(n, D)` by modality, raw as in the data file, finite.
+        lengths: valid steps `(n,)` of each sequence.
+    """
+
+    count: int
+    values: Mapping[str, Array]
+    lengths: Mapping[str, npt.NDArray[np.int64]]
+
+
+def read_request(data: Any, expected: Mapping[str, Expected]) -> Request:
+    """Checks a dict of arrays, or a table with one sample a row.
+
+    Args:
+        data: `<modality>` of shape `(N, T, D)` or `(N, D)`, or one sample without N: arrays of
+            any number type, or nested lists. `<modality>_lengths`, `(N,)` or one number, says how
+            many steps of a sequence are valid; without it all are.
+        expected: what the model was trained on.
+
+    Raises:
+        InputError: unknown or missing modality, wrong shape, no numbers, NaN or infinity; the
+            message names the modality, what is required and what came.
+    """
+    given = _as_mapping(data, expected)
+    _check_names(given, expected)
+    arrays = {name: _array(name, given[name], shape) for name, shape in expected.items()}
+    singles = {name for name, shape in expected.items() if arrays[name].ndim < shape.batch_rank}
+    if singles and len(singles) < len(arrays):
+        raise InputError(
+            f"{', '.join(sorted(singles))} came as one sample, but "
+            f"{', '.join(sorted(set(arrays) - singles))} as a batch: give all with the axis N, or "
+            "all without."
+        )
+    values = {name: array[None] if singles else array for name, array in arrays.items()}
+    count = _count(values)
+    lengths = {
+        name: _lengths(name, given.get(f"{name}{LENGTHS}"), count, values[name].shape[1])
+        for name, shape in expected.items()
+        if shape.is_sequence
+    }
+    return Request(count, values, lengths)
+
+
+def _as_mapping(data: Any, expected: Mapping[str, Expected]) -> dict[str, Any]:
+    if isinstance(data, Mapping):
+        return dict(data)
+    if hasattr(data, "columns"):
+        return {str(name): _cells(data[name]) for name in data.columns}
+    raise InputError(
+        f"a request must be a dict with {', '.join(expected)}, or a table with these columns, but "
+        f"got {type(data).__name__}."
+    )
+
+
+def _cells(column: Any) -> Any:
+    """A column of a table: the only cell, or one sample per cell."""
+    cells = list(column)
+    return cells[0] if len(cells) == 1 else cells
+
+
+def _check_names(given: Mapping[str, Any], expected: Mapping[str, Expected]) -> None:
+    sequences = [name for name, shape in expected.items() if shape.is_sequence]
+    known = [*expected, *(f"{name}{LENGTHS}" for name in sequences)]
+    for name in given:
+        if name not in known:
+            raise InputError(f"'{name}' is no input of this model.{nearest(str(name), known)}")
+    for name, shape in expected.items():
+        if given.get(name) is None:
+            raise InputError(
+                f"{name}: is required, of shape {shape.shapes}, but only "
+                f"{', '.join(given) or 'nothing'} came."
+            )
+
+
+def _array(name: str, value: Any, shape: Expected) -> Array:
+    try:
+        raw = np.asarray(value)
+    except ValueError:
+        raise InputError(
+            f"{name}: must be of shape {shape.shapes}, but its rows differ in length. Pad them "
+            f"with zeros{f' and give {name}{LENGTHS}' if shape.is_sequence else ''}."
+        ) from None
+    if raw.dtype.kind not in "fiu":
+        raise InputError(f"{name}: must hold numbers, but holds {raw.dtype}.")
+    has_rank = raw.ndim in (shape.batch_rank, shape.batch_rank - 1)
+    if not has_rank or raw.shape[-1] != shape.size or (shape.is_sequence and raw.shape[-2] == 0):
+        raise InputError(f"{name}: must be of shape {shape.shapes}, but has shape {raw.shape}.")
+    with np.errstate(over="ignore"):
+        array = np.array(raw, dtype=np.float32)
+    if not np.isfinite(array).all():
+        place = [int(index) for index in np.argwhere(~np.isfinite(array))[0]]
+        raise InputError(
+            f"{name}: must hold finite numbers, but holds {array[tuple(place)]} at {place}. "
+            "Replace it as in training: prepare.py writes 0."
+        )
+    return array
+
+
+def _count(values: Mapping[str, Array]) -> int:
+    counts = {name: len(array) for name, array in values.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"all modalities must have the same number N of samples, but got {told}.")
+    return next(iter(counts.values()))
+
+
+def _lengths(name: str, value: Any, count: int, steps: int) -> npt.NDArray[np.int64]:
+    if value is None:
+        return np.full(count, steps, dtype=np.int64)
+    raw = np.asarray(value)
+    fits = raw.dtype.kind in "fiu" and raw.shape in ((), (count,))
+    if not fits or not ((raw >= 1) & (raw <= steps) & (raw == np.floor(raw))).all():
+        raise InputError(
+            f"{name}{LENGTHS}: must be {count} whole numbers, or one for all samples, from 1 to "
+            f"{steps}, the steps of {name}, but got {raw.tolist()!s:.200}."
+        )
+    return np.broadcast_to(raw.astype(np.int64), (count,)).copy()

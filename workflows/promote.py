@@ -1,0 +1,192 @@
+"""Promotes the best of a sweep, or refuses with reasons: `python workflows/promote.py`.
+
+Selects by a rule, trains the best again with fresh seeds, judges them, reads held-out data once,
+registers the winner.
+
+Exit codes: 0 registered, or a dry run that would be; 2 bad input; 3 refused; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.status import Status
+from rich.table import Table
+
+from cmir.errors import InputError
+from cmir.learning.reports import EpochReport
+from cmir.promotion.planning import PromotionPlan, PromotionRequest, plan_promotion
+from cmir.promotion.promotion import PromotionOutcome, promote
+from cmir.promotion.report import (
+    candidate_columns,
+    candidate_rows,
+    heldout_rows,
+    verdict_rows,
+)
+from cmir.promotion.selection import RULES
+from cmir.sweep.places import Places
+from cmir.sweep.records import TrialRecord
+from cmir.sweep.tracking import connect
+
+REFUSED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, promotes, prints what came of it; returns the exit code."""
+    request = _parse(arguments)
+    console = Console()
+    try:
+        plan = plan_promotion(request, Places())
+        client = connect()
+        _announce(console, plan)
+        with Watch(console, plan) as watch:
+            outcome = promote(plan, request, client, watch.on_epoch)
+    except InputError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Nothing was registered.")
+        return 130
+    return _report(console, outcome, request)
+
+
+class Watch:
+    """One line that moves while the shortlist is trained again, one that stays per candidate."""
+
+    def __init__(self, console: Console, plan: PromotionPlan) -> None:
+        self._console, self._plan = console, plan
+        self._status = Status("training again", console=console)
+
+    def __enter__(self) -> Watch:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._status.stop()
+
+    def on_epoch(self, record: TrialRecord, report: EpochReport) -> None:
+        """Told of every epoch of every candidate."""
+        objective = self._plan.objective
+        line = (
+            f"trial {record.number:>3}  epoch {report.epoch:>3}  {objective} {report.objective:.4f}"
+        )
+        self._status.update(line)
+        if report.result is not None:
+            self._console.print(
+                f"trial {record.number:>3} again  {report.result.seconds:6.1f} s  "
+                f"{objective} {report.objective:.4f} over {len(self._plan.seeds)} fresh seeds",
+                highlight=False,
+            )
+
+
+def _parse(arguments: Sequence[str] | None) -> PromotionRequest:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    rules = "\n".join(f"{name}: {rule.__doc__}" for name, rule in RULES.items())
+    parser.add_argument("--sweep", help="name of the sweep; default: the latest one here")
+    parser.add_argument(
+        "--rule", default="ood_val", help=f"of selection (default: ood_val)\n{rules}"
+    )
+    parser.add_argument("--top", type=_positive, default=3, help="trials to train again")
+    parser.add_argument("--seeds", type=_positive, default=5, help="fresh seeds of each")
+    parser.add_argument("--alias", default="champion", help="that the new version gets")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="stop before held-out data; write nothing"
+    )
+    parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
+    return PromotionRequest(**vars(parser.parse_args(arguments)))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
+    return number
+
+
+def _announce(console: Console, plan: PromotionPlan) -> None:
+    if plan.is_synthetic:
+        text = (
+            "The sweep ran on the built-in synthetic stand-in.\n"
+            f"The model is named '{plan.model_name}' and says nothing about real data."
+        )
+        console.print(Panel(text, title="SYNTHETIC DATA", style="yellow"))
+    numbers = ", ".join(str(record.number) for record in plan.shortlist) or "none"
+    console.print(
+        f"sweep [bold]{plan.sweep}[/bold] over {plan.data.name}: {plan.finished} finished trials; "
+        f"rule {plan.rule} ({plan.metric}) takes trials {numbers}",
+        highlight=False,
+    )
+
+
+def _report(console: Console, outcome: PromotionOutcome, request: PromotionRequest) -> int:
+    plan = outcome.plan
+    if outcome.candidates:
+        rows = candidate_rows(plan, outcome.candidates)
+        console.print(_table("candidates, trained again", candidate_columns(plan), rows))
+    gates = verdict_rows(outcome.verdicts)
+    console.print(_table("gates", ["gate", "required", "measured", "passed"], gates))
+    if outcome.status == "refused":
+        return _report_refusal(console, outcome)
+    assert outcome.winner is not None
+    if outcome.status == "dry run":
+        console.print(
+            f"dry run: trial {outcome.winner.record.number} passes. Without --dry-run its held-out "
+            f"scores would be read now and it would become {plan.model_name}@{request.alias}.",
+            highlight=False,
+        )
+        return 0
+    _report_version(console, outcome, request)
+    return 0
+
+
+def _report_refusal(console: Console, outcome: PromotionOutcome) -> int:
+    for verdict in outcome.verdicts:
+        if not verdict.passed:
+            console.print(
+                f"[bold]refused[/bold]: {verdict.name}: required {verdict.required}, "
+                f"measured {verdict.measured}",
+                highlight=False,
+            )
+    console.print("Nothing was registered; held-out data was not read.")
+    return REFUSED
+
+
+def _report_version(console: Console, outcome: PromotionOutcome, request: PromotionRequest) -> None:
+    if outcome.heldout:
+        head = ["metric", "mean over seeds", "std", "averaged (served)"]
+        title = f"held-out scores of the winner (reading no. {outcome.readings})"
+        console.print(_table(title, head, heldout_rows(outcome.heldout)))
+    else:
+        console.print("The data set has no held-out split: no unbiased score is known.")
+    name = outcome.plan.model_name
+    console.print(
+        f"registered [bold]{name}[/bold] version {outcome.version}, alias {request.alias}",
+        highlight=False,
+    )
+    uri = f"models:/{name}@{request.alias}"
+    console.print(
+        f"load:  import mlflow; model = mlflow.pyfunc.load_model('{uri}')",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in head:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
