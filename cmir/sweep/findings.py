@@ -7,12 +7,13 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from cmir.sweep.leaderboard import leaderboard, schemes_compared
-from cmir.sweep.pictures import PICTURES
+from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
+from cmir.sweep.pictures import PICTURES, objective_over_trials
 from cmir.sweep.preparation import PreparedSweep
 from cmir.sweep.records import OUTCOMES, TrialRecord
 from cmir.sweep.tracking import SweepTracker
@@ -76,7 +77,9 @@ def _publish(
         schemes.write_csv(Path(folder, "schemes.csv"))
         for file in sorted(Path(folder).iterdir()):
             tracker.attach(file)
-    for name, draw in PICTURES.items():
+    starts = range(len(prepared.file.start_from))
+    over_trials = partial(objective_over_trials, start_points=starts)
+    for name, draw in (PICTURES | {"objective_over_trials": over_trials}).items():
         tracker.attach_figure(draw(records, objective), f"{name}.png")
     _attach_models(tracker, records, keeper)
     text = _description(tracker, records, prepared, schemes)
@@ -106,15 +109,8 @@ def _summary(records: Sequence[TrialRecord], prepared: PreparedSweep) -> dict[st
         f"trials.{outcome}": float(sum(record.outcome == outcome for record in records))
         for outcome in OUTCOMES
     }
-    best = _best(records, prepared)
+    best = best_trial(records, prepared.file.objective)
     return counts | (dict(best.ending.metrics) if best else {})
-
-
-def _best(records: Sequence[TrialRecord], prepared: PreparedSweep) -> TrialRecord | None:
-    table = leaderboard(records, prepared.file.objective)
-    if table.is_empty() or table["outcome"][0] != "finished":
-        return None
-    return next(record for record in records if record.number == table["trial"][0])
 
 
 def _description(
@@ -124,13 +120,14 @@ def _description(
     schemes: pl.DataFrame,
 ) -> str:
     """Markdown for the parent's page: which trial is best, why, and where to click."""
-    file, best = prepared.file, _best(records, prepared)
-    lines = [f"# Sweep `{file.name}`", ""]
+    file = prepared.file
+    best = best_trial(records, file.objective)
+    lines: list[str] = []
     if prepared.is_synthetic:
         lines += ["**Synthetic stand-in data: these numbers say nothing about real data.**", ""]
-    lines += [f"{len(records)} trials of {file.seeds} seeds; objective `{file.objective}`.", ""]
+    size = f"{len(records)} trials of {file.seeds} seeds; objective `{file.objective}`."
     if best is None:
-        return "\n".join([*lines, "No trial finished."])
+        return "\n".join([*lines, "No trial finished.", "", size])
     run = tracker.run_of(best.number)
     link = f"[trial {best.number}](#/experiments/{tracker.experiment}/runs/{run})"
     spread = best.ending.metrics.get(f"{file.objective}_std", 0.0)
@@ -138,7 +135,9 @@ def _description(
         f"**Best: {link}**, scheme `{best.scheme}`, `{file.objective}` "
         f"{best.objective:.4f} (standard deviation over seeds {spread:.4f}).",
         "",
-        "| setting | value |",
+        size,
+        "",
+        "| setting of the best | value |",
         "|---|---|",
         *(f"| `{key}` | {_shown(value)} |" for key, value in best.params.items()),
         "",

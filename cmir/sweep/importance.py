@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.importance import PedAnovaImportanceEvaluator
 from scipy.stats import rankdata
 
 from cmir.sweep.leaderboard import finished, is_lower_better, value_of
@@ -20,6 +20,7 @@ from cmir.sweep.records import TrialRecord
 
 FEWEST_FINISHED = 8
 FEWEST_BEST = 5
+BEST_SHARE = 0.25
 SHUFFLES = 19
 
 Distributed = tuple[Any, BaseDistribution]
@@ -29,10 +30,11 @@ def importance(records: Sequence[TrialRecord], objective: str) -> dict[str, floa
     """How much each searched parameter separates the best finished trials from all others.
 
     PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: arXiv 2601.20800) in Optuna's
-    implementation, asked for the best tenth of the trials, and at least for the best five. Pruned
-    and diverged trials count as worse than every finished one, since leaving them out would hide
-    what made them so; failed ones do not count. Numbers enter by their rank among the trials, so
-    the answer does not depend on their scale. A conditional parameter is judged where it is active.
+    implementation, asked for the best quarter of the trials, at least five but at most half of
+    the finished ones: in small sweeps its usual tenth is a handful. Pruned and diverged trials
+    count as worse than every finished one, since leaving them out would hide what made them so;
+    failed ones do not count. Numbers enter by their rank among the trials, so the answer does not
+    depend on their scale. A conditional parameter is judged where it is active.
 
     A share is not yet evidence: where nothing matters, a parameter with many values still gets a
     larger share than one with two. Compare with `importance_by_chance`.
@@ -45,28 +47,32 @@ def importance(records: Sequence[TrialRecord], objective: str) -> dict[str, floa
         InputError: the objective's metric is unknown.
     """
     ranking = _ranking(records, objective)
-    return ranking.shares(ranking.losses) if ranking.tells else {}
+    total = sum(ranking.found.values())
+    return {key: divergence / total for key, divergence in ranking.found.items()} if total else {}
 
 
 def importance_by_chance(records: Sequence[TrialRecord], objective: str) -> dict[str, float]:
-    """The largest share that each parameter gets in 19 random rankings of the same trials.
+    """How much each parameter seems to matter by chance: the most of 19 random rankings.
 
-    The share of an idle parameter is above it in one of twenty sweeps.
+    The importance of an idle parameter is above it in one of twenty sweeps.
 
     Returns:
-        As `importance`, but in alphabetical order, and not summing to 1.
+        Dotted key to an importance in the units of `importance`, shares of this sweep's total, so
+        that the two compare; at most 1, in alphabetical order. Empty where `importance` is.
 
     Raises:
         InputError: the objective's metric is unknown.
     """
     ranking = _ranking(records, objective)
-    if not ranking.tells:
+    total = sum(ranking.found.values())
+    if not total:
         return {}
     generator = np.random.default_rng(0)
     shuffled = [
-        ranking.shares(list(generator.permutation(ranking.losses))) for _ in range(SHUFFLES)
+        ranking.divergences(list(generator.permutation(ranking.losses))) for _ in range(SHUFFLES)
     ]
-    return {key: max(shares[key] for shares in shuffled) for key in sorted(shuffled[0])}
+    most = {key: max(one[key] for one in shuffled) for key in sorted(shuffled[0])}
+    return {key: min(1.0, divergence / total) for key, divergence in most.items()}
 
 
 @dataclass(frozen=True)
@@ -77,23 +83,21 @@ class _Ranking:
     losses: Sequence[float]
     finished: int
 
-    @property
-    def tells(self) -> bool:
-        """Whether there are enough trials, and any difference to explain and to explain it by."""
-        varies = any(len(set(self._values(key).values())) > 1 for key in self._keys)
-        return self.finished >= FEWEST_FINISHED and len(set(self.losses)) > 1 and varies
+    @cached_property
+    def found(self) -> dict[str, float]:
+        """The divergences of the sweep itself; empty if there is too little to tell."""
+        tells = self.finished >= FEWEST_FINISHED and len(set(self.losses)) > 1
+        return self.divergences(self.losses) if tells else {}
 
-    def shares(self, losses: Sequence[float]) -> dict[str, float]:
-        """Share of each parameter, given a loss for each trial."""
-        best = max(FEWEST_BEST, math.ceil(len(losses) / 10))
+    def divergences(self, losses: Sequence[float]) -> dict[str, float]:
+        """Of each parameter's values in the best trials from those in all, the largest first."""
+        best = max(FEWEST_BEST, math.ceil(BEST_SHARE * len(losses)))
         best = min(best, self.finished // 2)
         # Half a trial less, so that rounding up cannot give one more.
         evaluator = PedAnovaImportanceEvaluator(target_quantile=(best - 0.5) / len(losses))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return get_param_importances(
-                self._study, evaluator=evaluator, target=lambda trial: float(losses[trial.number])
-            )
+            return evaluator.evaluate(self._study, target=lambda trial: float(losses[trial.number]))
 
     @cached_property
     def _study(self) -> optuna.Study:

@@ -38,15 +38,17 @@ def leaderboard(records: Sequence[TrialRecord], objective: str) -> pl.DataFrame:
     Raises:
         InputError: the objective's metric is unknown.
     """
+    sign = 1.0 if is_lower_better(objective) else -1.0
     kinds = {key: _kind(key, records) for key in _searched(records)}
-    ordered = sorted(records, key=lambda record: _place(record, objective))
+    ordered = sorted(records, key=lambda record: _place(record, sign))
+    ranked = len(finished(records))
     metrics = [objective, f"{objective}_std", *_main_metrics(records, objective)]
     schema: dict[str, Any] = {"rank": pl.Int64, "trial": pl.Int64}
     schema |= {"outcome": pl.String, "scheme": pl.String}
     schema |= dict.fromkeys(metrics, pl.Float64) | kinds
     schema |= {"seconds": pl.Float64, "best_epoch": pl.Float64}
     rows = [
-        {"rank": rank if rank <= len(finished(records)) else None, **_told(record)}
+        {"rank": rank if rank <= ranked else None, **_told(record)}
         | {key: score_of(record, key) for key in metrics}
         | {objective: value_of(record)}
         | {key: _as(kind, record.params.get(key)) for key, kind in kinds.items()}
@@ -124,8 +126,8 @@ def finished(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def best_trial(records: Sequence[TrialRecord], objective: str) -> TrialRecord | None:
     """The finished trial with the best objective, the earliest of equals; None if there is none."""
-    ranked = sorted(finished(records), key=lambda record: _place(record, objective))
-    return ranked[0] if ranked else None
+    sign = 1.0 if is_lower_better(objective) else -1.0
+    return min(finished(records), key=lambda record: _place(record, sign), default=None)
 
 
 def is_lower_better(objective: str) -> bool:
@@ -155,13 +157,10 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _place(record: TrialRecord, objective: str) -> tuple[int, float, int]:
-    value, sign = value_of(record), 1.0 if is_lower_better(objective) else -1.0
-    return (
-        OUTCOMES.index(record.outcome),
-        math.inf if value is None else sign * value,
-        record.number,
-    )
+def _place(record: TrialRecord, sign: float) -> tuple[int, float, int]:
+    value = value_of(record)
+    loss = math.inf if value is None else sign * value
+    return OUTCOMES.index(record.outcome), loss, record.number
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:

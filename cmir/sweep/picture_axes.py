@@ -67,11 +67,13 @@ class Window:
         best: the best value.
         worst: the worst value that is shown in its place.
         beyond: number of values worse than that.
+        worst_is_high: whether the worse side is that of the larger values.
     """
 
     best: float
     worst: float
     beyond: int
+    worst_is_high: bool
 
     def clip(self, value: float) -> float:
         """The value, or the worse end if it lies beyond."""
@@ -82,8 +84,16 @@ class Window:
     def limits(self) -> tuple[float, float]:
         """Lower and upper limit of the axis: the window with a margin."""
         low, high = sorted((self.best, self.worst))
-        margin = 0.09 * (high - low) or 0.05 * abs(low) or 0.05
-        return low - margin, high + margin
+        return low - self._margin, high + self._margin
+
+    @property
+    def edge(self) -> float:
+        """Where a trial without a value stands: within the margin on the worse side."""
+        return self.worst + (0.7 if self.worst_is_high else -0.7) * self._margin
+
+    @property
+    def _margin(self) -> float:
+        return 0.1 * abs(self.worst - self.best) or 0.05 * abs(self.worst) or 0.05
 
 
 def window_of(values: Sequence[float], objective: str) -> Window:
@@ -91,14 +101,13 @@ def window_of(values: Sequence[float], objective: str) -> Window:
 
     A few trials that went astray would otherwise press all others into one line.
     """
-    if not values:
-        return Window(0.0, 1.0, 0)
-    sign = 1.0 if is_lower_better(objective) else -1.0
-    losses = sign * np.array(values)
+    lower = is_lower_better(objective)
+    sign = 1.0 if lower else -1.0
+    losses = sign * np.array(values or (0.0, 1.0))
     best, worst = float(losses.min()), float(losses.max())
     reach = best + FURTHEST * float(np.median(losses) - best)
     end = reach if best < reach < worst else worst
-    return Window(sign * best, sign * end, int((losses > end).sum()))
+    return Window(sign * best, sign * end, int((losses > end).sum()), lower)
 
 
 def set_window(axes: Axes, side: Literal["x", "y"], window: Window, objective: str) -> None:

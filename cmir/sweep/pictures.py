@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cmir.sweep.importance import FEWEST_FINISHED, importance, importance_by_chance
+from cmir.sweep.importance import FEWEST_FINISHED, SHUFFLES, importance, importance_by_chance
 from cmir.sweep.leaderboard import (
     best_trial,
     finished,
@@ -39,6 +39,8 @@ from cmir.sweep.records import OUTCOMES, Outcome, TrialRecord
 Points = Mapping[int, tuple[float, float]]
 MOST_BARS = 15
 FEWEST_IN_BOX = 5
+MOST_NUMBERED = 12
+VALUELESS = ("diverged", "failed")
 
 
 def objective_over_trials(
@@ -61,10 +63,8 @@ def objective_over_trials(
     figure, axes = blank(8.0, 4.8, _headline(records, objective))
     values = {r.number: value for r in records if (value := value_of(r)) is not None}
     window = window_of(list(values.values()), objective)
-    edge = window.limits[1 if is_lower_better(objective) else 0]
-    heights = {
-        r.number: window.clip(values[r.number]) if r.number in values else edge for r in records
-    }
+    heights = dict.fromkeys((record.number for record in records), window.edge)
+    heights |= {number: window.clip(value) for number, value in values.items()}
     for outcome in OUTCOMES:
         _draw_outcome(axes, outcome, [r.number for r in records if r.outcome == outcome], heights)
     _draw_best_so_far(axes, records, objective)
@@ -72,7 +72,7 @@ def objective_over_trials(
     set_window(axes, "y", window, objective)
     axes.set_xlabel("trial, in the order in which they began")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    legend(figure, axes, 6)
+    legend(figure, axes, 3)
     return figure
 
 
@@ -87,7 +87,7 @@ def parameter_importance(records: Sequence[TrialRecord], objective: str) -> Figu
     figure, axes = blank(8.0, 1.9 + 0.32 * len(shown), title)
     _draw_bars(axes, shown, shares, importance_by_chance(records, objective))
     judged = sum(record.outcome != "failed" for record in records)
-    axes.set_xlabel(f"share of importance (PED-ANOVA of {objective} over {judged} trials)")
+    axes.set_xlabel(f"share of importance (PED-ANOVA of {objective} over {_trials(judged)})")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     legend(figure, axes, 3)
     return figure
@@ -126,8 +126,9 @@ def schemes_side_by_side(records: Sequence[TrialRecord], objective: str) -> Figu
     figure, axes = blank(8.0, 1.8 + 0.5 * len(table), title)
     by_scheme = [_values_of(records, scheme) for scheme in table["scheme"]]
     window = window_of([value for values in by_scheme for value in values], objective)
-    for row, values in enumerate(by_scheme):
-        _draw_row(axes, row, [window.clip(value) for value in values])
+    rows = [[window.clip(value) for value in values] for values in by_scheme]
+    _draw_boxes(axes, rows)
+    _draw_strips(axes, rows)
     axes.set_yticks(range(len(table)), _row_labels(table))
     axes.set_ylim(len(table) - 0.4, -0.6)
     set_window(axes, "x", window, objective)
@@ -135,7 +136,7 @@ def schemes_side_by_side(records: Sequence[TrialRecord], objective: str) -> Figu
     return figure
 
 
-PICTURES: Mapping[str, Callable[[Sequence[TrialRecord], str], Figure]] = {
+PICTURES: dict[str, Callable[[Sequence[TrialRecord], str], Figure]] = {
     "objective_over_trials": objective_over_trials,
     "parameter_importance": parameter_importance,
     "in_against_out_of_distribution": in_against_out_of_distribution,
@@ -146,10 +147,13 @@ PICTURES: Mapping[str, Callable[[Sequence[TrialRecord], str], Figure]] = {
 def _headline(records: Sequence[TrialRecord], objective: str) -> str:
     best = best_trial(records, objective)
     if best is None:
-        return f"{len(records)} trials ended, none finished"
-    return (
-        f"Best of {len(records)} trials: {value_of(best):.4g} (trial {best.number}, {best.scheme})"
-    )
+        return f"{_trials(len(records))} ended, none finished"
+    found = f"{value_of(best):.4g} (trial {best.number}, {best.scheme})"
+    return f"Best of {_trials(len(records))}: {found}"
+
+
+def _trials(number: int) -> str:
+    return "1 trial" if number == 1 else f"{number} trials"
 
 
 def _draw_outcome(
@@ -167,7 +171,7 @@ def _draw_outcome(
             markeredgecolor="white",
             markeredgewidth=0.5,
             clip_on=False,
-            label=f"{outcome} ({len(numbers)})",
+            label=f"{outcome}{', no value' if outcome in VALUELESS else ''} ({len(numbers)})",
         )
 
 
@@ -225,7 +229,7 @@ def _draw_bars(
         markersize=15,
         markeredgewidth=1.6,
         color=BLACK,
-        label="largest share in 19 random rankings",
+        label=f"most by chance, in {SHUFFLES} random rankings",
     )
     axes.set_yticks(range(len(shown)), shown)
     axes.invert_yaxis()
@@ -239,7 +243,7 @@ def _draw_by_scheme(
     """A colour and marker for each of the first schemes by best trial, grey for the others."""
     schemes = {record.number: record.scheme for record in records if record.number in points}
     ranked = [s for s in schemes_compared(records, objective)["scheme"] if s in schemes.values()]
-    for place, (colour, marker) in enumerate([*SCHEME_STYLES, (GREY, ".")]):
+    for place, (colour, marker) in enumerate([*SCHEME_STYLES, (GREY, "h")]):
         rest = place == len(SCHEME_STYLES)
         named = ranked[place:] if rest else ranked[place : place + 1]
         inside = [points[number] for number, scheme in schemes.items() if scheme in named]
@@ -269,34 +273,44 @@ def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, poin
         for split in ("id_val", "ood_val")
     ]
     axes.errorbar(
-        across, up, xerr=spread[0], yerr=spread[1], fmt="none", ecolor=GREY, elinewidth=0.9
+        across,
+        up,
+        xerr=spread[0],
+        yerr=spread[1],
+        fmt="none",
+        ecolor="#B5B5B5",
+        elinewidth=0.8,
+        label="± standard deviation over seeds",
     )
-    # Between two trials of the front nothing better than the worse of both has been seen.
     axes.step(across, up, where="post", color=BLACK, linewidth=1.1, label="Pareto front")
+    for number in front[:MOST_NUMBERED]:
+        axes.annotate(
+            str(number), points[number], xytext=(6, 5), textcoords="offset points", zorder=5
+        )
 
 
 def _mark_best(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Points) -> None:
     best = best_trial(records, objective)
     if best is None or best.number not in points:
         return
-    axes.annotate(
-        f"best by {objective}:\ntrial {best.number}, {best.scheme}",
-        points[best.number],
-        xytext=(28, 34),
-        textcoords="offset points",
-        fontsize=9,
-        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": GREY, "alpha": 0.9},
-        arrowprops={"arrowstyle": "-", "color": BLACK},
-        zorder=5,
+    axes.plot(
+        *points[best.number],
+        marker="o",
+        linestyle="",
+        markersize=14,
+        markeredgewidth=1.6,
+        color=VERMILION,
+        fillstyle="none",
+        zorder=4,
+        label=f"best {objective}: trial {best.number}",
     )
-    axes.plot(*points[best.number], "o", markersize=13, color=VERMILION, fillstyle="none", zorder=4)
 
 
 def _draw_no_gap(axes: Axes) -> None:
-    """Where both scores are equal, if any of it is in sight."""
-    low = max(axes.get_xlim()[0], axes.get_ylim()[0])
-    high = min(axes.get_xlim()[1], axes.get_ylim()[1])
-    if low < high:
+    """Where both scores are equal, unless hardly any of it is in sight."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    low, high = max(left, bottom), min(right, top)
+    if high - low > 0.15 * (right - left):
         axes.plot([low, high], [low, high], ":", color=GREY, label="equal in and out")
 
 
@@ -304,44 +318,44 @@ def _values_of(records: Sequence[TrialRecord], scheme: str) -> list[float]:
     return [v for r in finished(records) if r.scheme == scheme and (v := value_of(r)) is not None]
 
 
-def _draw_row(axes: Axes, row: int, values: Sequence[float]) -> None:
-    """One scheme: its trials, jittered, their median, and a box where there are enough."""
-    if len(values) >= FEWEST_IN_BOX:
-        axes.boxplot(
-            [values],
-            positions=[row],
-            orientation="horizontal",
-            widths=0.55,
-            showfliers=False,
-            showcaps=False,
-            boxprops={"color": GREY},
-            whiskerprops={"color": GREY},
-            medianprops={"linewidth": 0},
-            manage_ticks=False,
-        )
-    jitter = np.random.default_rng(row).uniform(-0.18, 0.18, len(values))
-    axes.scatter(
-        values,
-        row + jitter,
-        s=22,
-        color=BLUE,
-        alpha=0.75,
-        linewidths=0,
-        zorder=3,
-        label=None if row else "finished trial",
+def _draw_boxes(axes: Axes, rows: Sequence[Sequence[float]]) -> None:
+    """Quartiles of the schemes that have enough trials for them."""
+    boxed = {place: values for place, values in enumerate(rows) if len(values) >= FEWEST_IN_BOX}
+    if not boxed:
+        return
+    axes.boxplot(
+        list(boxed.values()),
+        positions=list(boxed),
+        orientation="horizontal",
+        widths=0.55,
+        showfliers=False,
+        showcaps=False,
+        boxprops={"color": GREY},
+        whiskerprops={"color": GREY},
+        medianprops={"linewidth": 0},
+        manage_ticks=False,
     )
-    if values:
-        axes.plot(
-            float(np.median(values)),
-            row,
-            marker="|",
-            linestyle="",
-            markersize=22,
-            markeredgewidth=2.4,
-            color=BLACK,
-            zorder=4,
-            label=None if row else "median",
-        )
+
+
+def _draw_strips(axes: Axes, rows: Sequence[Sequence[float]]) -> None:
+    """Every trial, jittered across its row, and the median where it is not the only one."""
+    places = np.repeat(np.arange(len(rows)), [len(values) for values in rows])
+    jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(places))
+    values = [value for row in rows for value in row]
+    axes.scatter(
+        values, places + jitter, s=22, color=BLUE, alpha=0.75, linewidths=0, label="finished trial"
+    )
+    medians = {n: float(np.median(row)) for n, row in enumerate(rows) if len(row) > 1}
+    axes.plot(
+        list(medians.values()),
+        list(medians),
+        marker="|",
+        linestyle="",
+        markersize=19,
+        markeredgewidth=2.4,
+        color=BLACK,
+        label="median",
+    )
 
 
 def _row_labels(table: pl.DataFrame) -> list[str]:

@@ -188,7 +188,7 @@ def open_study(
     for key, value in facts.items():
         study.set_user_attr(key, value)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    study.sampler = _sampler(len(ended))
+    study.sampler = _sampler(len(ended), space.file.trials)
     return SweepStudy(study, space)
 
 
@@ -254,13 +254,17 @@ def _check_question(
         )
 
 
-def _sampler(finished: int) -> optuna.samplers.BaseSampler:
-    """TPE; its seed follows from what is finished, so that continuing repeats no suggestion."""
+def _sampler(finished: int, budget: int) -> optuna.samplers.BaseSampler:
+    """TPE; its seed follows from what is finished, so that continuing repeats no suggestion.
+
+    The first third of the budget is random: with fewer, TPE settles on the scheme that happens
+    to come out well first (docs/decisions.md, "TPE settles too early").
+    """
     seed = int(np.random.SeedSequence([2026, finished]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=max(0, 10 - finished), multivariate=True, group=True
+            seed=seed, n_startup_trials=max(10, budget // 3), multivariate=True, group=True
         )
 
 

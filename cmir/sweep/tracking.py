@@ -29,6 +29,9 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIE
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 NOTE = "mlflow.note.content"
 LARGEST_BATCH = 900
+# Opens the experiment in the pages for trained models, not in those for language model traces.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+SOURCE = {"mlflow.source.name": "workflows/sweep.py", "mlflow.source.type": "LOCAL"}
 
 
 def connect() -> MlflowClient:
@@ -131,18 +134,19 @@ class SweepTracker:
         self._client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
 
     def _begin(self) -> str:
-        tags = {"sweep": self._sweep, "mlflow.runName": self._sweep}
+        tags = {"sweep": self._sweep} | SOURCE
         run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
         return str(run.info.run_id)
 
     def _trials_written(self) -> dict[int, str]:
         """Trial number to run, of what is in MLflow; a run that was cut off half-way is not."""
         written: dict[int, str] = {}
+        of_this_sweep = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}'"
         page = None
         while True:
             found = self._client.search_runs(
                 [self.experiment],
-                f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}' and tags.outcome != ''",
+                f"{of_this_sweep} and tags.outcome != '' and tags.trial != ''",
                 max_results=1000,
                 page_token=page,
             )
@@ -166,7 +170,7 @@ class SweepTracker:
 
     def _write_one(self, record: TrialRecord) -> str:
         name = f"{record.number:03d} {record.scheme}"
-        tags = {MLFLOW_PARENT_RUN_ID: self.parent, "trial": str(record.number)}
+        tags = {MLFLOW_PARENT_RUN_ID: self.parent, "trial": str(record.number)} | SOURCE
         started = _milliseconds(record.started)
         run = self._client.create_run(self.experiment, started, tags, name)
         run_id = str(run.info.run_id)
@@ -223,7 +227,7 @@ def _batches(metrics: Sequence[Metric]) -> list[list[Metric]]:
 def _experiment_id(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
