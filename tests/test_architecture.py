@@ -21,7 +21,7 @@ ALLOWED_IMPORTERS = {
     "mlflow": ("cmir.sweep.tracking", "cmir.promotion."),
     "optuna": ("cmir.sweep.",),
     "ray": ("cmir.sweep.",),
-    "rich": ("workflows.",),
+    "rich": ("cmir.sweep.display", "workflows."),
 }
 
 LONGEST_FILE = 400

@@ -81,7 +81,7 @@ def test_the_default_dataset_is_one_that_a_sweep_can_read(tmp_path: Path) -> Non
     }
     splits = {**dataset.development().splits, **dataset.heldout().splits}
     assert {name: len(split) for name, split in splits.items()} == dict(DEFAULT_SAMPLES)
-    assert dataset.development().environment_columns == ("environment", "speaker")
+    assert dataset.development().environment_columns == ("environment", "speaker", "video")
     assert (dataset.task, dataset.label_range) == ("regression", (-3.0, 3.0))
 
 

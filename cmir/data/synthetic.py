@@ -247,16 +247,19 @@ def _split_table(design: _Design, split: str) -> pl.DataFrame:
     environments = [numbers[row % len(numbers)] for row in rows]
     # Each environment's own samples are dealt to its speakers in turn.
     voices = [row // len(numbers) % design.speakers for row in rows]
+    speakers = [
+        f"{names[number]}_speaker_{voice}"
+        for number, voice in zip(environments, voices, strict=True)
+    ]
     return pl.DataFrame(
         {
             "id": [f"{split}_{row:05d}" for row in rows],
             "split": [split] * len(rows),
             "environment_number": environments,
             "environment": [names[number] for number in environments],
-            "speaker": [
-                f"{names[number]}_speaker_{voice}"
-                for number, voice in zip(environments, voices, strict=True)
-            ],
+            "speaker": speakers,
+            # As in the field's files: one video of each speaker.
+            "video": [name.replace("speaker", "video") for name in speakers],
         }
     )
 
