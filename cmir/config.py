@@ -130,7 +130,7 @@ class LossConfig(Section):
         "features", description="axis of Nor in Eq. 5, which the paper leaves open"
     )
     reduction: Literal["sum", "mean"] = Field(
-        "sum", description="over features, pairs and samples of Eq. 4-8: as printed, or averaged"
+        "mean", description="over features and pairs of Eq. 4-8: averaged, or summed as printed"
     )
     risk_variance: float = Field(0.0, ge=0.0, json_schema_extra=PER_REPLICA)
     anneal_epochs: int = Field(0, ge=0, description="epochs before the risk variance counts")
@@ -183,6 +183,15 @@ class TrialConfig(Section):
     def _seeds_differ(self) -> TrialConfig:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, but got {list(self.seeds)}")
+        return self
+
+    @model_validator(mode="after")
+    def _annealing_ends(self) -> TrialConfig:
+        if self.loss.risk_variance and self.loss.anneal_epochs >= self.training.epochs:
+            raise ValueError(
+                f"loss.anneal_epochs must be below training.epochs, or the risk variance never "
+                f"counts, but got {self.loss.anneal_epochs} and {self.training.epochs}"
+            )
         return self
 
     @property

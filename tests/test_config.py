@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +153,8 @@ def test_a_configuration_cannot_be_changed() -> None:
         config.loss.invariance = 1.0  # type: ignore[misc]
 
 
+ROOT = Path(__file__).resolve().parent.parent
+
 FULL = {
     "environments.view": "noise",
     "environments.count": 2,
@@ -169,11 +176,26 @@ def test_flat_keys_give_the_same_configuration_back(flat: dict[str, Any]) -> Non
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
 
 
-def test_the_fingerprint_stays_the_same_across_versions_and_orders() -> None:
-    # Fingerprints name trials in stored studies: changing this number orphans them.
-    assert trial_config(FULL).fingerprint == "PINNED"
-    assert trial_config(dict(reversed(FULL.items()))).fingerprint == "PINNED"
-    assert trial_config({**FULL, "loss.risk_variance": 1.0}).fingerprint == "PINNED"
+def test_the_fingerprint_is_of_the_values_and_not_of_their_order_or_spelling() -> None:
+    fingerprint = trial_config(FULL).fingerprint
+    assert re.fullmatch("[0-9a-f]{12}", fingerprint)
+    assert trial_config(dict(reversed(FULL.items()))).fingerprint == fingerprint
+    assert trial_config({**FULL, "loss.risk_variance": 1.0}).fingerprint == fingerprint
+
+
+def test_another_process_gives_the_same_fingerprint() -> None:
+    program = f"from cmir.config import *; print(trial_config({FULL!r}).fingerprint)"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert found == {trial_config(FULL).fingerprint}
 
 
 @pytest.mark.parametrize(
@@ -239,3 +261,9 @@ def test_a_key_tells_whether_it_holds_a_number(key: str, kind: type | None) -> N
 def test_the_nearest_word_is_named_only_when_it_is_near() -> None:
     assert nearest("speeker", ["speaker", "video"]) == " Did you mean 'speaker'?"
     assert nearest("zzz", ["speaker", "video"]) == " Known: speaker, video."
+
+
+def test_a_penalty_that_never_counts_is_refused() -> None:
+    settings = {"loss.risk_variance": 1.0, "loss.anneal_epochs": 5, "training.epochs": 5}
+    with pytest.raises(InputError, match=r"anneal_epochs must be below training\.epochs"):
+        trial_config(settings)

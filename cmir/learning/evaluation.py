@@ -22,7 +22,7 @@ from cmir.learning.metrics import (
 )
 from cmir.learning.model import Network, Weights
 
-CHUNK = 512
+CHUNK = 2048
 SMALLEST_GROUP = 8
 GROUP_COLUMNS = ("environment", "speaker", "video", "source")
 WORST = "worst_environment_"
@@ -72,10 +72,11 @@ def predict(
     """Predictions `(replica, n)` for the rows `(n,)` of a data set, on the device."""
     replicas = next(iter(weights.values())).shape[0]
     index = torch.from_numpy(rows).to(device)
+    chunk_size = max(16, CHUNK // replicas)
     with torch.no_grad():
         parts = [
             network.forward(weights, shared_inputs(features, chunk, replicas))
-            for chunk in torch.split(index, CHUNK)
+            for chunk in torch.split(index, chunk_size)
         ]
     return torch.cat(parts, dim=1)
 

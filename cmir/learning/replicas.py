@@ -45,14 +45,16 @@ class Layout:
             stack: `(replica, weights)`.
 
         Returns:
-            name to view of shape `(replica, *shape)`.
+            name to `(replica, *shape)`; weights with a modality axis lie dense in memory, so that
+            replica and modality fold into one axis without a copy for each use.
         """
         sizes = [math.prod(part.shape) for part in self.parts.values()]
         pieces = torch.split(stack, sizes, dim=1)
-        return {
+        named = {
             name: piece.view(stack.shape[0], *part.shape)
             for (name, part), piece in zip(self.parts.items(), pieces, strict=True)
         }
+        return {name: w.contiguous() if w.ndim == 4 else w for name, w in named.items()}
 
     def initial(self, seed: int) -> Tensor:
         """The start weights `(weights,)` of one replica: a function of its seed alone.

@@ -212,7 +212,7 @@ class Stack:
 
     def _retire(self, faults: Mapping[int, Diverged]) -> None:
         """Lets replicas go that diverged, that stopped improving, or that had all their epochs."""
-        patience = self._shared.training.patience
+        patience, anneal = self._shared.training.patience, self._shared.loss.anneal_epochs
         if self._epoch == self._shared.training.epochs:
             self._keep([])
             return
@@ -221,7 +221,7 @@ class Stack:
                 replica
                 for replica in self._alive
                 if int(self._owner[replica]) not in faults
-                and self._epoch - self._best_epochs[replica] < patience
+                and self._epoch - max(anneal, self._best_epochs[replica]) < patience
             ]
         )
 

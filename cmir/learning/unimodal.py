@@ -102,7 +102,7 @@ def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
     replicas, batch, steps = mask.shape
     split = projected.view(replicas * batch, steps, 3, heads, -1).permute(2, 0, 3, 1, 4)
     query, key, value = split.unbind(0)
-    allowed = mask.view(replicas * batch, 1, 1, steps)
+    allowed = mask.reshape(replicas * batch, 1, 1, steps)
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
     return mixed.transpose(1, 2).reshape(replicas, batch * steps, -1)
 

@@ -59,7 +59,7 @@ def _results(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     torch.set_num_threads(int(config["threads"]))
     trial = TrialConfig.model_validate_json(config["trial"])
     data = development_data(config["dataset"])
-    sign = goal_of(trial.objective, data.task).sign
+    sign = goal_of(trial.objective, data.task, data.label_range).sign
     for report in fit(data, trial, own_device()):
         shown = {"objective": report.objective, "metrics": dict(report.metrics)}
         row = {EPOCH: report.epoch, SCORE: -sign * report.objective, REPORT: [shown]}
