@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing l
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -111,9 +112,8 @@ def _report(console: Console, outcome: SweepOutcome, space: Path) -> int:
     findings = outcome.findings
     finished = findings.table.filter(pl.col("outcome") == "finished")
     if not finished.is_empty():
-        shown = [name for name in finished.columns if "." not in name and name != "outcome"]
         title = f"leaderboard of {outcome.sweep}: best of {finished.height} finished trials"
-        console.print(_table(finished.select(shown).head(SHOWN_ROWS), title))
+        console.print(_table(_scores(finished.head(SHOWN_ROWS)), title))
         console.print(_table(findings.schemes, "environment schemes compared"))
         _explain_best(console, finished)
     if findings.unwritten or findings.trouble:
@@ -130,9 +130,30 @@ def _report(console: Console, outcome: SweepOutcome, space: Path) -> int:
     if finished.is_empty():
         console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
         return 1
-    console.print(f"next:  python workflows/promote.py --sweep {outcome.sweep}", highlight=False)
-    console.print("look:  mlflow ui", highlight=False)
+    folder = _own_commands()
+    command = f"{folder}python workflows/promote.py --sweep {outcome.sweep}"
+    console.print(f"next:  {command}", highlight=False, soft_wrap=True)
+    console.print(f"look:  {folder}mlflow ui", highlight=False)
     return 0
+
+
+def _own_commands() -> str:
+    """Folder of this environment's commands as one would type it; empty where it is active."""
+    folder = Path(sys.executable).parent
+    if "VIRTUAL_ENV" in os.environ or not folder.is_relative_to(Path.cwd()):
+        return ""
+    return f"{folder.relative_to(Path.cwd())}/"
+
+
+def _scores(finished: pl.DataFrame) -> pl.DataFrame:
+    """The columns that fit a terminal: the objective with its spread in one."""
+    spread = next(name for name in finished.columns if name.endswith("_std"))
+    objective = spread.removesuffix("_std")
+    other = [
+        name for name in finished.columns if "_val/" in name and name not in (objective, spread)
+    ]
+    joined = pl.format("{} ± {}", pl.col(objective).round(4), pl.col(spread).round(3))
+    return finished.select("trial", "scheme", joined.alias(objective), *other, "seconds")
 
 
 def _explain_best(console: Console, finished: pl.DataFrame) -> None:
