@@ -167,6 +167,9 @@ class TrainingConfig(Section):
     epochs: int = Field(40, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better objective")
     gradient_clip: float = Field(1.0, gt=0.0, description="largest gradient norm per replica")
+    averaging: Literal["none", "polynomial"] = Field(
+        "polynomial", description="of the weights over steps; the average is evaluated and kept"
+    )
 
 
 class TrialConfig(Section):

@@ -114,3 +114,21 @@ def test_a_row_that_is_not_a_number_leaves_the_others_alone() -> None:
     assert stack.weights[1].isnan().all()
     stack.keep([0, 2])
     assert_same(stack, alone, [0, 2])
+
+
+def test_the_average_of_the_weights_follows_its_recursion_and_leaves_the_steps_alone() -> None:
+    start = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    rows = [RowSettings(0.1, 0.0), RowSettings(0.01, 0.0)]
+    plain = StackedAdamW(start, rows, 1.0)
+    averaged = StackedAdamW(start, rows, 1.0, averaging=True)
+    expected = start.clone()
+    for step in range(1, 6):
+        for optimiser in (plain, averaged):
+            optimiser.step((optimiser.weights**2).sum(1))
+        share = 9 / (step + 8)
+        expected = (1 - share) * expected + share * averaged.weights.detach()
+    torch.testing.assert_close(averaged.weights, plain.weights)
+    torch.testing.assert_close(averaged.evaluated, expected)
+    torch.testing.assert_close(plain.evaluated, plain.weights.detach())
+    averaged.keep([1])
+    torch.testing.assert_close(averaged.evaluated, expected[1:])

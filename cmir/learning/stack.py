@@ -101,7 +101,8 @@ class Stack:
         self._metrics: ByReplica = {}
         rows = [RowSettings(c.training.learning_rate, c.training.weight_decay) for c in owners]
         clip = self._shared.training.gradient_clip
-        self._optimiser = StackedAdamW(start.to(self._device), rows, clip)
+        averaging = self._shared.training.averaging == "polynomial"
+        self._optimiser = StackedAdamW(start.to(self._device), rows, clip, averaging)
 
     def _train(self) -> dict[int, Diverged]:
         """One pass over the training samples; returns the configurations that diverged."""
@@ -165,7 +166,7 @@ class Stack:
 
     def _evaluate(self, faults: Mapping[int, Diverged]) -> dict[int, Diverged]:
         """Scores the living replicas and keeps their weights where the objective is better."""
-        weights = self._optimiser.weights.detach()
+        weights = self._optimiser.evaluated
         predictions = self._predictions(weights, (self._data.id_val, self._data.ood_val))
         finite = np.logical_and.reduce([np.isfinite(p).all(axis=1) for _, p in predictions])
         found: dict[int, Diverged] = {}
