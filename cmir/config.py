@@ -7,18 +7,15 @@ data flow and must agree ("structural").
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cmir.errors import InputError
+from cmir.errors import InputError, explain
 
-UNION_TAGS = ("list", "choice", "range")
 PER_REPLICA: dict[str, Any] = {"per_replica": True}
 
 View = Literal["none", "noise", "erase", "swap"]
@@ -248,14 +245,6 @@ def trial_config(flat: Mapping[str, Any], where: str = "configuration", **rest: 
         raise InputError(explain(error, where, known_keys())) from None
 
 
-def explain(error: ValidationError, where: str, known: Sequence[str]) -> str:
-    """One line per fault of a validation: where, what was required, what came, what to do.
-
-    `known` are the keys among which the nearest to an unknown one is sought.
-    """
-    return "\n".join(_explain_one(dict(item), where, known) for item in error.errors())
-
-
 def known_keys(model: type[BaseModel] = TrialConfig, prefix: str = "") -> tuple[str, ...]:
     """All dotted keys of a configuration; a mapping field stands as `key.<modality>`."""
     keys: list[str] = []
@@ -279,19 +268,6 @@ def number_kind(key: str) -> type[int] | type[float] | None:
         field = get_args(field)[1]
     kinds = (field, *get_args(field))
     return int if int in kinds else float if float in kinds else None
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """' Did you mean ...?' for the nearest known word, or the list of them when none is near.
-
-    Example:
-        >>> nearest("los.invariance", ["loss.invariance", "name"])
-        " Did you mean 'loss.invariance'?"
-    """
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f" Did you mean '{close[0]}'?"
-    return f" Known: {', '.join(known)}."
 
 
 def _field(key: str) -> Any:
@@ -329,51 +305,3 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _explain_one(item: Mapping[str, Any], where: str, known: Sequence[str]) -> str:
-    parts = [str(part) for part in item["loc"] if part not in UNION_TAGS]
-    key = ".".join(parts)
-    place = f"{where}: {key}" if key else where
-    came = item.get("input")
-    if item["type"] == "extra_forbidden":
-        word = key if key.split(".")[0] in {name.split(".")[0] for name in known} else parts[-1]
-        if isinstance(came, Mapping) and came:
-            word = f"{word}.{next(iter(came))}"
-        best = word if difflib.get_close_matches(word, known, n=1) else parts[-1]
-        return f"{place} is not a known key.{nearest(best, known)}"
-    if item["type"] == "missing":
-        return f"{place} is required, but it is missing."
-    if item["type"] == "value_error":
-        return f"{place}: {item['ctx']['error']}."
-    return f"{place} {_requirement(item)}, but got {_shown(came)}.{hint_for(came)}"
-
-
-def _requirement(item: Mapping[str, Any]) -> str:
-    """Pydantic's sentence, in this project's form."""
-    message = str(item["msg"]).replace("Input should be", "must be").replace("a valid ", "a ")
-    message = message.replace("Tuple should", "must").replace("List should", "must")
-    message = message.replace(" after validation", "")
-    return message.replace("a integer", "a whole number").replace("a string", "a text")
-
-
-def _shown(value: Any) -> str:
-    return f"the text '{value}'" if isinstance(value, str) else f"{value!r}"
-
-
-def hint_for(value: Any) -> str:
-    """A hint for a number that YAML read as text, such as `1e-5`; else an empty string."""
-    if not isinstance(value, str):
-        return ""
-    try:
-        number = float(value)
-    except ValueError:
-        return ""
-    if not math.isfinite(number):
-        return ""
-    mantissa, _, exponent = repr(number).partition("e")
-    point = "" if "." in mantissa else ".0"
-    better = f"{mantissa}{point}e{int(exponent):+}" if exponent else mantissa
-    if value.lstrip("+-").isdigit() or value == better:
-        return f" Write it without quotes: {value}."
-    return f" YAML reads {value} as text: write {better}."

@@ -13,16 +13,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmir.config import (
-    EnvironmentsConfig,
-    TrialConfig,
-    hint_for,
-    known_keys,
-    nearest,
-    number_kind,
-    trial_config,
-)
-from cmir.errors import InputError
+from cmir.config import EnvironmentsConfig, TrialConfig, known_keys, number_kind, trial_config
+from cmir.errors import InputError, hint_for, nearest
 
 
 @pytest.mark.parametrize(

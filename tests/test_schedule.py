@@ -19,9 +19,10 @@ def scheduler(settings: EarlyStopping = SETTINGS) -> RungScheduler:
 
 def report(to: RungScheduler, name: str, epoch: int, score: float) -> str:
     trial: Any = SimpleNamespace(trial_id=name)
+    controller: Any = None
     if name not in to._trial_info:
-        to.on_trial_add(None, trial)
-    return to.on_trial_result(None, trial, {"epoch": epoch, "score": score})
+        to.on_trial_add(controller, trial)
+    return to.on_trial_result(controller, trial, {"epoch": epoch, "score": score})
 
 
 def test_a_trial_that_lags_at_a_rung_is_stopped_and_remembered() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 WINDOW = 8
 
 
@@ -47,7 +46,7 @@ class StackedAdamW:
 
     @property
     def evaluated(self) -> Tensor:
-        """The weights to evaluate and to keep, `(replica, weights)`: the average if there is one."""
+        """The weights to evaluate and to keep, `(replica, weights)`: the average if any."""
         return self.weights.detach() if self._average is None else self._average
 
     def step(self, losses: Tensor) -> None:

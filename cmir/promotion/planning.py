@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cmir.config import nearest
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
-from cmir.errors import InputError
+from cmir.errors import InputError, nearest
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric

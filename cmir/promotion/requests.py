@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cmir.config import nearest
-from cmir.errors import InputError
+from cmir.errors import InputError, nearest
 
 LENGTHS = "_lengths"
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from cmir.config import nearest
-from cmir.errors import InputError
+from cmir.errors import InputError, nearest
 from cmir.learning.evaluation import WORST
 from cmir.learning.metrics import direction
 from cmir.sweep.records import TrialRecord

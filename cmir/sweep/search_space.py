@@ -19,13 +19,11 @@ from cmir.config import (
     DEFAULT_RATE,
     DEFAULT_STRENGTH,
     TrialConfig,
-    hint_for,
     known_keys,
-    nearest,
     number_kind,
     trial_config,
 )
-from cmir.errors import InputError
+from cmir.errors import InputError, hint_for, nearest
 from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value
 
 Assignment = dict[str, Value]

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from cmir.config import Objective, Section, explain, known_keys
-from cmir.errors import InputError
+from cmir.config import Objective, Section, known_keys
+from cmir.errors import InputError, explain
 
 Value = str | bool | int | float | list[str]
 When = dict[str, list[Value]]
