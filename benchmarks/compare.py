@@ -1,0 +1,183 @@
+"""The same configurations x seeds x epochs through three stacks, each timed as one command.
+
+    python benchmarks/compare.py --data data/mosi
+
+`cmir` is `workflows/sweep.py`, `tutorial` the stack of Ray Tune's own tutorial and `optuna` Optuna
+with two processes of its own (see `ray_tutorial.py`, `optuna_alone.py`). All get two processors,
+start from nothing, and train every seed for all epochs with the same steps and evaluations; a
+stack that did other work is an error. Repeats take turns. Exit codes: 0; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+# A script's own folder is on the path, but not the one above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.configurations import draw, read_space, shared_settings, sweep_of, write_sweep
+from benchmarks.job import Done, Job, read_done
+from benchmarks.results import Row, keep, show
+from benchmarks.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
+from cmir.errors import InputError
+from cmir.sweep.places import Places
+from cmir.sweep.study import journal_storage, records_of
+
+SPACE = ROOT / "search_spaces" / "mosi.yaml"
+OURS = "cmir"
+DRAWING_SEED = 2026
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every stack has to do.
+
+    Attributes:
+        job: for the stacks beside ours.
+        sweep: content of the sweep file, for ours.
+    """
+
+    job: Job
+    sweep: dict[str, Any]
+
+    @property
+    def runs(self) -> int:
+        """Number of pairs of configuration and seed."""
+        return len(self.job.configurations) * self.job.seeds
+
+
+def work_of(space: Path, data: Path, configurations: int, seeds: int, epochs: int) -> Work:
+    """The work on one dataset folder, the configurations drawn from a sweep file's space."""
+    if not data.is_dir():
+        raise InputError(f"--data {data}: there is no such dataset folder.")
+    known = read_space(space)
+    drawn = draw(known, configurations, DRAWING_SEED)
+    dump = known.file.model_dump(mode="json")["search"]
+    search = {key: dump[key] for key in known.dimensions}
+    data = data.resolve()
+    job = Job(str(data), epochs, seeds, shared_settings(known.file), drawn, search)
+    return Work(job, sweep_of(known.file, drawn, data, seeds, epochs))
+
+
+def run_ours(work: Work, folder: Path) -> tuple[Timing, Done]:
+    """This project's command on a generated sweep file."""
+    path = write_sweep(work.sweep, folder)
+    script = str(ROOT / "workflows" / "sweep.py")
+    timing = timed([sys.executable, script, "--space", str(path), "--concurrency", "2"], folder)
+    name = work.sweep["name"]
+    records = records_of(journal_storage(Places(folder).journal(name)), name)
+    epochs = sum(len(record.ending.curve["objective"]) for record in records) * work.job.seeds
+    objectives = [x for record in records for x in record.ending.by_seed["ood_val/mae"]]
+    return timing, Done(epochs, objectives)
+
+
+def run_module(work: Work, folder: Path, module: str) -> tuple[Timing, Done]:
+    """One of the other stacks."""
+    work.job.write(folder)
+    timing = timed([sys.executable, "-m", f"benchmarks.{module}"], folder)
+    return timing, read_done(folder)
+
+
+STACKS: Mapping[str, Callable[[Work, Path], tuple[Timing, Done]]] = {
+    OURS: run_ours,
+    "tutorial": lambda work, folder: run_module(work, folder, "ray_tutorial"),
+    "optuna": lambda work, folder: run_module(work, folder, "optuna_alone"),
+}
+
+
+def measure(stack: str, work: Work) -> dict[str, Any]:
+    """Runs a stack once from nothing.
+
+    Raises:
+        BenchmarkError: it failed, or trained another number of runs or epochs.
+    """
+    with scratch() as folder:
+        timing, done = STACKS[stack](work, folder)
+    if (done.epochs, len(done.objectives)) != (work.runs * work.job.epochs, work.runs):
+        raise BenchmarkError(
+            f"{stack} was to train {work.runs} runs of {work.job.epochs} epochs, but trained "
+            f"{len(done.objectives)} runs and {done.epochs} epochs in all"
+        )
+    return {
+        "stack": stack,
+        **asdict(timing),
+        "objective": mean(done.objectives),
+        "configurations": len(work.job.configurations),
+        "seeds": work.job.seeds,
+        "epochs": work.job.epochs,
+        "data": Path(work.job.data).name,
+    }
+
+
+def table(rows: Sequence[Row]) -> list[Row]:
+    """One line per stack: medians over the repeats, and their ratio to ours."""
+    ours = [row for row in rows if row["stack"] == OURS]
+    lines: list[Row] = []
+    for stack in dict.fromkeys(row["stack"] for row in rows):
+        own = [row for row in rows if row["stack"] == stack]
+        wall, cpu = _median(own, "wall_seconds"), _median(own, "cpu_seconds")
+        lines.append(
+            {
+                "stack": stack,
+                "wall s": wall,
+                "s per configuration and seed": wall / own[0]["configurations"] / own[0]["seeds"],
+                "times ours": wall / _median(ours, "wall_seconds") if ours else float("nan"),
+                "CPU s": cpu,
+                "CPU times ours": cpu / _median(ours, "cpu_seconds") if ours else float("nan"),
+                "mean ood_val/mae": _median(own, "objective"),
+                "load before": max(row["load_before"] for row in own),
+            }
+        )
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the command line, runs the stacks in turns, prints and keeps the numbers."""
+    given = _parse(arguments)
+    end_as_interrupt()
+    try:
+        work = work_of(given.space, given.data, given.configurations, given.seeds, given.epochs)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows = []
+    for repeat in range(given.repeat):
+        for stack in given.only or STACKS:
+            rows.append({**measure(stack, work), "repeat": repeat})
+            print(f"{stack}: {rows[-1]['wall_seconds']:.1f} s", flush=True)
+    show(
+        f"{given.configurations} configurations x {given.seeds} seeds x {given.epochs} epochs on "
+        f"{given.data.name}, two processors, median of {given.repeat}",
+        table(rows),
+    )
+    print(f"kept in {keep(rows, 'compare', given.out)}")
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("data/mosi"), help="dataset folder")
+    parser.add_argument("--space", type=Path, default=SPACE, help="sweep file to draw from")
+    parser.add_argument("--configurations", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--only", nargs="+", choices=STACKS, help="stacks to run")
+    parser.add_argument("--repeat", type=int, default=1, help="times, the stacks taking turns")
+    parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")
+    return parser.parse_args(arguments)
+
+
+def _median(rows: Sequence[Row], column: str) -> float:
+    return float(median(row[column] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

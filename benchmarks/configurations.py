@@ -1,0 +1,76 @@
+"""Configurations to train, drawn from a sweep file's space with a fixed seed."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.plain_cmir import KNOWN
+from cmir.config import TrialConfig
+from cmir.sweep.search_space import Assignment, SearchSpace
+from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value, read_sweep_file
+
+VIEW = "environments.view"
+
+
+def draw(space: SearchSpace, count: int, seed: int) -> list[Assignment]:
+    """Configurations of active dimensions only; the view schemes of the space take turns."""
+    rng, views = np.random.default_rng(seed), space.dimensions[VIEW].ends
+    return [_draw_one(space, view, rng) for view in islice(cycle(views), count)]
+
+
+def read_space(path: Path) -> SearchSpace:
+    """The space of a sweep file, without its data."""
+    return SearchSpace(read_sweep_file(path), str(path))
+
+
+def shared_settings(file: SweepFile) -> dict[str, Any]:
+    """What all configurations of a sweep file have in common: its fixed settings, and defaults."""
+    defaults = TrialConfig().flat()
+    return {key: defaults[key] for key in KNOWN if key in defaults} | file.fixed
+
+
+def sweep_of(
+    file: SweepFile, configurations: list[Assignment], data: Path, seeds: int, epochs: int
+) -> dict[str, Any]:
+    """The content of a sweep file that runs these configurations to the end, and no other."""
+    content = file.model_dump(mode="json", include={"fixed", "search", "objective"})
+    return content | {
+        "name": "compare",
+        "data": {"path": str(data)},
+        "trials": len(configurations),
+        "seeds": seeds,
+        "epochs": epochs,
+        "fixed": {**file.fixed, "training.patience": epochs},
+        "start_from": configurations,
+        "early_stopping": {"enabled": False},
+    }
+
+
+def write_sweep(content: dict[str, Any], folder: Path) -> Path:
+    """The content as a sweep file in a folder."""
+    path = folder / "compare.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def _draw_one(space: SearchSpace, view: Value, rng: np.random.Generator) -> Assignment:
+    values: Assignment = {}
+    for key, form in space.dimensions.items():
+        if space.is_active(key, values):
+            values[key] = view if key == VIEW else _value(space, key, form, rng)
+    return values
+
+
+def _value(space: SearchSpace, key: str, form: Choice | Range, rng: np.random.Generator) -> Value:
+    if isinstance(form, Choice):
+        return form.choices[int(rng.integers(len(form.choices)))]
+    if space.is_integer(key):
+        return int(rng.integers(int(form.low), int(form.high) + 1))
+    if form.log:
+        return float(np.exp(rng.uniform(np.log(form.low), np.log(form.high))))
+    return float(rng.uniform(form.low, form.high))

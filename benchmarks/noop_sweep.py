@@ -1,0 +1,131 @@
+"""A sweep whose trials train nothing: what is left is the cost of conducting it.
+
+Run by `benchmarks/overhead.py` in an empty folder: `noop_sweep TRIALS EPOCHS`. Study, scheduler
+and tracking are the real ones, over the real space of MOSI; each report carries as many metrics
+as a real one. Leaves `noop.json`: seconds since the call of `conduct` at which trials ended.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from ray.tune import Trainable
+
+from benchmarks.timed import ROOT
+from cmir.data import write_dataset
+from cmir.data.manifest import SPLITS
+from cmir.learning.evaluation import known_metrics
+from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
+from cmir.sweep.places import Places
+from cmir.sweep.schedule import Progress
+from cmir.sweep.sweep_file import read_sweep_file
+from cmir.sweep.trial import ENDING, EPOCH, REPORT, SCORE
+
+SPACE = ROOT / "search_spaces" / "mosi.yaml"
+RECORD = "noop.json"
+SEEDS = 3
+TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "risk_variance")
+
+
+def noop_trial(epochs: int) -> type[Trainable]:
+    """The class of trials that report so many epochs; local, so that workers get it by value."""
+    names = [f"train/loss_{term}" for term in TERMS]
+    names += [f"{split}/{metric}" for split in SPLITS[:3] for metric in known_metrics("regression")]
+    metrics = {name: 0.5 for name in [*names, *(f"{name}_std" for name in names)]}
+
+    class NoopTrial(Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self._epoch, self._objective = 0, random.Random(config["trial"]).random()
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self._epoch += 1
+            report = {"objective": self._objective, "metrics": metrics}
+            row = {EPOCH: self._epoch, SCORE: -self._objective, REPORT: [report]}
+            return row if self._epoch < epochs else {**row, "done": True, ENDING: [self._ending()]}
+
+        def _ending(self) -> dict[str, Any]:
+            return {
+                "outcome": "finished",
+                "objective": self._objective,
+                "metrics": metrics,
+                "by_seed": {name: [0.5] * SEEDS for name in names},
+                "best_epochs": [epochs] * SEEDS,
+            }
+
+    return NoopTrial
+
+
+def write_small_data(folder: Path) -> Path:
+    """A data set of a few samples that has the modalities and the columns of MOSI."""
+    size = 20
+    count, rng = size * len(SPLITS), np.random.default_rng(0)
+    samples = pl.DataFrame(
+        {
+            "id": [str(index) for index in range(count)],
+            "split": [split for split in SPLITS for _ in range(size)],
+            "label": rng.uniform(-3, 3, count).astype(np.float32),
+            "video": [f"v{index % 10}" for index in range(count)],
+        }
+    )
+    vectors = rng.normal(size=(3, count, 4)).astype(np.float32)
+    return write_dataset(
+        folder,
+        samples=samples,
+        features=dict(zip(("text", "audio", "vision"), vectors, strict=True)),
+        task="regression",
+        label_range=(-3.0, 3.0),
+        name="small",
+        source={},
+        shift={"scheme": "none"},
+    )
+
+
+def write_sweep(folder: Path, trials: int, epochs: int) -> Path:
+    """MOSI's space over the small data, without early stopping."""
+    file = read_sweep_file(SPACE)
+    content = file.model_dump(mode="json", include={"fixed", "search", "objective"})
+    content |= {
+        "name": "noop",
+        "data": {"path": "small"},
+        "trials": trials,
+        "seeds": SEEDS,
+        "epochs": epochs,
+        "early_stopping": {"enabled": False},
+    }
+    path = folder / "noop.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def main(trials: int, epochs: int) -> None:
+    """Conducts the sweep in the current folder and leaves the record there."""
+    write_small_data(Path("small"))
+    path = write_sweep(Path(), trials, epochs)
+    ends: list[float] = []
+    began = time.perf_counter()
+
+    def watch(start: SweepStart) -> Progress:
+        return Progress(on_end=lambda record: ends.append(time.perf_counter() - began))
+
+    request = SweepRequest(path, {}, concurrency=2, trainable=noop_trial(epochs))
+    outcome = conduct(request, Places(), watch)
+    seconds = time.perf_counter() - began
+    finished = sum(record.outcome == "finished" for record in outcome.records)
+    record = {"seconds": seconds, "ends": ends, "finished": finished}
+    Path(RECORD).write_text(json.dumps(record | {"unwritten": outcome.findings.unwritten}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
