@@ -36,7 +36,7 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         env=os.environ | environment,
     )
 
@@ -46,7 +46,7 @@ def workflow(folder: Path, name: str, *words: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_the_main_job_runs_without_data_and_its_model_predicts(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "search_spaces", tmp_path / "search_spaces")
     space = ("--space", "search_spaces/mosei.yaml")

@@ -164,7 +164,9 @@ def _run(
     )
     start_ray(resources)
     try:
-        run_trials(study, plan, resources, progress)
+        # Ray has put its own handler of SIGTERM in place, which would end the process at once.
+        with _terminate_as_interrupt():
+            run_trials(study, plan, resources, progress)
     finally:
         ray.shutdown()
 
