@@ -5,7 +5,9 @@
 `cmir` is `workflows/sweep.py`, `tutorial` the stack of Ray Tune's own tutorial and `optuna` Optuna
 with two processes of its own (see `ray_tutorial.py`, `optuna_alone.py`). All get two processors,
 start from nothing, and train every seed for all epochs with the same steps and evaluations; a
-stack that did other work is an error. Repeats take turns. Exit codes: 0; 2 bad input.
+stack that did other work is an error. Repeats take turns.
+
+Exit codes: 0; 1 a stack failed; 2 bad input.
 """
 
 from __future__ import annotations
@@ -115,6 +117,16 @@ def measure(stack: str, work: Work) -> dict[str, Any]:
     }
 
 
+def run_all(work: Work, stacks: Sequence[str], repeats: int) -> list[Row]:
+    """The stacks in turns; says how each went."""
+    rows: list[Row] = []
+    for repeat in range(repeats):
+        for stack in stacks:
+            rows.append({**measure(stack, work), "repeat": repeat})
+            print(f"{stack}: {rows[-1]['wall_seconds']:.1f} s", flush=True)
+    return rows
+
+
 def table(rows: Sequence[Row]) -> list[Row]:
     """One line per stack: medians over the repeats, and their ratio to ours."""
     ours = [row for row in rows if row["stack"] == OURS]
@@ -126,12 +138,12 @@ def table(rows: Sequence[Row]) -> list[Row]:
             {
                 "stack": stack,
                 "wall s": wall,
-                "s per configuration and seed": wall / own[0]["configurations"] / own[0]["seeds"],
-                "times ours": wall / _median(ours, "wall_seconds") if ours else float("nan"),
+                "s/config/seed": wall / own[0]["configurations"] / own[0]["seeds"],
+                "x ours": wall / _median(ours, "wall_seconds") if ours else float("nan"),
                 "CPU s": cpu,
-                "CPU times ours": cpu / _median(ours, "cpu_seconds") if ours else float("nan"),
-                "mean ood_val/mae": _median(own, "objective"),
-                "load before": max(row["load_before"] for row in own),
+                "CPU x ours": cpu / _median(ours, "cpu_seconds") if ours else float("nan"),
+                "ood_val/mae": _median(own, "objective"),
+                "load": max(row["load_before"] for row in own),
             }
         )
     return lines
@@ -146,11 +158,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    rows = []
-    for repeat in range(given.repeat):
-        for stack in given.only or STACKS:
-            rows.append({**measure(stack, work), "repeat": repeat})
-            print(f"{stack}: {rows[-1]['wall_seconds']:.1f} s", flush=True)
+    try:
+        rows = run_all(work, given.only or list(STACKS), given.repeat)
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     show(
         f"{given.configurations} configurations x {given.seeds} seeds x {given.epochs} epochs on "
         f"{given.data.name}, two processors, median of {given.repeat}",

@@ -68,7 +68,7 @@ def trial_lines(raw: Sequence[Row]) -> list[Row]:
             "s per trial": _median(_seconds_per_trial, few, many),
             "aim": str(SECONDS_AIM) if few[0]["trials"] >= 100 else "",
             "CPU s per trial": _median(_cpu_per_trial, few, many),
-            "load before": max(row["load_before"] for row in many),
+            "load": max(row["load_before"] for row in many),
         }
         for few, many in _steps(raw, "trials")
     ]
@@ -87,7 +87,7 @@ def epoch_lines(raw: Sequence[Row]) -> list[Row]:
             "epochs": f"{few[0]['epochs']} to {many[0]['epochs']}",
             "ms per epoch": 1000 * _median(_seconds_per_epoch, few, many),
             "CPU ms per epoch": 1000 * _median(_cpu_per_epoch, few, many),
-            "load before": max(row["load_before"] for row in many),
+            "load": max(row["load_before"] for row in many),
         }
         for few, many in _steps(raw, "epochs")
     ]
@@ -97,12 +97,12 @@ def per_worker(given: argparse.Namespace) -> Measured:
     """Memory that a second worker adds, by the size of the data set on disk."""
     row = memory.measure(given.scale)
     line = {
-        "data on disk, MB": row["disk"] / 1e6,
-        "added by a 2nd worker, MB": row["added"] / 1e6,
-        "share of the data": row["share"],
+        "data MB": row["disk"] / 1e6,
+        "added MB": row["added"] / 1e6,
+        "share": row["share"],
         "aim": str(MEMORY_AIM),
-        "private of it, MB": row["private"] / 1e6,
-        "resident in all, MB": row["resident"] / 1e6,
+        "private MB": row["private"] / 1e6,
+        "resident MB": row["resident"] / 1e6,
     }
     return _marked("memory", [row]), [line]
 
@@ -115,7 +115,7 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Measured]] = {
 TITLES = {
     "trials": f"one more trial of {FEW_EPOCHS} epochs that trains nothing, two at a time",
     "epochs": f"one more reported epoch, {FEW_TRIALS} trials, two at a time",
-    "memory": "a second worker on the same data",
+    "memory": "memory that a second worker adds with the same data, its imports not counted",
 }
 
 
@@ -139,7 +139,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=MEASURES)
     parser.add_argument("--trials", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 51], help="of each trial")
-    parser.add_argument("--scale", type=float, default=0.05, help="samples, as a share of MOSEI's")
+    parser.add_argument("--scale", type=float, default=0.1, help="samples, as a share of MOSEI's")
     parser.add_argument("--repeat", type=int, default=1, help="times; medians are shown")
     parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")
     return parser.parse_args(arguments)

@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Timing:
 
 def end_as_interrupt() -> None:
     """From here on SIGTERM leaves as Ctrl-C does: what was started is ended, folders are gone."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 @contextmanager
@@ -115,23 +115,30 @@ def _watch(process: subprocess.Popen[bytes], mark: str, deadline: float) -> floa
                 raise BenchmarkError(f"{process.args!r} was still running at its time limit")
             time.sleep(SAMPLING_SECONDS)
     finally:
-        _stop(process)
+        if process.poll() is None:
+            _stop(process, mark)
     return sum(used.values())
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends what is still running: its own handler takes its children with it."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ends a command, which may take its children with it, and then what is left of them."""
+    process.terminate()
     try:
         process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    for number in _processor_seconds(mark):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
 
 
 def _processor_seconds(mark: str) -> dict[int, float]:
+    """Processor seconds so far of the living processes that carry the mark, by process id."""
     ticks, found = os.sysconf("SC_CLK_TCK"), {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
