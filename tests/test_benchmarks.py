@@ -38,7 +38,7 @@ from benchmarks.results import keep
 from benchmarks.timed import BenchmarkError, timed
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.environments import VIEWS, partition
+from cmir.learning.environments import VIEWS
 from cmir.learning.evaluation import split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import Network, network_for
@@ -49,6 +49,7 @@ from cmir.learning.objective import (
     replica_settings,
     weighted_sum,
 )
+from cmir.learning.partitions import partition
 from cmir.learning.replicas import generator
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import prepare_sweep
@@ -156,12 +157,13 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
     rows = torch.from_numpy(data.train.rows[:16])
     inputs = {n: f.gather(rows[None]) for n, f in load_features(data, trial.model, CPU).items()}
     environments = trial.environments
-    groups = partition(data, environments.partition, environments.group_count)[:16]
+    groups = partition(data, environments.partition, environments.group_count)
+    count, groups = int(groups.max()) + 1, groups[:16]
     labels = torch.from_numpy(data.train.labels[:16])
     settings = replica_settings([trial], list(network.sizes), CPU)
     batch = Batch(inputs, labels[None], torch.from_numpy(groups)[None])
     noise = [generator(7, 0, "cpu")]
-    terms = Objective(network, trial, prediction_loss(trial, data.task)).terms(
+    terms = Objective(network, trial, prediction_loss(trial, data.task), count).terms(
         weights, batch, settings, noise, settings.active()
     )
     (ours,) = torch.autograd.grad(weighted_sum(terms, settings, True).sum(), stack)

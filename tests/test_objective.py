@@ -48,7 +48,8 @@ class Step:
         labels = torch.from_numpy(data.train.labels)[ROWS]
         inputs = {name: feature.gather(ROWS) for name, feature in features.items()}
         self.batch = Batch(inputs, labels, GROUPS)
-        self.objective = Objective(self.network, config, prediction_loss(config, data.task))
+        loss, count = prediction_loss(config, data.task), int(GROUPS.max()) + 1
+        self.objective = Objective(self.network, config, loss, count)
         self.settings = replica_settings([config] * 2, list(self.network.sizes), CPU)
 
     def terms(self, wanted: Sequence[str] = CONSTRAINTS) -> dict[str, Tensor]:

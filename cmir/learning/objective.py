@@ -81,11 +81,13 @@ class Objective:
         network: whose weights are trained.
         config: gives the structural settings: views, readings, prediction loss.
         loss: the prediction loss, resolved.
+        environments: number of groups of the partition.
     """
 
     network: Network
     config: TrialConfig
     loss: PredictionLoss
+    environments: int = 1
 
     def terms(
         self,
@@ -126,8 +128,7 @@ class Objective:
             rebuilt = network.reconstruct(weights, invariant, spurious)
             terms["reconstruction"] = reconstruction(features, rebuilt, loss.reduction).sum(1)
         if "risk_variance" in wanted:
-            count = self.config.environments.group_count
-            terms["risk_variance"] = risk_variance(errors, batch.groups, count)
+            terms["risk_variance"] = risk_variance(errors, batch.groups, self.environments)
         return {"prediction": errors.mean(1), **terms}
 
     def _needs_views(self, wanted: Sequence[str]) -> bool:
