@@ -103,6 +103,21 @@ def test_a_large_score_has_a_finite_loss() -> None:
     assert extreme.scale_gradients.tolist() == [2000, 0]
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_strength_is_chosen_on_part_of_many_samples(
+    learning: DevelopmentData,
+    learning_binary: DevelopmentData,
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = learning if task == "regression" else learning_binary
+    whole = train_reference(data).scores
+    monkeypatch.setattr("cmir.learning.reference.ENOUGH", 24)
+    part = train_reference(data).scores
+    assert np.corrcoef(whole, part)[0, 1] > 0.9
+    assert len(part) == len(whole)
+
+
 def first_rows(data: DevelopmentData, keep: np.ndarray) -> DevelopmentData:
     train = data.train
     part = SplitData("train", train.rows[keep], train.labels[keep], train.samples[keep.tolist()])

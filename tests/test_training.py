@@ -264,7 +264,7 @@ def test_a_result_carries_the_diagnosis_of_its_partition(learning: DevelopmentDa
 def test_an_inferred_partition_has_its_own_number_of_environments(
     learning: DevelopmentData, scheme: str
 ) -> None:
-    groups = {"environments__groups": 2} if scheme == "label_kmeans" else {}
+    groups: dict[str, Any] = {"environments__groups": 2} if scheme == "label_kmeans" else {}
     config = small_config(environments__partition=scheme, **groups)
     partitions = Partitions(learning)
     *_, last = fit(learning, config, partitions=partitions)
