@@ -22,7 +22,7 @@ import numpy as np
 from cmir.data import DevelopmentData
 from cmir.data.interventions import KnownData, Truth, intervened, observed
 from cmir.data.structural_model import LatentKind
-from cmir.learning.environments import pooled_features
+from cmir.learning.features import pooled_features
 from cmir.learning.linear_probes import BySeed, by_seed, explained
 from cmir.learning.representations import Encoder
 

@@ -30,7 +30,8 @@ TRUTH = {
 }
 ABOUT = (
     "A trained model keeps two parts of what it sees. Blue should hold what causes the label and "
-    "nothing else;\norange what merely goes along with it. Bars: mean over seeds; dots: single seeds."
+    "nothing else;\n"
+    "orange what merely goes along with it. Bars are means over seeds, dots are seeds."
 )
 INSIDE = 0.12
 UNRELATED = float(np.sqrt(2.0))
