@@ -10,7 +10,7 @@ import pytest
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.interventions import has_ground_truth, intervened, observed
 from cmir.data.structural_model import LatentKind
-from cmir.data.synthetic import generate, resample_causal, resample_spurious
+from cmir.data.synthetic import Shape, generate, resample_causal, resample_spurious
 from cmir.errors import InputError
 
 SIZES = {"train": 600, "id_val": 60, "ood_val": 60, "id_test": 30, "ood_test": 30}
@@ -19,7 +19,7 @@ RESAMPLE = {"spurious": resample_spurious, "causal": resample_causal}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shapes = {"text": (6, 4), "audio": 5, "vision": 7}
+    shapes: dict[str, Shape] = {"text": (6, 4), "audio": 5, "vision": 7}
     return generate(tmp_path_factory.mktemp("known") / "data", modalities=shapes, samples=SIZES)
 
 
@@ -88,8 +88,10 @@ def test_the_folder_written_and_the_data_in_memory_agree(
     held = intervened(data, kind, seed=3)
     for name, modality in written.modalities.items():
         np.testing.assert_array_equal(held.data.modalities[name].array, modality.array)
-        if modality.pooled is not None:
-            np.testing.assert_allclose(held.data.modalities[name].pooled, modality.pooled)
+        kept = held.data.modalities[name].pooled
+        assert (kept is None) == (modality.pooled is None)
+        if kept is not None and modality.pooled is not None:
+            np.testing.assert_allclose(kept, modality.pooled)
     for name, split in written.splits.items():
         np.testing.assert_array_equal(held.data.splits[name].labels, split.labels)
         np.testing.assert_array_equal(observed(written).truth[name].cue, held.truth[name].cue)

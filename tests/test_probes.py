@@ -37,7 +37,7 @@ def test_predictions_are_made_from_the_invariant_part(
     parts = model.parts(learning, rows)
     size = result.config.model.representation_size
     assert parts.invariant.shape == parts.spurious.shape == (2, len(rows), 3 * size)
-    by_modality = torch.from_numpy(parts.invariant).unflatten(2, (3, size)).transpose(1, 2)
+    by_modality = torch.from_numpy(parts.invariant).view(2, -1, 3, size).transpose(1, 2)
     with torch.no_grad():
         predicted = model.network.predict(model.weights, by_modality)
     np.testing.assert_allclose(predicted, model.predictions(learning, rows), atol=1e-5)
@@ -166,7 +166,10 @@ def test_a_part_that_ignores_its_input_tells_nothing(
 def test_a_binary_task_is_scored_against_the_larger_class(
     learning_binary: DevelopmentData,
 ) -> None:
-    found = probe(trained(learning_binary, small_config((0, 1), objective="ood_val/accuracy")), learning_binary)
+    found = probe(
+        trained(learning_binary, small_config((0, 1), objective="ood_val/accuracy")),
+        learning_binary,
+    )
     assert found.label.measure == "accuracy"
     labels = learning_binary.id_val.labels
     assert found.label.chance["id_val"] == max(labels.mean(), 1 - labels.mean())

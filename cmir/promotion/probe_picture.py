@@ -129,7 +129,7 @@ def _draw(axes: Axes, title: str, rows: Sequence[Row], scale: str) -> None:
                 place + BAR,
                 color=BLACK,
                 linewidth=1.6,
-                label="the same probe on the input features" if place == 0 else None,
+                label="the same probe on the input features" if place == 0 else "_",
             )
         _ideal(axes, place, row.ideal)
 
