@@ -44,7 +44,7 @@ def subject_of(
     data: DevelopmentData, config: ModelConfig = CONFIG, rows: np.ndarray = ROWS, seed: int = 0
 ) -> Subject:
     network = network_for(data, config)
-    weights, features = random_weights(network.layout, 2), load_steps(data, config, CPU)
+    weights, features = random_weights(network.layout, 2), load_steps(data, network.sizes, CPU)
     (subject,) = subjects(network, weights, features, rows, CPU, seed)
     return subject
 

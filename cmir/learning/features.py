@@ -7,7 +7,7 @@ memory-mapped, so that all trials of a node share one copy, and are standardised
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,10 +115,10 @@ def load_features(
 
 
 def load_steps(
-    data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
+    data: DevelopmentData | HeldoutData, names: Iterable[str], device: torch.device
 ) -> dict[str, Vectors | Sequences]:
-    """As `load_features`, but sequences that the network pools keep their steps."""
-    chosen = {name: data.modalities[name] for name in used_modalities(data, config)}
+    """The named features on the device; sequences that a network pools keep their steps."""
+    chosen = {name: data.modalities[name] for name in names}
     return {
         name: _load(modality, "mlp" if modality.steps is None else "transformer", device)
         for name, modality in chosen.items()

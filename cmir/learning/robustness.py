@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +99,7 @@ def evaluate_robustness(
     corruptions: Sequence[str] = tuple(CORRUPTIONS),
     device: torch.device = CPU,
     seed: int = 0,
+    combine: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> pl.DataFrame:
     """Every metric of every replica under every corruption, severity and split.
 
@@ -111,6 +112,8 @@ def evaluate_robustness(
         device: where to compute.
         seed: of all random numbers; the same damage for all models whose d is equal, and on
             `features` for all models.
+        combine: what is measured in place of the replicas' scores `(replica, n)`, such as their
+            average `(1, n)`.
 
     Returns:
         one row for each corruption, where (`none`, `vectors`, `features`), modality, severity,
@@ -119,11 +122,13 @@ def evaluate_robustness(
         tenth percentile over `evaluation_groups`, and of a binary task `ece`.
 
     Raises:
-        InputError: an unknown corruption or split, or predictions that are not finite.
+        InputError: an unknown corruption or split, data without a modality of the network or with
+            other features, or predictions that are not finite.
     """
     _check_names("corruptions", corruptions, CORRUPTIONS)
     _check_names("splits", splits, data.splits)
-    features = load_steps(data, network.config, device)
+    _check_modalities(network, data)
+    features = load_steps(data, network.sizes, device)
     rows: list[dict[str, Any]] = []
     for name in splits:
         split = data.splits[name]
@@ -134,7 +139,8 @@ def evaluate_robustness(
             ]
         for damage in blocks[0]:
             scores = np.concatenate([block[damage] for block in blocks], axis=1)
-            rows += _rows(damage, scores, split, data)
+            measured = scores if combine is None else combine(scores)
+            rows += _rows(damage, measured, split, data)
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -206,6 +212,19 @@ def _reliability(scores: np.ndarray, split: SplitData, task: str) -> ByReplica:
 def _moments(values: np.ndarray, mean: str, std: str) -> dict[str, float]:
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {mean: float(np.mean(values)), std: spread}
+
+
+def _check_modalities(network: Network, data: DevelopmentData | HeldoutData) -> None:
+    for name, size in network.sizes.items():
+        found = data.modalities.get(name)
+        wants_vectors = network.kinds[name] == "mlp"
+        if found is None or found.size != size or (found.steps is None) != wants_vectors:
+            shape = "vectors" if wants_vectors else "sequences"
+            came = "none" if found is None else f"an array of shape {found.array.shape}"
+            raise InputError(
+                f"data: '{data.name}' must have {shape} of {size} features as '{name}', which the "
+                f"model was trained on, but has {came}. Evaluate on data of the same kind."
+            )
 
 
 def _check_names(what: str, names: Sequence[str], known: Collection[str]) -> None:
