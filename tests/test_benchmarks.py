@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from benchmarks import compare, memory, overhead, plain_training
 from benchmarks.configurations import draw, read_space, shared_settings, sweep_of, write_sweep
 from benchmarks.job import read_job, suggest
-from benchmarks.noop_sweep import write_small_data
 from benchmarks.plain_cmir import (
     KNOWN,
     Encoder,
@@ -38,7 +37,8 @@ from benchmarks.results import keep
 from benchmarks.timed import BenchmarkError, timed
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.environments import VIEWS, partition
+from cmir.data.synthetic import generate
+from cmir.learning.environments import VIEWS
 from cmir.learning.evaluation import split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import Network, network_for
@@ -46,10 +46,11 @@ from cmir.learning.objective import (
     Batch,
     Objective,
     prediction_loss,
-    replica_settings,
     weighted_sum,
 )
+from cmir.learning.partitions import partition
 from cmir.learning.replicas import generator
+from cmir.learning.settings import replica_settings
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import prepare_sweep
 from cmir.sweep.study import journal_storage, open_study
@@ -65,7 +66,7 @@ BASE: dict[str, Any] = {
 }
 PERTURBED = {"loss.invariance": 0.5, "loss.off_diagonal": 0.4, "environments.count": 3}
 PARTITION = {"environments.partition": "random", "environments.groups": 3}
-GROUPED = {**PARTITION, "loss.risk_variance": 2.0}
+GROUPED = {**PARTITION, "loss.penalty_weight": 2.0}
 SUMMED = {"loss.reduction": "sum", "loss.prediction": "mae"}
 CONFIGURATIONS: list[dict[str, Any]] = [
     {"environments.view": "none"},
@@ -161,9 +162,10 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
     settings = replica_settings([trial], list(network.sizes), CPU)
     batch = Batch(inputs, labels[None], torch.from_numpy(groups)[None])
     noise = [generator(7, 0, "cpu")]
-    terms = Objective(network, trial, prediction_loss(trial, data.task)).terms(
-        weights, batch, settings, noise, settings.active()
-    )
+    loss = prediction_loss(trial, data.task)
+    objective = Objective(network, trial, loss, int(groups.max()) + 1)
+    memory = objective.start_memory(1, CPU)
+    terms, _ = objective.terms(weights, batch, settings, noise, settings.active(), memory)
     (ours,) = torch.autograd.grad(weighted_sum(terms, settings, True).sum(), stack)
 
     def same_views(vectors: Vectors, config: Mapping[str, Any]) -> Vectors:
@@ -186,8 +188,8 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
 
 
 def test_the_plain_network_refuses_a_setting_it_would_ignore() -> None:
-    with pytest.raises(ValueError, match=r"does not know loss\.anneal_epochs"):
-        check({**full({}), "loss.anneal_epochs": 3})
+    with pytest.raises(ValueError, match=r"does not know loss\.penalty_anneal_epochs"):
+        check({**full({}), "loss.penalty_anneal_epochs": 3})
 
 
 def test_plain_noise_grows_with_the_view() -> None:
@@ -261,7 +263,14 @@ def test_configurations_repeat_with_their_seed_and_take_the_views_in_turns() -> 
 def test_the_generated_sweep_asks_for_exactly_the_configurations(tmp_path: Path) -> None:
     space = read_space(compare.SPACE)
     drawn = draw(space, 5, 1)
-    content = sweep_of(space.file, drawn, write_small_data(tmp_path / "small"), 2, 7)
+    # Large enough for eight environments of eight samples.
+    samples = dict.fromkeys(("train", "id_val", "ood_val"), 96)
+    small = generate(
+        tmp_path / "small",
+        modalities={"text": (6, 3), "audio": 4, "vision": 5},
+        samples=samples,
+    )
+    content = sweep_of(space.file, drawn, small, 2, 7)
     prepared = prepare_sweep(write_sweep(content, tmp_path), {}, Places(tmp_path))
     storage = journal_storage(tmp_path / "journal")
     study = open_study(storage, "compare", prepared.space, {"data_checksum": ""})

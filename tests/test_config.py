@@ -114,6 +114,13 @@ def test_what_is_no_number_gets_no_hint(value: object) -> None:
             r"strength has no effect with view 'swap': leave it out.*environments\.view: \[",
         ),
         ({"environments.groups": 3}, r"groups has no effect with partition 'none'.*partition: \["),
+        *[
+            (
+                {"environments.partition": scheme, "environments.groups": 2},
+                rf"groups has no effect with partition '{scheme}': leave it out",
+            )
+            for scheme in ("error", "eiil", "oracle")
+        ],
     ],
 )
 def test_a_setting_that_its_scheme_does_not_use_is_refused(
@@ -131,6 +138,7 @@ def test_settings_that_are_left_out_have_the_defaults_of_their_scheme() -> None:
     swap = EnvironmentsConfig(view="swap", count=2, partition="speaker")
     assert (swap.views, swap.noise_strength, swap.group_count) == (2, 0, 4)
     assert (plain.rate_of("text"), swap.rate_of("text")) == (0, 0.5)
+    assert EnvironmentsConfig(partition="eiil").group_count is None
 
 
 def test_a_strength_of_zero_is_not_taken_for_a_missing_one() -> None:
@@ -156,7 +164,7 @@ FULL = {
     "environments.groups": 3,
     "model.modalities": ["text", "vision"],
     "model.unimodal.text": "transformer",
-    "loss.risk_variance": 1,
+    "loss.penalty_weight": 1,
 }
 
 
@@ -172,7 +180,7 @@ def test_the_fingerprint_is_of_the_values_and_not_of_their_order_or_spelling() -
     fingerprint = trial_config(FULL).fingerprint
     assert re.fullmatch("[0-9a-f]{12}", fingerprint)
     assert trial_config(dict(reversed(FULL.items()))).fingerprint == fingerprint
-    assert trial_config({**FULL, "loss.risk_variance": 1.0}).fingerprint == fingerprint
+    assert trial_config({**FULL, "loss.penalty_weight": 1.0}).fingerprint == fingerprint
 
 
 def test_another_process_gives_the_same_fingerprint() -> None:
@@ -256,6 +264,11 @@ def test_the_nearest_word_is_named_only_when_it_is_near() -> None:
 
 
 def test_a_penalty_that_never_counts_is_refused() -> None:
-    settings = {"loss.risk_variance": 1.0, "loss.anneal_epochs": 5, "training.epochs": 5}
+    settings = {
+        "loss.penalty_weight": 1.0,
+        "environments.partition": "random",
+        "loss.penalty_anneal_epochs": 5,
+        "training.epochs": 5,
+    }
     with pytest.raises(InputError, match=r"anneal_epochs must be below training\.epochs"):
         trial_config(settings)
