@@ -114,6 +114,17 @@ def load_features(
     }
 
 
+def load_steps(
+    data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
+) -> dict[str, Vectors | Sequences]:
+    """As `load_features`, but sequences that the network pools keep their steps."""
+    chosen = {name: data.modalities[name] for name in used_modalities(data, config)}
+    return {
+        name: _load(modality, "mlp" if modality.steps is None else "transformer", device)
+        for name, modality in chosen.items()
+    }
+
+
 def _load(modality: Modality, kind: UnimodalKind, device: torch.device) -> Vectors | Sequences:
     mean, std = torch.from_numpy(modality.mean), torch.from_numpy(modality.std)
     if kind == "transformer":
