@@ -63,13 +63,13 @@ def test_it_starts_from_the_full_and_from_the_spaces_own_points(learning: Develo
     rate = {"training.learning_rate": 0.005, "loss.prediction": "mse"}
     file, _ = derived(learning, **rate)
     first, second = file.start_from
-    assert first["training.learning_rate"] == 0.005
+    assert first == rate
     assert second == {"training.learning_rate": 0.002, "loss.prediction": "mse"}
 
 
 def test_what_lies_outside_the_space_is_no_start_point(learning: DevelopmentData) -> None:
     file, _ = derived(learning, **{"training.learning_rate": 0.5, "loss.prediction": "mae"})
-    assert "training.learning_rate" not in file.start_from[0]
+    assert file.start_from == [{"training.learning_rate": 0.002, "loss.prediction": "mse"}]
     assert checked_space(file, "plain", tuple(learning.modalities))
 
 

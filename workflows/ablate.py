@@ -195,7 +195,9 @@ def _report(console: Console, plan: AblationPlan, outcome: AblationOutcome) -> N
             "writes it.",
             markup=False,
         )
-    console.print(f"files: {outcome.folder}", highlight=False, soft_wrap=True)
+    picture, *_ = outcome.files
+    folder = picture.parent.relative_to(Path.cwd())
+    console.print(f"look:  {folder / picture.name}, and beside it", highlight=False)
 
 
 def _table(cells: Cells) -> Table:

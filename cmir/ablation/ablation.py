@@ -60,14 +60,14 @@ class AblationOutcome:
         table: on validation data, see `ablation_table`.
         heldout: the same on the held-out splits, where they were asked for.
         reading: of the held-out splits.
-        folder: with the tables and the picture.
+        files: the picture, the text and the tables.
         trouble: why MLflow lacks something, empty if it has all.
     """
 
     table: pl.DataFrame
     heldout: pl.DataFrame | None
     reading: Reading | None
-    folder: Path
+    files: Sequence[Path]
     trouble: str
 
 
@@ -106,7 +106,7 @@ def ablate(
     places.make()
     with places.lock(f"{plan.name}.ablation"):
         folder = folder_of(plan, places)
-        store = ArmStore(folder, plan.data.checksum)
+        store = ArmStore(folder.resolve(), plan.data.checksum)
         tuned, note = None, ""
         if "plain" in plan.families:
             tuned, note = tune_plain(plan, request, places, watch)
@@ -193,7 +193,7 @@ def _conclude(
     text = description(plan, table, heldout, reading)
     files = _write(store.folder, plan, table, heldout, text)
     trouble = publish(client, plan, rows, endings, (table, heldout), files, text)
-    return AblationOutcome(table, heldout, reading, store.folder, trouble)
+    return AblationOutcome(table, heldout, reading, files, trouble)
 
 
 def _write(

@@ -105,6 +105,9 @@ def _draw_split(
         shown = float(np.clip(value, -reach, reach))
         ends = np.clip([low, high], -reach, reach)
         axes.plot(ends, [places[row["arm"]]] * 2, color=colour, linewidth=1.8, zorder=2)
+        for end, original in zip(ends, (low, high), strict=True):
+            if end != original:  # The interval goes on beyond the edge.
+                axes.plot(end, places[row["arm"]], ">" if end > 0 else "<", color=colour, ms=4)
         beyond = abs(value) > reach
         marker = ("<" if value < 0 else ">") if beyond else "o"
         axes.plot(shown, places[row["arm"]], marker, color=colour, markersize=5.5, zorder=3)

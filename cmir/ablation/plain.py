@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cmir.ablation.arm import PARTITION_KEYS, PENALTY_KEYS, VIEW_KEYS, changed
@@ -11,7 +11,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.learning.model import network_for
 from cmir.learning.objective import Objective, prediction_loss
-from cmir.sweep.search_space import contains
+from cmir.sweep.search_space import Assignment, SearchSpace, contains
 from cmir.sweep.sweep_file import SweepFile, parse_sweep
 
 CONSTRAINTS = ("invariance", "mutual_information", "reconstruction")
@@ -62,7 +62,8 @@ def tuning_file(space: SweepFile, full: TrialConfig, plain: TrialConfig, data: s
 
     Args:
         space: of the full configuration.
-        full: whose values of the searched settings are the first start point, if they lie in it.
+        full: whose values are the first start point, before those of the space; points that do not
+            lie in what is searched are left out.
         plain: from `untuned_plain`; what is not searched is fixed at its values.
         data: the dataset folder.
     """
@@ -73,9 +74,6 @@ def tuning_file(space: SweepFile, full: TrialConfig, plain: TrialConfig, data: s
         for key, value in plain.flat().items()
         if key not in search and key not in ("objective", "seeds", "training.epochs")
     }
-    own = [full.flat(), *space.start_from]
-    starts = [{k: v for k, v in values.items() if k in search} for values in own]
-    starts[0] = {k: v for k, v in starts[0].items() if contains(space.dimensions[k], v)}
     content: dict[str, Any] = {
         **{key: dumped[key] for key in ("objective", "seeds", "early_stopping")},
         "epochs": full.training.epochs,
@@ -84,11 +82,21 @@ def tuning_file(space: SweepFile, full: TrialConfig, plain: TrialConfig, data: s
         "keep_models": 0,
         "fixed": fixed,
         "search": {key: _without_conditions(dumped["search"][key], search) for key in search},
-        "start_from": [
-            start for n, start in enumerate(starts) if start and start not in starts[:n]
-        ],
     }
-    return parse_sweep(content, "tuning of plain training")
+    file = parse_sweep(content, "tuning of plain training")
+    return file.model_copy(update={"start_from": _starts(file, [full.flat(), *space.start_from])})
+
+
+def _starts(file: SweepFile, points: Sequence[Mapping[str, Any]]) -> list[Assignment]:
+    """The points as whole assignments of what the file searches, each once."""
+    space = SearchSpace(file, "tuning of plain training")
+    found: list[Assignment] = []
+    for point in points:
+        start = space.complete({key: point[key] for key in file.search if key in point})
+        lies_inside = all(contains(space.dimensions[key], value) for key, value in start.items())
+        if start and lies_inside and start not in found:
+            found.append(start)
+    return found
 
 
 def _parameters_at(plain: TrialConfig, size: int, data: DevelopmentData) -> int:

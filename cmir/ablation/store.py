@@ -24,8 +24,8 @@ class ArmEnding:
     """How the training of an arm ended.
 
     Attributes:
-        outcome: finished; diverged (a non-finite loss); refused (it does not fit the data);
-            failed (an exception, or a dead process), which is not kept and tried again.
+        outcome: finished; diverged (a non-finite loss); refused (it does not fit the data) and
+            failed (an exception, or a dead process), which are not kept and tried again.
         reason: why it did not finish.
         by_seed: `split/metric` and `split/noise_metric` to one value per seed.
         best_epochs: of each seed.

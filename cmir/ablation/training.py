@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmir.ablation.store import ArmEnding, ArmStore, Outcome
+from cmir.ablation.store import ArmEnding, ArmStore
 from cmir.config import TrialConfig
 from cmir.data import SplitData
 from cmir.errors import InputError
@@ -46,15 +46,19 @@ class ArmTask:
 
 
 def train_arm(task: ArmTask, device: str) -> ArmEnding:
-    """Trains one arm and keeps it; a divergence is an ending like another."""
+    """Trains one arm and keeps it; a divergence is an ending like another.
+
+    A configuration that does not fit the data is refused; that costs nothing and is not kept.
+    """
     config = TrialConfig.model_validate_json(task.trial)
     data = development_data(task.dataset)
     started = time.perf_counter()
     try:
         *_, last = fit(data, config, device)
-    except (Diverged, InputError) as fault:
-        outcome: Outcome = "diverged" if isinstance(fault, Diverged) else "refused"
-        ending = ArmEnding(outcome, str(fault), config=config.flat(), code=task.code)
+    except InputError as error:
+        return ArmEnding("refused", str(error))
+    except Diverged as fault:
+        ending = ArmEnding("diverged", str(fault), config=config.flat(), code=task.code)
         task.store.keep(config.fingerprint, ending)
         return ending
     assert last.result is not None
