@@ -39,7 +39,7 @@ def counting(folder: Path) -> Callable[[ArmTask, str], ArmEnding]:
     def work(task: ArmTask, device: str) -> ArmEnding:
         with (folder / "runs.txt").open("a") as lines:
             lines.write(f"{task.trial}\n")
-        if '"mutual_information":0.0' in task.trial and '"view":"swap"' in task.trial:
+        if '"mutual_information":0.0,' in task.trial and '"view":"swap"' in task.trial:
             raise ArithmeticError("planted")
         return train_arm(task, device)
 

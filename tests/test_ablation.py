@@ -233,6 +233,21 @@ def test_a_store_that_went_away_costs_no_arm(
     assert ablated(plan, tmp_path).trouble == ""
 
 
+def test_a_reading_that_cannot_be_counted_is_not_done(
+    plan: AblationPlan, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*arguments: object, **named: object) -> None:
+        raise ConnectionError("the server went away")
+
+    def read(data: MultimodalDataset) -> None:
+        pytest.fail("held-out data was read")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_tag", gone)
+    monkeypatch.setattr(MultimodalDataset, "heldout", read)
+    with pytest.raises(InputError, match=r"was not read, .* the server went away\. All arms are"):
+        ablated(plan, tmp_path, final=True)
+
+
 def test_a_binary_task_is_compared_in_accuracy(client: MlflowClient, tmp_path: Path) -> None:
     plan = swept(tmp_path, task="binary", families=("random",))
     train_here(plan, tmp_path)

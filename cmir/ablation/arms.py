@@ -33,7 +33,7 @@ from cmir.learning.features import used_modalities
 VIEWS = ("none", "noise", "erase", "swap")
 PARTITIONS = ("random", "kmeans", "label_kmeans")
 COLUMNS = ("speaker", "video")
-INFERRED = ("error", "eiil")
+OWN_NUMBER = {"error": 2, "eiil": 2}
 PENALTIES = ("vrex", "irm", "group_dro", "coral", "fishr")
 MOST_VIEWS = 10
 STAND_IN: Mapping[str, Any] = {"loss.penalty": "vrex", "loss.penalty_weight": 1.0}
@@ -266,7 +266,7 @@ def _partition_arm(origin: Origin, partition: str) -> Arm:
 def _partitions(data: DevelopmentData) -> list[str]:
     columns = [name for name in COLUMNS if name in data.environment_columns]
     oracle = ["oracle"] if (data.path / GROUND_TRUTH).is_file() else []
-    return [*PARTITIONS, *columns, *INFERRED, *oracle]
+    return [*PARTITIONS, *columns, *OWN_NUMBER, *oracle]
 
 
 def _penalty(origin: Origin) -> tuple[dict[str, Any], str]:
@@ -277,6 +277,10 @@ def _penalty(origin: Origin) -> tuple[dict[str, Any], str]:
 
 
 def _groups(origin: Origin) -> int:
-    if is_penalised(origin.full):
-        return origin.full.environments.group_count
-    return STAND_IN_GROUPS
+    """Number of groups of the full's partition, or of the stand-in."""
+    environments = origin.full.environments
+    if not is_penalised(origin.full):
+        return STAND_IN_GROUPS
+    if environments.partition == "oracle":
+        return origin.data.train.samples["environment"].n_unique()
+    return OWN_NUMBER.get(environments.partition) or environments.group_count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,12 @@ from cmir.ablation.planning import AblationPlan
 from cmir.ablation.scoring import Columns, Yardstick
 from cmir.ablation.store import ArmEnding, ArmStore
 from cmir.ablation.training import noise_metrics, split_scores
+from cmir.errors import InputError
 from cmir.learning.evaluation import split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import network_for
 from cmir.promotion.registry import Registry
+from cmir.sweep.tracking import first_line
 
 HELDOUT = ("id_test", "ood_test")
 
@@ -59,6 +61,9 @@ def read_heldout(
         store: where weights are, and where the scores are kept.
         full: fingerprint of the full configuration, with which all are compared.
         registry: that counts, under the same name as promotion.
+
+    Raises:
+        InputError: the reading could not be counted; nothing was read.
     """
     # The differences are to the full configuration, which a longer sweep may change.
     kind = f"heldout-{plan.dataset.checksum[:12]}-{full}"
@@ -67,12 +72,23 @@ def read_heldout(
     known = {name: store.columns(name, kind) for name in finished}
     if all(found is not None for found in known.values()):
         columns = {name: found for name, found in known.items() if found is not None}
-        return Reading(splits, columns, registry.readings(), is_new=False)
-    readings = registry.count_reading()
+        return Reading(splits, columns, _asked(registry.readings), is_new=False)
+    readings = _asked(registry.count_reading)
     columns = _scores(plan, {name: arms[name] for name in finished}, store, full)
     for name, found in columns.items():
         store.keep_columns(name, kind, found)
     return Reading(splits, columns, readings, is_new=True)
+
+
+def _asked(count: Callable[[], int]) -> int:
+    """What the registry answers; a reading that cannot be counted is not done."""
+    try:
+        return count()
+    except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
+        raise InputError(
+            f"--final: held-out data was not read, because MLflow could not count the reading: "
+            f"{first_line(error)} All arms are kept: run the same command when it answers."
+        ) from None
 
 
 def _scores(
