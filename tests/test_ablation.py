@@ -21,7 +21,7 @@ from cmir.ablation.planning import AblationPlan, plan_ablation, read_configurati
 from cmir.ablation.scoring import clusters
 from cmir.ablation.store import ArmEnding, ArmStore
 from cmir.data import load_dataset
-from cmir.data.dataset import MultimodalDataset
+from cmir.data.dataset import HeldoutData, MultimodalDataset
 from cmir.errors import InputError
 from cmir.learning.metrics import regression_metrics
 from cmir.sweep.places import Places
@@ -178,11 +178,14 @@ def test_held_out_data_is_read_once_for_all_arms_and_only_when_asked(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    calls = []
+    calls: list[str] = []
     heldout = MultimodalDataset.heldout
-    monkeypatch.setattr(
-        MultimodalDataset, "heldout", lambda data: calls.append(data.name) or heldout(data)
-    )
+
+    def counted(data: MultimodalDataset) -> HeldoutData:
+        calls.append(data.name)
+        return heldout(data)
+
+    monkeypatch.setattr(MultimodalDataset, "heldout", counted)
     assert main(ARGUMENTS) == 0
     assert (len(calls), readings(client)) == (0, 0)
     assert main([*ARGUMENTS, "--final"]) == 0

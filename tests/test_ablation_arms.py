@@ -149,7 +149,11 @@ def test_the_effective_form_trains_alike_to_the_last_bit(
 def test_trained_parameters_are_those_that_an_epoch_without_decay_moves(
     learning: DevelopmentData, changes: dict[str, Any]
 ) -> None:
-    still = {"training__weight_decay": 0.0, "training__epochs": 1, "training__averaging": "none"}
+    still: dict[str, Any] = {
+        "training__weight_decay": 0.0,
+        "training__epochs": 1,
+        "training__averaging": "none",
+    }
     config = small_config(**still, **changes)
     layout = network_for(learning, config.model).layout
     moved = (trained(learning, config).weights[0] != layout.initial(0)[: layout.size])[None]
@@ -196,7 +200,7 @@ def test_plain_training_has_no_constraint_left(learning: DevelopmentData) -> Non
 def test_the_fixed_budget_is_fixed_and_the_other_grows(
     learning: DevelopmentData, view: str
 ) -> None:
-    rates = {"environments__rate__text": 0.3, "environments__rate__vision": 0.2}
+    rates: dict[str, Any] = {"environments__rate__text": 0.3, "environments__rate__vision": 0.2}
     full = small_config(environments__view=view, environments__count=4, **rates)
     named = by_name(arms(full, learning, families=["count"]))
     for count in range(1, MOST_VIEWS + 1):
