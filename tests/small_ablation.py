@@ -57,7 +57,8 @@ def train_here(plan: AblationPlan, folder: Path, skip: Sequence[str] = ()) -> Ar
     rows = arms(plan.full, plan.data, families=plan.families)
     for arm in distinct(rows).values():
         if arm.name not in skip:
-            task = ArmTask(arm.config.model_dump_json(), str(plan.data.path), store, {})
+            cache = str(Places(folder).partitions)
+            task = ArmTask(arm.config.model_dump_json(), str(plan.data.path), cache, store, {})
             train_arm(task, "cpu")
     return store
 

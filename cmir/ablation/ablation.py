@@ -111,7 +111,7 @@ def ablate(
         if "plain" in plan.families:
             tuned, note = tune_plain(plan, request, places, watch)
         rows = arms(plan.full, plan.data, tuned, note, plan.families)
-        endings = train_missing(rows, plan, request, store, watch, work)
+        endings = train_missing(rows, plan, request, store, places, watch, work)
         return _conclude(plan, request, rows, endings, store, client)
 
 
@@ -147,6 +147,7 @@ def train_missing(
     plan: AblationPlan,
     request: AblationRequest,
     store: ArmStore,
+    places: Places,
     watch: Watch,
     work: Work = train_arm,
 ) -> dict[str, ArmEnding]:
@@ -155,11 +156,8 @@ def train_missing(
     kept = {name: store.ending(name) for name in wanted}
     endings = {name: ending for name, ending in kept.items() if ending is not None}
     missing = [name for name in wanted if name not in endings]
-    code = provenance()
-    tasks = {
-        name: ArmTask(wanted[name].config.model_dump_json(), str(plan.data.path), store, code)
-        for name in missing
-    }
+    shared = (str(plan.data.path), str(places.partitions.resolve()), store, provenance())
+    tasks = {name: ArmTask(wanted[name].config.model_dump_json(), *shared) for name in missing}
 
     def on_end(name: str, ended: Ended[ArmEnding]) -> None:
         endings[name] = ended.result or ArmEnding("failed", ended.fault)

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cmir.config import TrialConfig, trial_config
+from cmir.config import OWN_GROUPS, TrialConfig, trial_config
 
 FULL = "full"
-FIXED_GROUPS = ("error", "eiil", "oracle")
 FAMILIES = ("constraints", "plain", "random", "count", "schemes", "penalties")
 
 
@@ -117,7 +116,7 @@ def partition_settings(config: TrialConfig) -> dict[str, Any]:
     """The settings of the partition by dotted key, the default number of groups written out."""
     environments = config.environments
     settings: dict[str, Any] = {"environments.partition": environments.partition}
-    if environments.partition not in ("none", *FIXED_GROUPS):
+    if environments.partition not in ("none", *OWN_GROUPS):
         settings["environments.groups"] = environments.group_count
     return settings
 

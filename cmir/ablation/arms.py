@@ -33,7 +33,7 @@ from cmir.learning.features import used_modalities
 VIEWS = ("none", "noise", "erase", "swap")
 PARTITIONS = ("random", "kmeans", "label_kmeans")
 COLUMNS = ("speaker", "video")
-OWN_NUMBER = {"error": 2, "eiil": 2}
+INFERRED, INFERRED_GROUPS = ("error", "eiil"), 2
 PENALTIES = ("vrex", "irm", "group_dro", "coral", "fishr")
 MOST_VIEWS = 10
 STAND_IN: Mapping[str, Any] = {"loss.penalty": "vrex", "loss.penalty_weight": 1.0}
@@ -266,7 +266,7 @@ def _partition_arm(origin: Origin, partition: str) -> Arm:
 def _partitions(data: DevelopmentData) -> list[str]:
     columns = [name for name in COLUMNS if name in data.environment_columns]
     oracle = ["oracle"] if (data.path / GROUND_TRUTH).is_file() else []
-    return [*PARTITIONS, *columns, *OWN_NUMBER, *oracle]
+    return [*PARTITIONS, *columns, *INFERRED, *oracle]
 
 
 def _penalty(origin: Origin) -> tuple[dict[str, Any], str]:
@@ -281,6 +281,8 @@ def _groups(origin: Origin) -> int:
     environments = origin.full.environments
     if not is_penalised(origin.full):
         return STAND_IN_GROUPS
+    if environments.group_count is not None:
+        return environments.group_count
     if environments.partition == "oracle":
         return origin.data.train.samples["environment"].n_unique()
-    return OWN_NUMBER.get(environments.partition) or environments.group_count
+    return INFERRED_GROUPS

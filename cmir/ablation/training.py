@@ -20,7 +20,7 @@ from cmir.learning.model import Network, network_for
 from cmir.learning.reports import Diverged
 from cmir.learning.robustness import noisy_predictions
 from cmir.learning.training import fit
-from cmir.sweep.trial import development_data
+from cmir.sweep.trial import development_data, partitions_of
 
 NOISE = "noise_"
 VALIDATION = ("id_val", "ood_val")
@@ -35,12 +35,14 @@ class ArmTask:
     Attributes:
         trial: a `TrialConfig` as JSON.
         dataset: the folder.
+        partitions: folder in which workers share the costly parts of partitions.
         store: where the arm is kept.
         code: where the numbers come from.
     """
 
     trial: str
     dataset: str
+    partitions: str
     store: ArmStore
     code: Mapping[str, str]
 
@@ -51,10 +53,10 @@ def train_arm(task: ArmTask, device: str) -> ArmEnding:
     A configuration that does not fit the data is refused; that costs nothing and is not kept.
     """
     config = TrialConfig.model_validate_json(task.trial)
-    data = development_data(task.dataset)
+    data, partitions = development_data(task.dataset), partitions_of(task.dataset, task.partitions)
     started = time.perf_counter()
     try:
-        *_, last = fit(data, config, device)
+        *_, last = fit(data, config, device, partitions)
     except InputError as error:
         return ArmEnding("refused", str(error))
     except Diverged as fault:
