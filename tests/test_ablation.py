@@ -274,6 +274,7 @@ def test_a_configuration_is_read_as_mlflow_keeps_it(plan: AblationPlan, tmp_path
     ("arguments", "message"),
     [
         (["--sweep", "smal"], r"no such sweep in .* Did you mean 'small'\?"),
+        (["--space", "other.yaml", "--sweep", "small"], r"its space is 'small'. Give --space"),
         (["--families", "constraint"], r"no family of arms. Did you mean 'constraints'\?"),
         (["--config", "none.yaml"], r"none.yaml: there is no such file"),
         (["--config", "words.yaml"], r"must hold dotted keys"),
@@ -288,6 +289,8 @@ def test_bad_input_is_told_and_ends_with_2(
     arguments: list[str],
     message: str,
 ) -> None:
+    other = (tmp_path / "small.yaml").read_text().replace("name: small", "name: other")
+    (tmp_path / "other.yaml").write_text(other)
     (tmp_path / "words.yaml").write_text("just words")
     (tmp_path / "typo.yaml").write_text("loss.invarance: 0.1")
     assert main(["--space", "small.yaml", *arguments]) == 2

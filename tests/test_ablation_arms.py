@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from learning_data import assert_identical, small_config, trained
+from small_sweep import write_data
 
 from cmir.ablation.arm import FAMILIES, Arm, changed, distinct, effective
 from cmir.ablation.arms import MOST_VIEWS, arms
 from cmir.ablation.plain import trained_parameters, untuned_plain
-from cmir.config import TrialConfig
-from cmir.data import DevelopmentData
+from cmir.config import TrialConfig, trial_config
+from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
 from cmir.learning.model import network_for
 
@@ -230,6 +232,20 @@ def test_each_scheme_and_penalty_is_tried(learning: DevelopmentData) -> None:
     assert dro.loss.penalty_weight == 1.0
     assert named["penalty irm"].config.loss.penalty_weight == 2.0
     assert named["penalty irm"].config.environments.partition == "speaker"
+
+
+def test_true_environments_are_a_scheme_where_they_are_known(tmp_path: Path) -> None:
+    data = load_dataset(write_data(tmp_path / "data")).development()
+    full = trial_config({"environments.partition": "oracle"})
+    named = by_name(arms(full, data))
+    assert named["partition oracle"].fingerprint == named["full"].fingerprint
+    assert named["random partition"].config.environments.groups == 3
+
+
+def test_the_control_of_inferred_environments_has_two(learning: DevelopmentData) -> None:
+    named = by_name(arms(small_config(environments__partition="eiil"), learning))
+    assert named["random partition"].config.environments.groups == 2
+    assert "partition oracle" not in named
 
 
 def test_views_get_an_invariance_where_the_full_has_none(learning: DevelopmentData) -> None:

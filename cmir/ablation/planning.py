@@ -69,7 +69,6 @@ class AblationPlan:
         families: of arms, in their fixed order.
         dataset: the whole data set, of which only `development` is used without `--final`.
         data: its development part.
-        parent_run: MLflow run of the sweep, if it has one.
     """
 
     name: str
@@ -81,7 +80,6 @@ class AblationPlan:
     families: Sequence[str]
     dataset: MultimodalDataset
     data: DevelopmentData
-    parent_run: str | None = None
 
     @property
     def metric(self) -> str:
@@ -118,6 +116,7 @@ def _of_sweep(request: AblationRequest, families: Sequence[str], places: Places)
     name = _sweep_of(request, places)
     storage = journal_storage(places.journal(name))
     promotion = plan_promotion(PromotionRequest(sweep=name, top=1, seeds=request.seeds), places)
+    _check_space(request, name, promotion.space_name)
     attributes, records = study_attributes(storage, name), records_of(storage, name)
     ranked = best_first(records, promotion.objective)
     if not ranked:
@@ -137,7 +136,6 @@ def _of_sweep(request: AblationRequest, families: Sequence[str], places: Places)
         families=families,
         dataset=promotion.dataset,
         data=promotion.data,
-        parent_run=promotion.parent_run,
     )
 
 
@@ -203,6 +201,15 @@ def _sweep_of(request: AblationRequest, places: Places) -> str:
         f"{request.space}: there is no sweep of this space in {places.studies} yet. Run `python "
         f"workflows/sweep.py --space {request.space}` first, or give --config FILE."
     )
+
+
+def _check_space(request: AblationRequest, sweep: str, space: str) -> None:
+    asked = read_sweep_file(request.space).name
+    if space.removesuffix(SYNTHETIC) != asked.removesuffix(SYNTHETIC):
+        raise InputError(
+            f"--sweep {sweep}: must be a sweep of {request.space} (name: {asked}), but its space "
+            f"is '{space}'. Give --space that file."
+        )
 
 
 def _shortened(config: TrialConfig, epochs: int | None) -> TrialConfig:
