@@ -36,7 +36,7 @@ from benchmarks.linear_table import (
     markdown,
 )
 from benchmarks.linear_training import errors_by_environment, train
-from benchmarks.results import RESULTS, show
+from benchmarks.results import RESULTS
 from benchmarks.timed import BenchmarkError, end_as_interrupt
 from cmir.sweep.provenance import provenance
 
@@ -76,7 +76,7 @@ def run(jobs: Sequence[Job], record: Record) -> None:
         )
 
 
-def report(record: Record, as_markdown: bool) -> None:
+def report(record: Record) -> None:
     """Prints the tables of what the record holds."""
     lines, protocol = record.lines(), record.protocol
     if not lines:
@@ -93,9 +93,9 @@ def report(record: Record, as_markdown: bool) -> None:
     )
     usual = example_rows(lines)
     if usual:
-        _print(f"{USUAL_ENVIRONMENTS} environments", usual, as_markdown)
+        print(f"\n{USUAL_ENVIRONMENTS} environments\n\n{markdown(usual)}")
     if any(line.job.environments != USUAL_ENVIRONMENTS for line in lines):
-        _print("example 3 by number of environments", environment_rows(lines), as_markdown)
+        print(f"\nExample 3 by number of environments\n\n{markdown(environment_rows(lines))}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not given.report:
             run(jobs, record)
-        report(record, given.markdown)
+        report(record)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -132,7 +132,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-seeds", type=int, help="how many, in place of the protocol's")
     parser.add_argument("--record", type=Path, help="file, in place of benchmarks/results")
     parser.add_argument("--report", action="store_true", help="train nothing, show what is there")
-    parser.add_argument("--markdown", action="store_true", help="tables for a document")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     given = parser.parse_args(arguments)
     by_environments = given.environments is not None
@@ -143,7 +142,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"numbers with commas, as 2,6,10, not '{text}'") from None
 
 
 def _record_path(full: bool) -> Path:
@@ -154,13 +156,6 @@ def _commit() -> str:
     here = provenance()
     mark = "+changes" if here.get("git.dirty") == "true" else ""
     return here.get("git.commit", "unknown")[:10] + mark
-
-
-def _print(title: str, rows: list[dict[str, str]], as_markdown: bool) -> None:
-    if as_markdown:
-        print(f"\n{title}\n\n{markdown(rows)}")
-    else:
-        show(title, rows)
 
 
 if __name__ == "__main__":

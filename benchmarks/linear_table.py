@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.linear_examples import EXAMPLES, NAMES
 from benchmarks.linear_methods import METHODS
-from benchmarks.linear_record import Line
+from benchmarks.linear_record import FULL, Line
 
 USUAL_ENVIRONMENTS = 3
 
@@ -82,7 +82,9 @@ def example_rows(lines: Sequence[Line]) -> list[dict[str, str]]:
         rows.append({"error": method, **texts, "data seeds": _counts(own.values())})
         if method in PUBLISHED:
             known = {name: _number(name, PUBLISHED[method].get(name)) for name in shown}
-            rows.append({"error": "  published", **known, "data seeds": "50"})
+            rows.append(
+                {"error": f"{method}, published", **known, "data seeds": str(FULL.data_seeds)}
+            )
     return rows
 
 
@@ -105,9 +107,14 @@ def environment_rows(lines: Sequence[Line], example: str = "3") -> list[dict[str
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """A table for a document."""
-    table = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in table)
+    """A table for a document, its columns aligned for a terminal too."""
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    head = dict(zip(widths, widths, strict=True))
+    rule = {name: "-" * width for name, width in widths.items()}
+    return "\n".join(
+        "| " + " | ".join(row[name].ljust(width) for name, width in widths.items()) + " |"
+        for row in (head, rule, *rows)
+    )
 
 
 def _text(example: str, cell: Cell | None) -> str:
