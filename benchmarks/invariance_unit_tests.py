@@ -48,10 +48,10 @@ def perform(job: Job, protocol: Protocol, commit: str) -> Line:
     problem = Problem(job.example, job.environments, job.data_seed)
     oracle = job.method == ORACLE
     draws = [draw_settings(number) for number in range(protocol.draws)]
-    began = time.perf_counter()
+    began = time.process_time()
     rows = rows_of(problem.draw("train", protocol.samples, oracle), problem.kind)
     weights = train(rows, METHODS[job.method], draws, protocol.iterations)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     validation = problem.draw("validation", protocol.samples, oracle)
     test = problem.draw("test", protocol.samples, shuffled=True)
     return Line(
@@ -71,7 +71,7 @@ def run(jobs: Sequence[Job], record: Record) -> None:
         record.add(line)
         print(
             f"{number} of {len(jobs)}: example {job.example}, {job.environments} environments, "
-            f"{job.method}, data seed {job.data_seed}: {line.seconds:.1f} s",
+            f"{job.method}, data seed {job.data_seed}: {line.seconds:.1f} CPU s",
             flush=True,
         )
 
@@ -88,7 +88,7 @@ def report(record: Record) -> None:
         f"{protocol.data_seeds} data seeds would be all of it.\n"
         "Test error: squared error in example 1, share of wrong labels in 2 and 3; mean over "
         f"environments, mean ± standard deviation over data seeds.\n"
-        f"{sum(line.seconds for line in lines) / 3600:.2f} hours of training, commit "
+        f"{sum(line.seconds for line in lines) / 3600:.2f} CPU hours of training, commit "
         f"{', '.join(sorted({line.commit for line in lines}))}, record {record.path}"
     )
     usual = example_rows(lines)

@@ -56,7 +56,7 @@ class Line:
         job: what was trained.
         validation: error by draw and environment, from the distribution of training.
         test: the same with the spurious block shuffled.
-        seconds: of its training.
+        seconds: of a processor for its training.
         commit: of the code, with a mark if the tree had changes.
     """
 
