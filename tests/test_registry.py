@@ -47,7 +47,7 @@ def status_of(client: MlflowClient, run: str) -> str:
 
 def test_every_reading_is_counted_on_the_registered_model(client: MlflowClient) -> None:
     registry = Registry(client, NAME)
-    assert [registry.count_reading() for _ in range(3)] == [1, 2, 3]
+    assert [registry.count_reading("abc") for _ in range(3)] == [1, 2, 3]
     assert client.get_registered_model(NAME).tags == {READINGS: "3"}
     assert Registry(client, NAME).readings() == 3
     assert Registry(client, "cmir-other").readings() == 0
