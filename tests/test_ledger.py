@@ -1,4 +1,4 @@
-"""The ledger: every reading of held-out data is counted, written down, and missed when it is cut."""
+"""Every reading of held-out data is counted, written down, and missed where the ledger is cut."""
 
 from __future__ import annotations
 

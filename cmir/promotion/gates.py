@@ -189,6 +189,11 @@ def holds_under_noise(loss: NoiseLoss, metric: str, gates: Gates) -> Verdict:
     )
 
 
+def unchanged_champion(expected: str, found: str) -> Verdict:
+    """Another promotion was faster: the gates have judged against a champion that is none now."""
+    return Verdict("champion unchanged meanwhile", expected, found, False)
+
+
 def group_margin(data: DevelopmentData, gates: Gates) -> float:
     """The margin of `no_group_falls`; where none is given, a fifth of the labels' deviation.
 

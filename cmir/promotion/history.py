@@ -25,6 +25,8 @@ class OvertakenError(Exception):
             f"{alias} is {_named(found)}, but was {_named(expected)} when the gates were passed"
         )
         self.expected, self.found = _named(expected), _named(found)
+        # Of the version that was registered before the alias was seen to have moved.
+        self.version: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from cmir.data import DevelopmentData
 from cmir.promotion.ensemble import Ensemble
 from cmir.promotion.gates import Champion
-from cmir.promotion.history import move_alias
+from cmir.promotion.history import OvertakenError, move_alias
 from cmir.promotion.requests import LENGTHS
 from cmir.promotion.silence import in_silence
 from cmir.sweep.tracking import dataset_input
@@ -140,9 +140,13 @@ class Registry:
             description=text,
         )
         number = str(made.version)
-        move_alias(
-            self._client, self.name, alias, number, kind="promoted", why=why, expected=expected
-        )
+        try:
+            move_alias(
+                self._client, self.name, alias, number, kind="promoted", why=why, expected=expected
+            )
+        except OvertakenError as overtaken:
+            overtaken.version = number
+            raise
         return number
 
 
