@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import struct
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,36 @@ def test_a_large_string_cannot_name_a_function(tmp_path: Path) -> None:
     file.write_bytes(stream.getvalue())
     with pytest.raises(InputError, match="STACK_GLOBAL requires str"):
         safe_pickle.load(file)
+
+
+def test_the_tables_of_instructions_are_those_of_pickletools() -> None:
+    by_kind = {
+        "fixed": pickle_payloads._FIXED,
+        "lines": pickle_payloads._LINES,
+        "counted": pickle_payloads._COUNTED,
+    }
+    for opcode in pickletools.opcodes:
+        code, size = ord(opcode.code), 0 if opcode.arg is None else opcode.arg.n
+        kind = "fixed" if size > 0 else "lines" if size == -1 else "counted" if size else "plain"
+        if code in pickle_payloads._PERSISTENT:
+            continue
+        assert (code in pickle_payloads._PLAIN) == (kind == "plain"), opcode.name
+        for name, table in by_kind.items():
+            assert (code in table) == (name == kind), opcode.name
+        if kind == "fixed":
+            assert pickle_payloads._FIXED[code] == size
+        whole = bytes([code]) + bytes(max(size, 0))
+        run = pickle_payloads._RUN.fullmatch(whole)
+        taken_in_runs = kind in ("plain", "fixed") and opcode.name not in ("STOP", "FRAME")
+        assert (run is not None) == taken_in_runs, opcode.name
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_many_small_values_are_read(tmp_path: Path, protocol: int) -> None:
+    rng = np.random.default_rng(1)
+    content = {
+        str(name): [rng.normal(size=40).tolist(), list(range(300)), [None, True, ()], 2**40]
+        for name in range(50)
+    }
+    content["large"] = [np.ones(COUNT)]
+    assert_same(safe_pickle.load(written(tmp_path, content, protocol)), content)
