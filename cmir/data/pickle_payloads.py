@@ -44,7 +44,7 @@ _PLAIN = frozenset(b"(.012RNab}dlestu]\x85\x86\x87\x81\x88\x89)\x8f\x90\x91\x92\
 # Most of a program: instructions of a fixed size, without frames and the end. One match takes many
 # of them, which a loop in Python would take at a hundredth of the speed.
 _RUN = re.compile(
-    rb"(?:[(012RNab}dlestu\]\x85-\x89)\x8f-\x94o\x97\x98]"
+    rb"(?:[(012RNab}dlestu\]\x81\x85-\x89)\x8f-\x94o\x97\x98]"
     rb"|G.{8}|[Khq\x80\x82].|[Jjr\x84].{4}|[M\x83]..){1,65536}+",
     re.DOTALL,
 )
