@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_a_large_string_cannot_name_a_function(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_instructions_are_those_of_pickletools() -> None:
-    by_kind = {
+    by_kind: dict[str, Mapping[int, object]] = {
         "fixed": pickle_payloads._FIXED,
         "lines": pickle_payloads._LINES,
         "counted": pickle_payloads._COUNTED,
