@@ -20,6 +20,11 @@ from cmir.errors import InputError
 COUNT = LARGE // 4 + 3
 
 
+@pytest.fixture(autouse=True)
+def _every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickle_payloads, "SMALL_FILE", 0)
+
+
 def large() -> dict[str, Any]:
     """Every kind of value that is too large to be kept in the program."""
     numbers = np.random.default_rng(0).normal(size=(COUNT, 2)).astype(np.float32)
@@ -94,6 +99,13 @@ def test_large_arrays_are_read_only_views_of_the_file(tmp_path: Path) -> None:
         stream.seek(place)
         stream.write(struct.pack("<q", -7))
     assert loaded[7] == -7
+
+
+def test_a_small_file_is_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickle_payloads, "SMALL_FILE", 1 << 24)
+    file = written(tmp_path, large(), 4)
+    assert not split_pickle(file).payloads
+    assert_same(safe_pickle.load(file), pickle.loads(file.read_bytes()))
 
 
 def test_bytes_that_older_protocols_write_as_text_are_undone_in_a_file(

@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 from cmir.data.features import forget_map
 
-LARGE = 1 << 14
+SMALL_FILE = 1 << 24
+LARGE = 1 << 12
 LARGE_TEXT = 1 << 24
 CHUNK = 1 << 22
 
@@ -118,7 +119,7 @@ class SplitPickle:
 
 
 def split_pickle(file: Path) -> SplitPickle:
-    """Find the large strings of a pickle without running it.
+    """Find the large strings of a pickle without running it; in a small file none is large.
 
     Raises:
         OSError: the file cannot be read.
@@ -132,7 +133,8 @@ def split_pickle(file: Path) -> SplitPickle:
     pieces: list[Span | bytes] = []
     payloads: list[Payload] = []
     kept = 0
-    for opcode, start, first, stop in _large_arguments(content):
+    large = LARGE if len(content) >= SMALL_FILE else len(content)
+    for opcode, start, first, stop in _large_arguments(content, large):
         pieces.append((kept, start))
         kept = stop
         if opcode != _FRAME:
@@ -143,8 +145,8 @@ def split_pickle(file: Path) -> SplitPickle:
     return SplitPickle(io.BufferedReader(_Pieces(content, pieces), CHUNK), payloads)
 
 
-def _large_arguments(content: mmap.mmap) -> Iterator[tuple[int, int, int, int]]:
-    """Opcode, its place, and the span of its argument, for frames and for large strings.
+def _large_arguments(content: mmap.mmap, large: int) -> Iterator[tuple[int, int, int, int]]:
+    """Opcode, its place, and the span of its argument, for frames and for strings that are large.
 
     Frames are listed because they count the bytes that are going to be taken out of them; a
     pickle is as good without.
@@ -165,7 +167,7 @@ def _large_arguments(content: mmap.mmap) -> Iterator[tuple[int, int, int, int]]:
             stop = first + _count(content, place + 1, form)
             if stop > end:
                 raise EOFError
-            if stop - first >= LARGE and (opcode in _TEXT or opcode in _BYTES):
+            if stop - first >= large and (opcode in _TEXT or opcode in _BYTES):
                 yield opcode, place, first, stop
         else:
             stop = _end_of_small(content, opcode, place)
