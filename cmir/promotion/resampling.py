@@ -114,11 +114,19 @@ def crossed_spread(
         drawn: the same on draws of groups, `(draw, seed)`; draws where it is NaN do not count.
         groups: number of groups.
         rng: draws the seeds.
+
+    Raises:
+        InputError: the metric is undefined on every draw.
     """
     estimate = whole[0].mean() - whole[1].mean()
     of_groups = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
     of_both = _with_drawn_seeds(drawn, rng)
     defined = ~np.isnan(of_groups)
+    if not defined.any():
+        raise InputError(
+            f"groups: the metric must be defined on some draw of {groups} groups, but is not on "
+            f"any of {len(defined)}: each lacks a class. Give more groups, or other ones."
+        )
     of_groups, of_both = of_groups[defined], of_both[defined] - estimate
     parts = [*_seed_variances(whole), (float(of_groups.var()), groups - 1)]
     levels, total = sum(variance for variance, _ in parts), float(of_both.var())
