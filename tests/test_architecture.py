@@ -27,7 +27,7 @@ ROOMS = (
 
 # Library -> the modules that may import it, as prefixes of dotted names.
 ALLOWED_IMPORTERS = {
-    "mlflow": ("cmir.sweep.tracking", "cmir.promotion.", "cmir.ablation.publishing"),
+    "mlflow": ("cmir.sweep.tracking", "cmir.promotion.", "cmir.ablation."),
     "optuna": ("cmir.sweep.",),
     "ray": ("cmir.sweep.",),
     "rich": ("cmir.sweep.display", "workflows."),
