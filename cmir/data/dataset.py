@@ -33,7 +33,7 @@ from cmir.data.modality import (
 from cmir.data.samples import check_samples, digest_samples, infer_manifest, read_samples
 from cmir.errors import InputError
 
-_NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text"})
+_NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text", "text_bert"})
 
 
 @dataclass(frozen=True, eq=False)

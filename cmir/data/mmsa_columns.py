@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
 ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
+TOKENS = "text_bert"
 ID_GLUE = "$_$"
 
 Split = Mapping[str, Any]
@@ -147,7 +149,10 @@ def _length_column(name: str, values: npt.NDArray[np.float64], steps: int, where
 def read_text_columns(
     splits: Mapping[str, Split], ids: Mapping[str, list[str]], parts: Parts, where: str
 ) -> list[pl.Series]:
-    """`video` from ids `video$_$clip`, then `ENVIRONMENT_KEYS` and `raw_text` where present.
+    """`video` from ids `video$_$clip`, then `ENVIRONMENT_KEYS`, `raw_text`, `text_bert` if present.
+
+    `text_bert` `(N, 3, T)` holds BERT's token ids, mask and segments; the column holds them without
+    the padding, as the JSON text `[ids, segments]`. Of another shape or content it is left out.
 
     Raises:
         InputError: a key does not hold one text for each sample.
@@ -163,6 +168,9 @@ def read_text_columns(
             }
             _check_counts(own, ids, key, where)
             columns[key] = joined(own)
+    tokens = [_token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
+    if all(own is not None for own in tokens):
+        columns[TOKENS] = [text for own in tokens for text in own or ()]
     return [pl.Series(name, values, dtype=pl.String) for name, values in columns.items()]
 
 
@@ -175,3 +183,20 @@ def _check_counts(
                 f"{where}: {name}: {key} must hold {len(ids[name])} texts, one for each id, but "
                 f"holds {len(values)}."
             )
+
+
+def _token_texts(value: object, count: int) -> list[str] | None:
+    """JSON texts of token ids and segments; None where the array is none of BERT's input."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 3:
+        return None
+    if value.shape[:2] != (count, 3) or not (np.isfinite(value) & (value == np.floor(value))).all():
+        return None
+    ids, mask, segments = value.transpose(1, 0, 2).astype(np.int64)
+    lengths = mask.sum(axis=1)
+    is_prefix = (mask == (np.arange(value.shape[2]) < lengths[:, None])).all()
+    if not is_prefix or (lengths < 1).any():
+        return None
+    return [
+        json.dumps([ids[row, :end].tolist(), segments[row, :end].tolist()], separators=(",", ":"))
+        for row, end in enumerate(lengths.tolist())
+    ]
