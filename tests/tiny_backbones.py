@@ -34,14 +34,18 @@ def write_backbone(folder: Path, family: str = "bert", dropout: float = 0.0, see
     return folder
 
 
-def write_spoken(folder: Path) -> Path:
+def write_spoken(folder: Path, heldout_seed: int = 0) -> Path:
     """The learning data with texts in which one word tells the sign of the label."""
-    samples, rng = learning_samples(), np.random.default_rng(3)
+    samples, rng = learning_samples(heldout_seed=heldout_seed), np.random.default_rng(3)
     texts = [
         " ".join(["a", "film"] * rng.integers(0, 4) + [word] + ["very"] * rng.integers(0, 3))
         for word in np.where(samples["label"].to_numpy() > 0, "good", "bad")
     ]
-    return write_learning(folder, samples=samples.with_columns(pl.Series("raw_text", texts)))
+    return write_learning(
+        folder,
+        samples=samples.with_columns(pl.Series("raw_text", texts)),
+        heldout_seed=heldout_seed,
+    )
 
 
 def _settings(transformers: Any, family: str, dropout: float) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,6 +31,13 @@ class Inputs:
 
     values: Tensor
     mask: Tensor | None = None
+
+
+class Feature(Protocol):
+    """One modality of all samples."""
+
+    def gather(self, rows: Tensor) -> Inputs:
+        """Samples `(replica, batch)` to their inputs."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Sequences:
         return Inputs(torch.where(mask[..., None], standard, 0.0), mask)
 
 
-Features = Mapping[str, Vectors | Sequences]
+Features = Mapping[str, Feature]
 
 
 def used_modalities(data: DevelopmentData | HeldoutData, config: ModelConfig) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ def used_modalities(data: DevelopmentData | HeldoutData, config: ModelConfig) ->
     Raises:
         InputError: a configured modality that the data set does not have.
     """
-    for name in (*config.modalities, *config.unimodal):
+    for name in (*config.modalities, *config.unimodal, *config.backbone):
         if name not in data.modalities:
             raise InputError(
                 f"model: the data set '{data.name}' has the modalities "
@@ -84,20 +92,22 @@ def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
     """The network of a modality: as configured, else by shape.
 
     Vectors get an `mlp`, language sequences `pool` (linear and time mean), other sequences
-    `transformer` (Mai and Han 2026, Eq. 10-11).
+    `transformer` (Mai and Han 2026, Eq. 10-11). What a language model of the configuration gives
+    are language sequences, whatever the data set holds in their place.
 
     Raises:
         InputError: a sequence network for vectors, or an `mlp` for sequences.
     """
     default: UnimodalKind = "transformer"
-    if modality.steps is None:
+    is_vector = modality.steps is None and modality.name not in config.backbone
+    if is_vector:
         default = "mlp"
-    elif modality.name in LANGUAGE:
+    elif modality.name in LANGUAGE or modality.name in config.backbone:
         default = "pool"
     kind = config.unimodal.get(modality.name, default)
-    if (kind == "mlp") != (modality.steps is None):
-        shape = "vectors (N, D)" if modality.steps is None else "sequences (N, T, D)"
-        allowed = "mlp" if modality.steps is None else "pool or transformer"
+    if (kind == "mlp") != is_vector:
+        shape = "vectors (N, D)" if is_vector else "sequences (N, T, D)"
+        allowed = "mlp" if is_vector else "pool or transformer"
         raise InputError(
             f"model.unimodal.{modality.name} must be {allowed} for {shape}, but got '{kind}'."
         )
@@ -106,11 +116,15 @@ def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
 
 def load_features(
     data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
-) -> dict[str, Vectors | Sequences]:
-    """The features that a configuration needs, by modality name, on the device."""
+) -> dict[str, Feature]:
+    """The features that a configuration needs, by modality name, on the device.
+
+    Those of a language model in training are not among them: they are not in the data set.
+    """
     return {
         name: _load(data.modalities[name], unimodal_kind(data.modalities[name], config), device)
         for name in used_modalities(data, config)
+        if name not in config.backbone
     }
 
 

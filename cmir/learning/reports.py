@@ -35,6 +35,8 @@ class TrialResult:
         best_epochs: the epoch kept for each seed, counted from 1.
         weights: `(seed, weights)` on the CPU, in the order of the network's layout.
         seconds: wall time since the training began.
+        backbones: of each seed the weights of its fine-tuned language models, by `modality.name`,
+            on the CPU; empty where none was trained.
     """
 
     config: TrialConfig
@@ -44,6 +46,7 @@ class TrialResult:
     best_epochs: tuple[int, ...]
     weights: Tensor
     seconds: float
+    backbones: tuple[Mapping[str, Tensor], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,7 +103,7 @@ class Stack:
         anneal = self._shared.loss.penalty_anneal_epochs
         active = self._settings.active()
         if self._epoch == anneal + 1 > 1:
-            self._optimiser.reset((self._settings.penalty > 0).nonzero().flatten().tolist())
+            self._forget((self._settings.penalty > 0).nonzero().flatten().tolist())
         history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
         stacked = {
             name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]
@@ -119,9 +119,15 @@ class Stack:
         terms, self._memory = self._objective.terms(
             weights, batch, self._settings, noise, active, self._memory
         )
-        self._optimiser.step(weighted_sum(terms, self._settings, penalty_counts))
+        self._follow(weighted_sum(terms, self._settings, penalty_counts))
         self._last_batch = batch
         return {name: value.detach() for name, value in terms.items()}
+
+    def _follow(self, losses: Tensor) -> None:
+        self._optimiser.step(losses)
+
+    def _forget(self, replicas: Sequence[int]) -> None:
+        self._optimiser.reset(replicas)
 
     def _idle_terms(self, active: Sequence[str]) -> ByReplica:
         """Terms whose weight is zero everywhere, on the last batch only, without gradient."""

@@ -12,6 +12,7 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.environments import check_partition
 from cmir.learning.evaluation import goal_of, split_metrics
+from cmir.learning.finetuning import check_backbones, fine_tune
 from cmir.learning.independence import FEWEST_FOR_HSIC
 from cmir.learning.model import network_for
 from cmir.learning.reports import Diverged, EpochReport
@@ -21,7 +22,8 @@ from cmir.learning.stack import Stack
 def fit(
     data: DevelopmentData, config: TrialConfig, device: str | torch.device = "cpu"
 ) -> Iterator[EpochReport]:
-    """Trains all seeds of a configuration as one stacked network.
+    """Trains all seeds of a configuration as one stacked network, or, with a fine-tuned language
+    model, one after the other.
 
     Each seed stops by itself after `training.patience` epochs without a better objective and
     keeps its best epoch. Repeatable bit for bit on one machine and device with the same number of
@@ -40,6 +42,9 @@ def fit(
         Diverged: a non-finite loss.
     """
     check(data, config)
+    if config.model.backbone:
+        yield from fine_tune(data, config, torch.device(device))
+        return
     stack = Stack(data, [config], torch.device(device))
     while stack.running:
         report = stack.run_epoch()[0]
@@ -51,6 +56,7 @@ def fit(
 def check(data: DevelopmentData, config: TrialConfig) -> None:
     """Raises InputError where `fit` would, without training anything."""
     _check_objective(data, config)
+    check_backbones(data, config)
     network_for(data, config.model)
     check_partition(data, config.environments.partition, config.environments.group_count)
     _check_loss(data, config)
