@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from learning_data import small_config, trained
@@ -14,6 +15,7 @@ from cmir.data import DevelopmentData
 from cmir.data.modality import file_sha256
 from cmir.errors import InputError
 from cmir.learning.backbones import find_backbone
+from cmir.learning.tokens import text_column
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -125,8 +127,10 @@ def test_a_missing_tokenizer_is_missed_when_text_is_read(
 ) -> None:
     folder = shutil.copytree(backbones["bert"], tmp_path / "model")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match="must be a tokenizer beside the model, one of tokenizer"):
-        _ = find_backbone(str(folder)).tokenizer
+    backbone, samples = find_backbone(str(folder)), pl.DataFrame({"raw_text": ["good"]})
+    for read in (lambda: backbone.tokenizer, lambda: text_column(samples, None, backbone, "here")):
+        with pytest.raises(InputError, match="must be a tokenizer beside the model, one of token"):
+            read()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from learning_data import assert_close, assert_identical, small_config, trained
 from safetensors.torch import load_file
 from tiny_backbones import FAMILIES, WIDTH, write_backbone, write_spoken
 
-from cmir.config import TrialConfig
+from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
 from cmir.learning.backbones import find_backbone
@@ -36,7 +36,11 @@ def test_fine_tuning_moves_the_language_model_and_learns_more_than_a_still_one(
     family: str, spoken: DevelopmentData, backbones: dict[str, Path]
 ) -> None:
     # From the one text alone, whose word tells the sign.
-    only = {"model__modalities": ("text",), "training__epochs": 6, "training__learning_rate": 3e-3}
+    only: dict[str, Any] = {
+        "model__modalities": ("text",),
+        "training__epochs": 6,
+        "training__learning_rate": 3e-3,
+    }
     folder = backbones[family]
     losses = {}
     for rate in (1e-12, 3e-3):
@@ -56,7 +60,7 @@ def test_without_a_language_model_the_result_holds_none(spoken: DevelopmentData)
 def test_two_seeds_differ_and_each_trains_as_it_would_alone(
     spoken: DevelopmentData, backbones: dict[str, Path]
 ) -> None:
-    view = {"environments__view": "swap"}
+    view: dict[str, Any] = {"environments__view": "swap"}
     both = trained(spoken, config(backbones["bert"], (3, 8), **view))
     assert not torch.allclose(both.weights[0], both.weights[1])
     for place, seed in enumerate((3, 8)):
@@ -83,7 +87,7 @@ def test_the_same_seeds_give_the_same_bits_dropout_included(
 def test_a_batch_in_parts_trains_as_the_whole_batch_does(
     kind: str, spoken: DevelopmentData, backbones: dict[str, Path]
 ) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "model__unimodal__text": kind,
         "environments__view": "swap",
         "environments__partition": "speaker",
@@ -103,7 +107,11 @@ def test_a_batch_in_parts_trains_as_the_whole_batch_does(
 def test_the_result_is_that_of_each_seeds_best_epoch(
     spoken: DevelopmentData, backbones: dict[str, Path]
 ) -> None:
-    settings = {"training__epochs": 8, "training__patience": 2, "training__learning_rate": 0.05}
+    settings: dict[str, Any] = {
+        "training__epochs": 8,
+        "training__patience": 2,
+        "training__learning_rate": 0.05,
+    }
     reports = list(fit(spoken, config(backbones["bert"], (0, 1), **settings)))
     assert [report.epoch for report in reports] == list(range(1, len(reports) + 1))
     assert [report.result is None for report in reports[:-1]] == [True] * (len(reports) - 1)
@@ -149,7 +157,7 @@ def test_a_language_model_may_stand_in_the_place_of_vectors(
     spoken: DevelopmentData, backbones: dict[str, Path]
 ) -> None:
     folder = str(backbones["bert"])
-    settings = {"model__backbone__vision": folder, "training__epochs": 1}
+    settings: dict[str, Any] = {"model__backbone__vision": folder, "training__epochs": 1}
     result = trained(spoken, small_config(**settings))
     assert {name.split(".")[0] for name in result.backbones[0]} == {"vision"}
     both = trained(spoken, config(backbones["albert"], **settings))
@@ -204,4 +212,4 @@ def test_a_data_set_without_text_is_refused(
 @pytest.mark.parametrize("name", ["backbone_learning_rate", "backbone_batch_size"])
 def test_settings_of_language_models_without_one_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=rf"training\.{name} has no effect without a language"):
-        small_config(**{f"training__{name}": 1})
+        trial_config({f"training.{name}": 1})

@@ -44,7 +44,8 @@ def test_texts_become_ids_with_zeros_beyond_their_end(bert: Backbone) -> None:
     good = [CLS, number("a"), number("good"), number("film"), SEP]
     np.testing.assert_array_equal(found.ids, [good, [CLS, number("bad"), SEP, 0, 0]])
     assert found.lengths.tolist() == [5, 3]
-    assert (found.segments.any(), found.cut) == (False, 0)
+    assert not found.segments.any()
+    assert found.cut == 0
 
 
 def test_a_text_that_is_too_long_is_cut_before_its_closing_token_and_counted(

@@ -61,14 +61,18 @@ class Backbone:
         Raises:
             InputError: the folder has none, or it cannot be read.
         """
+        self.check_tokenizer()
+        with _reading(self.folder) as transformers:
+            return transformers.AutoTokenizer.from_pretrained(
+                str(self.folder), local_files_only=True, trust_remote_code=False
+            )
+
+    def check_tokenizer(self) -> None:
+        """Raises InputError where there is no file of a tokenizer; loads nothing."""
         if not any((self.folder / file).is_file() for file in TOKENIZER_FILES):
             raise InputError(
                 f"{self.folder}: to read raw text there must be a tokenizer beside the model, one "
                 f"of {', '.join(TOKENIZER_FILES)}, but there is {_content(self.folder)}."
-            )
-        with _reading(self.folder) as transformers:
-            return transformers.AutoTokenizer.from_pretrained(
-                str(self.folder), local_files_only=True, trust_remote_code=False
             )
 
     @property

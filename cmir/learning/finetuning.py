@@ -21,7 +21,7 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.backbones import find_backbone
 from cmir.learning.evaluation import ByReplica, summary
-from cmir.learning.features import unimodal_kind, used_modalities
+from cmir.learning.features import Features, load_features, unimodal_kind, used_modalities
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.stack import Stack
 from cmir.learning.tokens import development_tokens, text_column
@@ -38,12 +38,16 @@ class FineTunedStack(Stack):
         data: DevelopmentData,
         config: TrialConfig,
         device: torch.device,
+        features: Features,
         backbones: Mapping[str, TunedBackbone],
     ) -> None:
-        """Of a configuration with one seed; `backbones` by modality are its own, on the CPU."""
-        super().__init__(data, [config], device)
-        self._backbones = dict(backbones)
-        self._features.update(self._backbones)
+        """Of a configuration with one seed.
+
+        `features` are those of the data set, which stacks share; `backbones`, by modality, are
+        this stack's own, on the CPU.
+        """
+        super().__init__(data, [config], device, {**features, **backbones})
+        self._backbones = backbones
 
     def run_epoch(self) -> dict[int, EpochReport | Diverged]:
         """As a stack does, with the language models on the device for as long as it takes."""
@@ -96,7 +100,7 @@ def fine_tune(
     apart from the network's. On a GPU it runs in mixed precision (bfloat16).
     """
     started = time.perf_counter()
-    stacks: dict[int, FineTunedStack] = _stacks(data, config, device)
+    stacks = _stacks(data, config, device)
     last: dict[int, EpochReport] = {}
     for epoch in range(1, config.training.epochs + 1):
         for seed, stack in list(stacks.items()):
@@ -138,6 +142,7 @@ def _stacks(
     found = {m: find_backbone(name) for m, name in config.model.backbone.items()}
     tokens = {m: development_tokens(data, backbone) for m, backbone in found.items()}
     models = {m: backbone.load() for m, backbone in found.items()}
+    features = load_features(data, config.model, device)
     stacks = {}
     for seed in config.seeds:
         tuned = {
@@ -152,7 +157,7 @@ def _stacks(
             for m in found
         }
         own = config.model_copy(update={"seeds": (seed,)})
-        stacks[seed] = FineTunedStack(data, own, device, tuned)
+        stacks[seed] = FineTunedStack(data, own, device, features, tuned)
     return stacks
 
 

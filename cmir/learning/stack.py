@@ -18,7 +18,7 @@ from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
 from cmir.learning.environments import partition
 from cmir.learning.evaluation import ByReplica, goal_of, predict, split_metrics, summary
-from cmir.learning.features import load_features
+from cmir.learning.features import Features, load_features
 from cmir.learning.model import network_for
 from cmir.learning.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.learning.optimiser import RowSettings, StackedAdamW
@@ -31,9 +31,13 @@ class Stack:
     """The replicas of several configurations, trained together epoch by epoch."""
 
     def __init__(
-        self, data: DevelopmentData, configs: Sequence[TrialConfig], device: torch.device
+        self,
+        data: DevelopmentData,
+        configs: Sequence[TrialConfig],
+        device: torch.device,
+        features: Features | None = None,
     ) -> None:
-        """Starts every replica from its own seed.
+        """Starts every replica from its own seed; `features` replace those of the data set.
 
         Raises:
             InputError: the configurations differ in more than what may vary between replicas.
@@ -44,7 +48,7 @@ class Stack:
         self._shared = shared = configs[0]
         self._goal = goal_of(shared.objective, data.task, data.label_range)
         self._network = network_for(data, shared.model)
-        self._features = load_features(data, shared.model, device)
+        self._features = load_features(data, shared.model, device) if features is None else features
         self._rows = torch.from_numpy(data.train.rows).to(device)
         self._labels = torch.from_numpy(data.train.labels).to(device)
         groups = partition(data, shared.environments.partition, shared.environments.group_count)

@@ -44,8 +44,9 @@ def text_column(
     """The column to read: the wanted one, else `raw_text` before `text_bert`.
 
     Raises:
-        InputError: there is no such column, the message says which there are; or it is
-            `text_bert`, ids of BERT's vocabulary, and the model is of another family.
+        InputError: there is no such column, the message says which there are; it is `raw_text`
+            and the model has no tokenizer; it is `text_bert`, ids of BERT's vocabulary, and the
+            model is of another family.
     """
     known = TEXT_COLUMNS if wanted is None else (wanted,)
     found = next((name for name in known if name in samples.columns), None)
@@ -55,7 +56,9 @@ def text_column(
             f"{', '.join(samples.columns)}. `prepare.py` keeps them where the feature file has "
             "them; else write raw_text (text) into samples.parquet."
         )
-    if found == "text_bert" and backbone.family != "bert":
+    if found == "raw_text":
+        backbone.check_tokenizer()
+    elif backbone.family != "bert":
         raise InputError(
             f"{where}: text_bert holds ids of BERT's vocabulary, but '{backbone.name}' is of the "
             f"family {backbone.family}, which needs raw_text."
