@@ -19,7 +19,7 @@ from cmir.errors import InputError, explain
 PER_REPLICA: dict[str, Any] = {"per_replica": True}
 
 View = Literal["none", "noise", "erase", "swap"]
-UnimodalKind = Literal["pool", "transformer", "mlp"]
+UnimodalKind = Literal["pool", "transformer", "transformer_conv", "mlp"]
 Penalty = Literal["vrex", "irm", "group_dro", "coral", "fishr"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -40,6 +40,8 @@ DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
 DEFAULT_BACKBONE_LEARNING_RATE = 2e-5
+# Partitions that have their own number of groups.
+OWN_GROUPS = ("error", "eiil", "oracle")
 DEFAULT_RATE: Mapping[str, float] = {"noise": 1.0, "erase": 0.5, "swap": 0.5}
 
 
@@ -56,8 +58,9 @@ class EnvironmentsConfig(Section):
     e = 1..K, the clean copy is environment 0). `noise` adds Gaussian noise of standard deviation
     `strength * e * rate[m]` (Mai and Han 2026, Eq. 3); `erase` zeroes and `swap` replaces the
     vector of modality m by another sample's with probability `rate[m] * e / K`.
-    `partition` groups the training samples into `groups` environments: `random`, `kmeans` or the
-    name of a metadata column.
+    `partition` groups the training samples into `groups` environments: `random`, `kmeans`,
+    `label_kmeans` or the name of a metadata column; `error`, `eiil` and `oracle` have their own
+    number of them (`cmir.learning.partitions`).
     """
 
     view: View = "none"
@@ -77,7 +80,7 @@ class EnvironmentsConfig(Section):
             "count": self.count is not None and self.view == "none",
             "strength": self.strength is not None and self.view != "noise",
             "rate": bool(self.rate) and self.view == "none",
-            "groups": self.groups is not None and self.partition == "none",
+            "groups": self.groups is not None and self.partition in ("none", *OWN_GROUPS),
         }
         for name, is_unused in unused.items():
             if is_unused:
@@ -101,8 +104,10 @@ class EnvironmentsConfig(Section):
         return DEFAULT_STRENGTH if self.strength is None else self.strength
 
     @property
-    def group_count(self) -> int:
-        """Number of groups of the partition, 1 for `none`."""
+    def group_count(self) -> int | None:
+        """Number of groups to make, 1 for `none`; None where the partition has its own number."""
+        if self.partition in OWN_GROUPS:
+            return None
         return 1 if self.partition == "none" else (self.groups or DEFAULT_GROUPS)
 
     def rate_of(self, modality: str) -> float:
@@ -169,6 +174,11 @@ class ModelConfig(Section):
         description="language model of a modality, fine-tuned from raw_text or text_bert: a folder "
         "or a name of the hub",
     )
+    fuse: dict[str, str] = Field(
+        default_factory=dict,
+        description="stream: modality it is joined to before that one's first layer, as humour: "
+        "text (Mai and Han 2026, Eq. 13)",
+    )
     transformer_layers: int = Field(1, ge=1, le=12)
     transformer_heads: int = Field(2, ge=1, le=16)
 
@@ -179,6 +189,21 @@ class ModelConfig(Section):
                 f"representation_size must be a multiple of transformer_heads, but got "
                 f"{self.representation_size} and {self.transformer_heads}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_are_fused_once(self) -> ModelConfig:
+        for stream, target in self.fuse.items():
+            if target in self.fuse:
+                raise ValueError(
+                    f"fuse.{stream} must name a modality that is not fused itself, but got "
+                    f"'{target}'"
+                )
+            if stream in self.unimodal:
+                raise ValueError(
+                    f"unimodal.{stream} has no effect: the stream is fused into '{target}' and "
+                    "has no network of its own"
+                )
         return self
 
 

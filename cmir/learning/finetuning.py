@@ -21,7 +21,14 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.backbones import find_backbone
 from cmir.learning.evaluation import ByReplica, summary
-from cmir.learning.features import Features, load_features, unimodal_kind, used_modalities
+from cmir.learning.features import (
+    SEQUENTIAL,
+    Features,
+    input_kinds,
+    load_features,
+    used_modalities,
+)
+from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.stack import Stack
 from cmir.learning.tokens import development_tokens, text_column
@@ -38,6 +45,7 @@ class FineTunedStack(Stack):
         data: DevelopmentData,
         config: TrialConfig,
         device: torch.device,
+        partitions: Partitions,
         features: Features,
         backbones: Mapping[str, TunedBackbone],
     ) -> None:
@@ -46,7 +54,7 @@ class FineTunedStack(Stack):
         `features` are those of the data set, which stacks share; `backbones`, by modality, are
         this stack's own, on the CPU.
         """
-        super().__init__(data, [config], device, {**features, **backbones})
+        super().__init__(data, [config], device, partitions, {**features, **backbones})
         self._backbones = backbones
 
     def run_epoch(self) -> dict[int, EpochReport | Diverged]:
@@ -90,7 +98,7 @@ class FineTunedStack(Stack):
 
 
 def fine_tune(
-    data: DevelopmentData, config: TrialConfig, device: torch.device
+    data: DevelopmentData, config: TrialConfig, device: torch.device, partitions: Partitions
 ) -> Iterator[EpochReport]:
     """`cmir.learning.training.fit` for a configuration with `model.backbone`.
 
@@ -100,7 +108,7 @@ def fine_tune(
     apart from the network's. On a GPU it runs in mixed precision (bfloat16).
     """
     started = time.perf_counter()
-    stacks = _stacks(data, config, device)
+    stacks = _stacks(data, config, device, partitions)
     last: dict[int, EpochReport] = {}
     for epoch in range(1, config.training.epochs + 1):
         for seed, stack in list(stacks.items()):
@@ -137,19 +145,19 @@ def check_backbones(data: DevelopmentData, config: TrialConfig) -> None:
 
 
 def _stacks(
-    data: DevelopmentData, config: TrialConfig, device: torch.device
+    data: DevelopmentData, config: TrialConfig, device: torch.device, partitions: Partitions
 ) -> dict[int, FineTunedStack]:
     found = {m: find_backbone(name) for m, name in config.model.backbone.items()}
     tokens = {m: development_tokens(data, backbone) for m, backbone in found.items()}
     models = {m: backbone.load() for m, backbone in found.items()}
-    features = load_features(data, config.model, device)
+    features, kinds = load_features(data, config.model, device), input_kinds(data, config.model)
     stacks = {}
     for seed in config.seeds:
         tuned = {
             m: TunedBackbone(
                 copy.deepcopy(models[m]),
                 tokens[m],
-                unimodal_kind(data.modalities[m], config.model) == "pool",
+                kinds[m] not in SEQUENTIAL,
                 config.training,
                 seed,
                 device,
@@ -157,7 +165,7 @@ def _stacks(
             for m in found
         }
         own = config.model_copy(update={"seeds": (seed,)})
-        stacks[seed] = FineTunedStack(data, own, device, features, tuned)
+        stacks[seed] = FineTunedStack(data, own, device, partitions, features, tuned)
     return stacks
 
 
@@ -181,5 +189,6 @@ def _joined(config: TrialConfig, reports: Sequence[EpochReport], seconds: float)
         best_epochs=tuple(epoch for result in results for epoch in result.best_epochs),
         weights=torch.cat([result.weights for result in results]),
         seconds=seconds,
+        diagnosis=results[0].diagnosis,
         backbones=tuple(kept for result in results for kept in result.backbones),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cmir.config import TrialConfig
+from cmir.learning.diagnosis import Diagnosis
 
 
 class Diverged(ArithmeticError):  # noqa: N818 - it names what happened to the trial
@@ -37,6 +38,7 @@ class TrialResult:
         seconds: wall time since the training began.
         backbones: of each seed the weights of its fine-tuned language models, by `modality.name`,
             on the CPU; empty where none was trained.
+        diagnosis: of the partition that it was trained with; None without one.
     """
 
     config: TrialConfig
@@ -47,6 +49,7 @@ class TrialResult:
     weights: Tensor
     seconds: float
     backbones: tuple[Mapping[str, Tensor], ...] = ()
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,17 +10,20 @@ import torch
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.learning.environments import check_partition
 from cmir.learning.evaluation import goal_of, split_metrics
 from cmir.learning.finetuning import check_backbones, fine_tune
 from cmir.learning.independence import FEWEST_FOR_HSIC
 from cmir.learning.model import network_for
+from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport
 from cmir.learning.stack import Stack
 
 
 def fit(
-    data: DevelopmentData, config: TrialConfig, device: str | torch.device = "cpu"
+    data: DevelopmentData,
+    config: TrialConfig,
+    device: str | torch.device = "cpu",
+    partitions: Partitions | None = None,
 ) -> Iterator[EpochReport]:
     """Trains all seeds of a configuration as one stacked network, or, with a fine-tuned language
     model, one after the other.
@@ -33,6 +36,7 @@ def fit(
         data: training and validation splits.
         config: one configuration, its seeds and its objective.
         device: `cpu` or `cuda[:i]`.
+        partitions: of the same data, where several trainings share them.
 
     Yields:
         one report per epoch; the last one carries the result.
@@ -41,11 +45,12 @@ def fit(
         InputError: the configuration does not fit the data; nothing was trained.
         Diverged: a non-finite loss.
     """
-    check(data, config)
+    partitions = partitions or Partitions(data)
+    check(data, config, partitions)
     if config.model.backbone:
-        yield from fine_tune(data, config, torch.device(device))
+        yield from fine_tune(data, config, torch.device(device), partitions)
         return
-    stack = Stack(data, [config], torch.device(device))
+    stack = Stack(data, [config], torch.device(device), partitions)
     while stack.running:
         report = stack.run_epoch()[0]
         if isinstance(report, Diverged):
@@ -53,15 +58,20 @@ def fit(
         yield report
 
 
-def check(data: DevelopmentData, config: TrialConfig) -> None:
-    """Raises InputError where `fit` would, without training anything."""
+def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | None = None) -> None:
+    """Raises InputError where `fit` would, without training a network.
+
+    The partition is made, and its reference predictor trained, unless `partitions` has them.
+    """
     _check_objective(data, config)
     check_backbones(data, config)
     network_for(data, config.model)
-    check_partition(data, config.environments.partition, config.environments.group_count)
     _check_loss(data, config)
     _check_batch(data, config)
     _check_rates(data, config)
+    # Last, because it may take a while.
+    environments = config.environments
+    (partitions or Partitions(data)).diagnosis(environments.partition, environments.group_count)
 
 
 def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
