@@ -164,6 +164,17 @@ def test_a_language_model_may_stand_in_the_place_of_vectors(
     assert {name.split(".")[0] for name in both.backbones[0]} == {"text", "vision"}
 
 
+def test_streams_are_fused_into_the_means_of_a_language_model_not_into_its_steps(
+    spoken: DevelopmentData, backbones: dict[str, Path]
+) -> None:
+    fused: dict[str, Any] = {"model__fuse__audio": "text", "training__epochs": 1}
+    result = trained(spoken, config(backbones["bert"], **fused))
+    assert np.isfinite(result.objective)
+    sequential = config(backbones["bert"], model__unimodal__text="transformer", **fused)
+    with pytest.raises(InputError, match=r"model\.fuse\.audio: must have the steps of text"):
+        check(spoken, sequential)
+
+
 def test_a_diverged_seed_ends_the_trial(
     spoken: DevelopmentData, backbones: dict[str, Path]
 ) -> None:
@@ -190,7 +201,7 @@ def test_kept_weights_hold_the_language_models(
         ({"model__backbone__words": "x"}, "'learning' has the modalities .* names 'words'"),
         ({"model__backbone__text": "./none"}, r"model\.backbone\.text: \./none: there is no such"),
         ({"model__modalities": ("audio",)}, r"'text' is not among model\.modalities \(audio\)"),
-        ({"model__unimodal__text": "mlp"}, "text must be pool or transformer for sequences"),
+        ({"model__unimodal__text": "mlp"}, "text must be pool or transformer or"),
     ],
 )
 def test_what_does_not_fit_is_found_before_anything_is_loaded(
