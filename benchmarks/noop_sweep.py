@@ -32,7 +32,7 @@ from cmir.sweep.trial import ENDING, EPOCH, REPORT, SCORE
 SPACE = ROOT / "search_spaces" / "mosi.yaml"
 RECORD = "noop.json"
 SEEDS = 3
-TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "risk_variance")
+TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "penalty")
 
 
 def noop_trial(epochs: int) -> type[Trainable]:

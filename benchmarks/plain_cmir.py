@@ -23,7 +23,7 @@ KNOWN = (
     *("environments.view", "environments.count", "environments.strength", "environments.rate"),
     *("environments.partition", "environments.groups", "loss.prediction", "loss.reduction"),
     *("loss.prediction_views", "loss.invariance", "loss.mutual_information"),
-    *("loss.off_diagonal", "loss.reconstruction", "loss.risk_variance"),
+    *("loss.off_diagonal", "loss.reconstruction", "loss.penalty_weight"),
     *("model.representation_size", "model.hidden_size", "training.batch_size"),
     *("training.learning_rate", "training.weight_decay", "training.gradient_clip"),
     "training.patience",
@@ -187,8 +187,8 @@ def loss_terms(
         reconstruction(vectors[name], model.reconstruct(name, *parts), averaged)
         for name, parts in both.items()
     )
-    if float(config["loss.risk_variance"]) > 0:
-        terms["risk_variance"] = risk_variance(errors, groups)
+    if config["environments.partition"] != "none" and float(config["loss.penalty_weight"]) > 0:
+        terms["penalty"] = risk_variance(errors, groups)
     return {"prediction": errors.mean(), **terms}
 
 
@@ -233,9 +233,9 @@ def total_loss(terms: Mapping[str, Tensor], config: Config) -> Tensor:
     for name in ("invariance", "mutual_information", "reconstruction"):
         if name in terms:
             total = total + float(config[f"loss.{name}"]) * terms[name]
-    if "risk_variance" in terms:
-        beta = float(config["loss.risk_variance"])
-        total = (total + beta * terms["risk_variance"]) / max(1.0, beta)
+    if "penalty" in terms:
+        beta = float(config["loss.penalty_weight"])
+        total = (total + beta * terms["penalty"]) / max(1.0, beta)
     return total
 
 

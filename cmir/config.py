@@ -20,6 +20,7 @@ PER_REPLICA: dict[str, Any] = {"per_replica": True}
 
 View = Literal["none", "noise", "erase", "swap"]
 UnimodalKind = Literal["pool", "transformer", "mlp"]
+Penalty = Literal["vrex", "irm", "group_dro", "coral", "fishr"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -111,14 +112,21 @@ class EnvironmentsConfig(Section):
 class LossConfig(Section):
     """The terms of the objective (Mai and Han 2026, Eq. 9) and their readings.
 
-    A weight multiplies a term that may be absent: `invariance` without views and `risk_variance`
-    without a partition are zero terms.
+    A weight multiplies a term that may be absent: `invariance` without views and the `penalty`
+    without a partition are zero terms. For `group_dro` the term is what its loss adds to the mean
+    error, so that a weight of 1 is GroupDRO and 0 plain training.
     """
 
     prediction: Literal["auto", "mse", "mae", "bce"] = "auto"
     prediction_views: Literal["clean", "all"] = "clean"
     invariance: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    invariance_form: Literal["representations", "predictions"] = Field(
+        "representations", description="Eq. 4, or the standard form of App. H"
+    )
     mutual_information: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    decorrelation: Literal["samples", "cross_covariance", "hsic"] = Field(
+        "samples", description="of both parts: Eq. 5-6 as printed, or between their features"
+    )
     reconstruction: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
     off_diagonal: float = Field(
         1.0, ge=0.0, le=1.0, json_schema_extra=PER_REPLICA, description="alpha of Eq. 6"
@@ -129,8 +137,21 @@ class LossConfig(Section):
     reduction: Literal["sum", "mean"] = Field(
         "mean", description="over features and pairs of Eq. 4-8: averaged, or summed as printed"
     )
-    risk_variance: float = Field(0.0, ge=0.0, json_schema_extra=PER_REPLICA)
-    anneal_epochs: int = Field(0, ge=0, description="epochs before the risk variance counts")
+    penalty: Penalty = Field("vrex", description="over the environments of the partition")
+    penalty_weight: float = Field(1.0, ge=0.0, json_schema_extra=PER_REPLICA)
+    penalty_anneal_epochs: int = Field(0, ge=0, description="epochs before the penalty counts")
+    group_dro_step: float = Field(
+        0.01, gt=0.0, json_schema_extra=PER_REPLICA, description="eta of GroupDRO"
+    )
+
+    @model_validator(mode="after")
+    def _group_dro_is_a_share(self) -> LossConfig:
+        if self.penalty == "group_dro" and self.penalty_weight > 1:
+            raise ValueError(
+                f"penalty_weight must be at most 1 with penalty 'group_dro', but got "
+                f"{self.penalty_weight}: 1 is GroupDRO itself, 0 plain training"
+            )
+        return self
 
 
 class ModelConfig(Section):
@@ -187,10 +208,11 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _annealing_ends(self) -> TrialConfig:
-        if self.loss.risk_variance and self.loss.anneal_epochs >= self.training.epochs:
+        counts = self.loss.penalty_weight > 0 and self.environments.partition != "none"
+        if counts and self.loss.penalty_anneal_epochs >= self.training.epochs:
             raise ValueError(
-                f"loss.anneal_epochs must be below training.epochs, or the risk variance never "
-                f"counts, but got {self.loss.anneal_epochs} and {self.training.epochs}"
+                f"loss.penalty_anneal_epochs must be below training.epochs, or the penalty never "
+                f"counts, but got {self.loss.penalty_anneal_epochs} and {self.training.epochs}"
             )
         return self
 

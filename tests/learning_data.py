@@ -42,9 +42,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "groups": {
         "environments__partition": "speaker",
         "environments__groups": 3,
-        "loss__risk_variance": 2.0,
-        "loss__anneal_epochs": 1,
+        "loss__penalty_weight": 2.0,
+        "loss__penalty_anneal_epochs": 1,
         "loss__normalise": "batch",
+    },
+    "group_dro": {
+        "environments__partition": "speaker",
+        "environments__groups": 3,
+        "loss__penalty": "group_dro",
+        "loss__group_dro_step": 0.1,
+        "loss__decorrelation": "cross_covariance",
+    },
+    "fishr": {
+        "environments__partition": "speaker",
+        "environments__groups": 3,
+        "loss__penalty": "fishr",
+        "loss__decorrelation": "hsic",
+    },
+    "standard": {
+        "environments__view": "noise",
+        "environments__count": 2,
+        "loss__invariance": 0.2,
+        "loss__invariance_form": "predictions",
     },
 }
 

@@ -46,10 +46,10 @@ from cmir.learning.objective import (
     Batch,
     Objective,
     prediction_loss,
-    replica_settings,
     weighted_sum,
 )
 from cmir.learning.replicas import generator
+from cmir.learning.settings import replica_settings
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import prepare_sweep
 from cmir.sweep.study import journal_storage, open_study
@@ -65,7 +65,7 @@ BASE: dict[str, Any] = {
 }
 PERTURBED = {"loss.invariance": 0.5, "loss.off_diagonal": 0.4, "environments.count": 3}
 PARTITION = {"environments.partition": "random", "environments.groups": 3}
-GROUPED = {**PARTITION, "loss.risk_variance": 2.0}
+GROUPED = {**PARTITION, "loss.penalty_weight": 2.0}
 SUMMED = {"loss.reduction": "sum", "loss.prediction": "mae"}
 CONFIGURATIONS: list[dict[str, Any]] = [
     {"environments.view": "none"},
@@ -161,9 +161,10 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
     settings = replica_settings([trial], list(network.sizes), CPU)
     batch = Batch(inputs, labels[None], torch.from_numpy(groups)[None])
     noise = [generator(7, 0, "cpu")]
-    terms = Objective(network, trial, prediction_loss(trial, data.task)).terms(
-        weights, batch, settings, noise, settings.active()
-    )
+    loss = prediction_loss(trial, data.task)
+    objective = Objective(network, trial, loss, int(groups.max()) + 1)
+    memory = objective.start_memory(1, CPU)
+    terms, _ = objective.terms(weights, batch, settings, noise, settings.active(), memory)
     (ours,) = torch.autograd.grad(weighted_sum(terms, settings, True).sum(), stack)
 
     def same_views(vectors: Vectors, config: Mapping[str, Any]) -> Vectors:
@@ -186,8 +187,8 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
 
 
 def test_the_plain_network_refuses_a_setting_it_would_ignore() -> None:
-    with pytest.raises(ValueError, match=r"does not know loss\.anneal_epochs"):
-        check({**full({}), "loss.anneal_epochs": 3})
+    with pytest.raises(ValueError, match=r"does not know loss\.penalty_anneal_epochs"):
+        check({**full({}), "loss.penalty_anneal_epochs": 3})
 
 
 def test_plain_noise_grows_with_the_view() -> None:

@@ -156,7 +156,7 @@ FULL = {
     "environments.groups": 3,
     "model.modalities": ["text", "vision"],
     "model.unimodal.text": "transformer",
-    "loss.risk_variance": 1,
+    "loss.penalty_weight": 1,
 }
 
 
@@ -172,7 +172,7 @@ def test_the_fingerprint_is_of_the_values_and_not_of_their_order_or_spelling() -
     fingerprint = trial_config(FULL).fingerprint
     assert re.fullmatch("[0-9a-f]{12}", fingerprint)
     assert trial_config(dict(reversed(FULL.items()))).fingerprint == fingerprint
-    assert trial_config({**FULL, "loss.risk_variance": 1.0}).fingerprint == fingerprint
+    assert trial_config({**FULL, "loss.penalty_weight": 1.0}).fingerprint == fingerprint
 
 
 def test_another_process_gives_the_same_fingerprint() -> None:
@@ -256,6 +256,11 @@ def test_the_nearest_word_is_named_only_when_it_is_near() -> None:
 
 
 def test_a_penalty_that_never_counts_is_refused() -> None:
-    settings = {"loss.risk_variance": 1.0, "loss.anneal_epochs": 5, "training.epochs": 5}
+    settings = {
+        "loss.penalty_weight": 1.0,
+        "environments.partition": "random",
+        "loss.penalty_anneal_epochs": 5,
+        "training.epochs": 5,
+    }
     with pytest.raises(InputError, match=r"anneal_epochs must be below training\.epochs"):
         trial_config(settings)

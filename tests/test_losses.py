@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import Literal
 
 import pytest
 import torch
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
 from torch import Tensor
+from torch.distributions import Bernoulli, kl_divergence
 
 from cmir.learning.environments import noise_views
 from cmir.learning.losses import (
     decorrelation,
-    environment_risks,
     invariance,
     prediction_errors,
+    prediction_invariance,
     reconstruction,
-    risk_variance,
 )
 
 Reduction = Literal["sum", "mean"]
@@ -183,34 +184,31 @@ def test_cross_entropy_of_a_sure_logit_stays_finite() -> None:
     assert errors.tolist() == [[200, 0]]
 
 
-GROUPS = torch.tensor([[0, 2, 2, 0, 2, 4], [1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 0]])
+@pytest.mark.parametrize("kind", ["mse", "bce"])
+def test_prediction_invariance_is_the_mean_distance_of_all_pairs(
+    kind: Literal["mse", "bce"],
+) -> None:
+    scores = normal(2, 3, 4, 5)
+    measured = prediction_invariance(scores, kind)
+    for replica in range(2):
+        for modality in range(3):
+            pairs = [
+                prediction_distance(
+                    scores[replica, modality, a, i], scores[replica, modality, b, i], kind
+                )
+                for a, b in combinations(range(4), 2)
+                for i in range(5)
+            ]
+            assert measured[replica, modality].item() == pytest.approx(sum(pairs) / len(pairs))
 
 
-def risks_by_loop(errors: Tensor, groups: Tensor) -> dict[int, float]:
-    members: dict[int, list[float]] = {}
-    for error, group in zip(errors.tolist(), groups.tolist(), strict=True):
-        members.setdefault(group, []).append(error)
-    return {group: sum(found) / len(found) for group, found in members.items()}
+def prediction_distance(one: Tensor, other: Tensor, kind: str) -> float:
+    if kind == "mse":
+        return abs(float(one - other))
+    first, second = Bernoulli(logits=one), Bernoulli(logits=other)
+    both_ways = kl_divergence(first, second) + kl_divergence(second, first)
+    return float(both_ways) / 2
 
 
-def test_environment_risks_are_means_and_absent_environments_are_masked() -> None:
-    errors = normal(3, 6).square()
-    risks, present = environment_risks(errors, GROUPS, 5)
-    for replica in range(3):
-        expected = risks_by_loop(errors[replica], GROUPS[replica])
-        assert set(present[replica].nonzero().flatten().tolist()) == set(expected)
-        for group in range(5):
-            assert risks[replica, group].item() == pytest.approx(expected.get(group, 0.0))
-
-
-def test_risk_variance_is_the_population_variance_over_the_environments_present() -> None:
-    errors = normal(3, 6).square().requires_grad_()
-    measured = risk_variance(errors, GROUPS, 5)
-    for replica in range(3):
-        risks = list(risks_by_loop(errors[replica].detach(), GROUPS[replica]).values())
-        mean = sum(risks) / len(risks)
-        expected = sum((risk - mean) ** 2 for risk in risks) / len(risks)
-        assert measured[replica].item() == pytest.approx(expected)
-    (gradient,) = torch.autograd.grad(measured.sum(), errors)
-    assert gradient[1].abs().max() == 0
-    assert gradient[0].abs().max() > 0
+def test_one_view_is_invariant_in_its_predictions() -> None:
+    assert prediction_invariance(normal(2, 1, 5), "bce").tolist() == [0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,23 +16,18 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.learning.environments import VIEWS
 from cmir.learning.features import load_features
+from cmir.learning.independence import cross_covariance, hsic
 from cmir.learning.losses import (
     Reduction,
     decorrelation,
     invariance,
+    prediction_invariance,
     reconstruction,
-    risk_variance,
 )
 from cmir.learning.model import network_for
-from cmir.learning.objective import (
-    CONSTRAINTS,
-    Batch,
-    Objective,
-    ReplicaSettings,
-    prediction_loss,
-    replica_settings,
-    weighted_sum,
-)
+from cmir.learning.objective import Batch, Objective, prediction_loss, weighted_sum
+from cmir.learning.penalties import coral, fishr, group_dro, irm, vrex
+from cmir.learning.settings import CONSTRAINTS, ReplicaSettings, replica_settings
 
 ROWS = torch.tensor([[0, 5, 9, 40, 3, 8], [7, 1, 0, 30, 31, 2]])
 GROUPS = torch.tensor([[0, 1, 2, 0, 1, 2], [0, 0, 0, 0, 1, 1]])
@@ -43,17 +39,22 @@ class Step:
 
     def __init__(self, data: DevelopmentData, config: TrialConfig) -> None:
         self.network = network_for(data, config.model)
-        self.weights = random_weights(self.network.layout, 2)
         features = load_features(data, config.model, CPU)
         labels = torch.from_numpy(data.train.labels)[ROWS]
         inputs = {name: feature.gather(ROWS) for name, feature in features.items()}
         self.batch = Batch(inputs, labels, GROUPS)
-        self.objective = Objective(self.network, config, prediction_loss(config, data.task))
+        loss = prediction_loss(config, data.task)
+        groups = 1 if config.environments.partition == "none" else 3
+        self.objective = Objective(self.network, config, loss, groups)
+        self.weights = random_weights(self.objective.layout, 2)
+        self.memory = self.objective.start_memory(2, CPU)
         self.settings = replica_settings([config] * 2, list(self.network.sizes), CPU)
 
     def terms(self, wanted: Sequence[str] = CONSTRAINTS) -> dict[str, Tensor]:
-        sources = self.sources()
-        return self.objective.terms(self.weights, self.batch, self.settings, sources, wanted)
+        terms, self.memory = self.objective.terms(
+            self.weights, self.batch, self.settings, self.sources(), wanted, self.memory
+        )
+        return terms
 
     def sources(self) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
@@ -107,7 +108,7 @@ def test_the_terms_are_sums_over_modalities(
         "reconstruction": over_modalities(
             lambda m: reconstruction(features[:, m], rebuilt[:, m], reduction)
         ),
-        "risk_variance": risk_variance(errors, GROUPS, 3),
+        "penalty": vrex(errors, GROUPS, 3),
     }
     assert set(terms) == set(expected)
     for name, value in expected.items():
@@ -124,10 +125,10 @@ def test_without_views_there_is_no_invariance_to_pay_for(learning: DevelopmentDa
     assert Step(learning, small_config()).terms(["invariance"])["invariance"].tolist() == [0, 0]
 
 
-def test_without_a_partition_there_is_no_risk_variance(learning: DevelopmentData) -> None:
+def test_without_a_partition_there_is_no_penalty(learning: DevelopmentData) -> None:
     step = Step(learning, small_config())
     step.batch = Batch(step.batch.inputs, step.batch.labels, torch.zeros_like(GROUPS))
-    assert step.terms(["risk_variance"])["risk_variance"].tolist() == [0, 0]
+    assert step.terms(["penalty"])["penalty"].tolist() == [0, 0]
 
 
 def test_the_prediction_loss_over_all_views_is_the_mean_over_the_clean_and_the_perturbed(
@@ -168,7 +169,9 @@ def test_a_swapped_sample_keeps_its_own_label(learning: DevelopmentData) -> None
 
 def settings_of(**changes: Any) -> ReplicaSettings:
     zero = torch.zeros(2)
-    values = {name: zero for name in (*CONSTRAINTS, "off_diagonal", "rates")} | changes
+    values = {
+        name: zero for name in (*CONSTRAINTS, "off_diagonal", "group_dro_step", "rates")
+    } | changes
     return ReplicaSettings(**values)
 
 
@@ -181,13 +184,13 @@ def test_the_objective_is_the_weighted_sum_of_its_terms() -> None:
         "invariance": [0.1, 0.0],
         "mutual_information": [2.0, 3.0],
         "reconstruction": [0.0, 0.5],
-        "risk_variance": [0.5, 4.0],
+        "penalty": [0.5, 4.0],
     }
     settings = settings_of(**{name: torch.tensor(value) for name, value in weights.items()})
-    before = weighted_sum(terms, settings, risk_variance_counts=False)
+    before = weighted_sum(terms, settings, penalty_counts=False)
     torch.testing.assert_close(before, torch.tensor([1 + 0.2 + 6.0, 10 + 90 + 20.0]))
-    after = weighted_sum(terms, settings, risk_variance_counts=True)
-    # A weight of the risk variance above 1 divides the whole.
+    after = weighted_sum(terms, settings, penalty_counts=True)
+    # A weight of the penalty above 1 divides the whole.
     torch.testing.assert_close(after, torch.tensor([7.2 + 2.5, (120 + 200.0) / 4]))
 
 
@@ -227,3 +230,104 @@ def test_rates_have_the_defaults_of_their_view(
 )
 def test_the_prediction_loss_follows_the_task(task: str, prediction: str, loss: str) -> None:
     assert prediction_loss(small_config(loss__prediction=prediction), task) == loss
+
+
+def grouped(**changes: Any) -> TrialConfig:
+    return small_config(environments__partition="speaker", environments__groups=3, **changes)
+
+
+def test_each_penalty_gets_what_it_compares(learning: DevelopmentData) -> None:
+    found = {}
+    for name in ("vrex", "irm", "coral", "fishr"):
+        step = Step(learning, grouped(loss__penalty=name))
+        found[name] = step.terms(["penalty"])["penalty"]
+    step = Step(learning, grouped())
+    _, clean, _ = step.parts()
+    last = step.network.last_hidden(step.weights, clean)
+    scores, labels = step.network.predict(step.weights, clean), step.batch.labels
+    expected = {
+        "vrex": vrex((scores - labels).square(), GROUPS, 3),
+        "irm": irm(scores, labels, GROUPS, 3, "mse"),
+        "coral": over_modalities(lambda m: coral(clean[:, m], GROUPS, 3)),
+        "fishr": fishr(scores, labels, last, GROUPS, 3, "mse", torch.zeros(2, 3, 18))[0],
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_group_dro_of_weight_one_is_its_own_loss(learning: DevelopmentData) -> None:
+    step = Step(learning, grouped(loss__penalty="group_dro", loss__group_dro_step=0.5))
+    _, clean, _ = step.parts()
+    errors = (step.network.predict(step.weights, clean) - step.batch.labels).square()
+    uniform = torch.full((2, 3), 1 / 3)
+    loss, weights = group_dro(errors, GROUPS, 3, uniform, 0.5)
+    terms = step.terms(["penalty"])
+    torch.testing.assert_close(weighted_sum(terms, step.settings, True), loss)
+    torch.testing.assert_close(step.memory.squeeze(-1), weights)
+    # The second step goes on from the weights of the first.
+    step.terms(["penalty"])
+    again = group_dro(errors, GROUPS, 3, weights, 0.5)[1]
+    torch.testing.assert_close(step.memory.squeeze(-1), again)
+
+
+@pytest.mark.parametrize("form", ["cross_covariance", "hsic"])
+def test_the_two_parts_are_compared_by_features_where_asked(
+    learning: DevelopmentData, form: str
+) -> None:
+    step = Step(learning, small_config(loss__decorrelation=form))
+    _, clean, spurious = step.parts()
+    measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "cross_covariance": partial(cross_covariance, reduction="mean"),
+        "hsic": hsic,
+    }
+    measure = measures[form]
+    expected = over_modalities(lambda m: measure(clean[:, m], spurious[:, m]))
+    torch.testing.assert_close(step.terms(["mutual_information"])["mutual_information"], expected)
+
+
+STANDARD: dict[str, Any] = {
+    "environments__view": "swap",
+    "environments__count": 2,
+    "loss__invariance_form": "predictions",
+}
+
+
+def test_the_standard_invariance_compares_unimodal_predictions(learning: DevelopmentData) -> None:
+    step = Step(learning, small_config(**STANDARD))
+    features, clean, _ = step.parts()
+    perturbed = VIEWS["swap"](features, 2, step.settings.rates, step.sources())
+    views = [clean, *(step.encoded(perturbed[:, :, e])[0] for e in range(2))]
+
+    def unimodal(invariant: Tensor, modality: int) -> Tensor:
+        named = {
+            key: step.weights[f"unimodal_predictor.{key}"][:, modality]
+            for key in ("first.weight", "first.bias", "second.weight", "second.bias")
+        }
+        hidden = invariant[:, modality] @ named["first.weight"] + named["first.bias"]
+        return (hidden.relu() @ named["second.weight"] + named["second.bias"]).squeeze(-1)
+
+    def distance(modality: int) -> Tensor:
+        scores = torch.stack([unimodal(view, modality) for view in views], dim=1)
+        return prediction_invariance(scores, "mse")
+
+    terms = step.terms(["invariance"])
+    torch.testing.assert_close(terms["invariance"], over_modalities(distance))
+    errors = [(unimodal(clean, m) - step.batch.labels).square() for m in range(3)]
+    torch.testing.assert_close(terms["unimodal_prediction"], torch.stack(errors).mean((0, 2)))
+
+
+def test_unimodal_predictors_learn_from_labels_and_encoders_from_the_invariance(
+    learning: DevelopmentData,
+) -> None:
+    step = Step(learning, small_config(**STANDARD))
+    for weight in step.weights.values():
+        weight.requires_grad_()
+    terms = step.terms(["invariance"])
+    for term, own in (("invariance", False), ("unimodal_prediction", True)):
+        names = list(step.weights)
+        slopes = torch.autograd.grad(
+            terms[term].sum(), list(step.weights.values()), allow_unused=True, retain_graph=True
+        )
+        moved = {n for n, g in zip(names, slopes, strict=True) if g is not None and g.any()}
+        assert moved
+        assert all(name.startswith("unimodal_predictor.") == own for name in moved)

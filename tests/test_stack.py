@@ -12,8 +12,8 @@ from learning_data import VARIANTS, assert_close, assert_close_weights, small_co
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.learning.objective import CONSTRAINTS
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
+from cmir.learning.settings import WEIGHTS
 from cmir.learning.stack import Stack
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_configurations_of_one_stack_are_each_one_alone(
     learning: DevelopmentData, variant: str
 ) -> None:
     # The second has no constraints, a seed of the third may leave early: no other may notice.
-    plain = {f"loss__{name}": 0.0 for name in CONSTRAINTS}
+    plain = {f"loss__{key}": 0.0 for key in WEIGHTS.values()}
     changes: list[dict[str, Any]] = [
         {"training__learning_rate": 0.003, "loss__off_diagonal": 0.2},
         {"training__weight_decay": 0.3, **plain},

@@ -26,8 +26,8 @@ from cmir.errors import InputError
 from cmir.learning.evaluation import predict, split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import network_for
-from cmir.learning.objective import CONSTRAINTS
 from cmir.learning.reports import Diverged, TrialResult
+from cmir.learning.settings import CONSTRAINTS, WEIGHTS
 from cmir.learning.training import check, fit
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def test_seeds_differ(learning: DevelopmentData) -> None:
 def test_constraints_of_weight_zero_are_plain_training_bit_for_bit(
     learning: DevelopmentData,
 ) -> None:
-    zero = {f"loss__{name}": 0.0 for name in CONSTRAINTS}
+    zero = {f"loss__{name}": 0.0 for name in WEIGHTS.values()}
     plain = trained(learning, small_config((0, 1), **zero))
     for variant in ("noise", "erase", "groups"):
         unused = trained(learning, small_config((0, 1), **VARIANTS[variant] | zero))
@@ -59,7 +59,7 @@ def test_constraints_of_weight_zero_are_plain_training_bit_for_bit(
 def test_a_constraint_with_a_weight_changes_the_training(
     learning: DevelopmentData, name: str
 ) -> None:
-    zero = {f"loss__{other}": 0.0 for other in CONSTRAINTS}
+    zero = {f"loss__{other}": 0.0 for other in WEIGHTS.values()}
     view = VARIANTS["noise"]
     plain = trained(learning, small_config(**view | zero))
     strict = trained(learning, small_config(**view | zero | {f"loss__{name}": 1.0}))
@@ -202,7 +202,7 @@ def test_a_binary_task_is_learnt_with_every_variant(
 GROUPS: dict[str, Any] = {"environments__partition": "speaker", "environments__groups": 2}
 
 
-def test_the_risk_variance_does_not_count_before_its_anneal_is_over(
+def test_the_penalty_does_not_count_before_its_anneal_is_over(
     learning: DevelopmentData,
 ) -> None:
     def scores(**changes: Any) -> list[dict[str, float]]:
@@ -210,19 +210,19 @@ def test_the_risk_variance_does_not_count_before_its_anneal_is_over(
         reports = [dict(report.metrics) for report in fit(learning, config)]
         return [{k: v for k, v in found.items() if "_val/" in k} for found in reports]
 
-    late = scores(loss__risk_variance=100.0, loss__anneal_epochs=3, **GROUPS)
+    late = scores(loss__penalty_weight=100.0, loss__penalty_anneal_epochs=3, **GROUPS)
     plain = scores()
     assert late[:3] == plain[:3]
     assert late[3] != plain[3]
 
 
-def test_the_optimiser_starts_anew_when_the_risk_variance_sets_in(
+def test_the_optimiser_starts_anew_when_the_penalty_sets_in(
     learning: DevelopmentData,
 ) -> None:
     # A weight too small to act leaves the restart as the only difference.
-    tiny = {"loss__risk_variance": 1e-30, **GROUPS}
+    tiny = {"loss__penalty_weight": 1e-30, **GROUPS}
     at_once = trained(learning, small_config(**tiny))
-    later = trained(learning, small_config(loss__anneal_epochs=1, **tiny))
+    later = trained(learning, small_config(loss__penalty_anneal_epochs=1, **tiny))
     plain = trained(learning, small_config())
     assert_identical(at_once, plain)
     assert (later.weights - plain.weights).abs().max() > 1e-3
@@ -242,13 +242,13 @@ def test_the_risk_variance_brings_the_risks_of_the_groups_together(tmp_path: Pat
         config = small_config(
             environments__partition="film",
             environments__groups=2,
-            loss__risk_variance=weight,
+            loss__penalty_weight=weight,
             training__batch_size=48,
             training__epochs=30,
             training__patience=30,
         )
         *_, report = fit(data, config)
-        return report.metrics["train/loss_risk_variance"]
+        return report.metrics["train/loss_penalty"]
 
     assert variance(10.0) < 0.2 * variance(0.0)
 

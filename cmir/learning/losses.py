@@ -133,44 +133,35 @@ def reconstruction(features: Tensor, reconstructed: Tensor, reduction: Reduction
     return total / features.shape[-2] if reduction == "sum" else total
 
 
-def environment_risks(errors: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean error of each environment in a batch.
+def prediction_invariance(scores: Tensor, kind: Literal["mse", "mae", "bce"]) -> Tensor:
+    """Distance between what one sample's environments let a unimodal predictor predict.
+
+    The paper's "standard" form of R_inv (Mai and Han 2026, App. H). Of two predictions it is the
+    absolute difference for a regression. For classes it is the Kullback-Leibler divergence, the
+    mean of both directions, which for two Bernoulli variables is (p - q)(logit p - logit q) / 2.
+    Averaged over pairs of views and samples. Pitfall: only differences that the predictor looks at
+    count, so that a predictor that has learned nothing is content with any representation.
 
     Args:
-        errors: `(replica, batch)` errors of the samples.
-        groups: `(replica, batch)` integers in [0, count).
-        count: number of environments of the partition.
+        scores: `(replica, ..., view, batch)`: predictions, for `bce` logits.
+        kind: the task loss.
 
     Returns:
-        risks `(replica, count)`, zero where an environment is absent, and the mask
-        `(replica, count)` that is True where it is present.
+        the leading axes; zero for a single view.
+
+    Example:
+        >>> prediction_invariance(torch.tensor([[[1.0], [3.0], [4.0]]]), "mae")
+        tensor([2.])
     """
-    members = functional.one_hot(groups, count).to(errors.dtype)
-    sizes = members.sum(1)
-    totals = (errors[:, :, None] * members).sum(1)
-    return totals / sizes.clamp(min=1), sizes > 0
-
-
-def risk_variance(errors: Tensor, groups: Tensor, count: int) -> Tensor:
-    """Variance of the environments' risks, over those present in the batch (V-REx).
-
-    Var_e(R_e), population form (Krueger et al. 2021, "Out-of-Distribution Generalization via Risk
-    Extrapolation", Eq. 8). Pitfall: where label noise differs by environment, equal risks are not
-    what an invariant model has.
-
-    Args:
-        errors: `(replica, batch)`.
-        groups: `(replica, batch)` integers in [0, count).
-        count: number of environments.
-
-    Returns:
-        `(replica,)`; zero where one environment or none is present.
-    """
-    risks, present = environment_risks(errors, groups, count)
-    number = present.sum(1).clamp(min=1)
-    mean = risks.sum(1) / number
-    squares = (risks - mean[:, None]).square() * present
-    return squares.sum(1) / number
+    count = scores.shape[-2]
+    total = scores.new_zeros(scores.shape[:-2])
+    for lag in range(1, count):
+        gap = scores[..., lag:, :] - scores[..., :-lag, :]
+        if kind == "bce":
+            chances = scores.sigmoid()
+            gap = gap * (chances[..., lag:, :] - chances[..., :-lag, :]) / 2
+        total = total + gap.abs().sum((-2, -1))
+    return total / (scores.shape[-1] * max(1, count * (count - 1) // 2))
 
 
 def _normal(values: Tensor, axis: int) -> Tensor:

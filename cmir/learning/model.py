@@ -100,10 +100,17 @@ class Network:
         Returns:
             `(replica, rows)`: a score in label units, or a logit.
         """
+        return self.score(weights, self.last_hidden(weights, invariant))
+
+    def last_hidden(self, weights: Weights, invariant: Tensor) -> Tensor:
+        """Inputs of the predictor's last layer: `(replica, modality, rows, d)` to `(..., d')`."""
         joined = invariant.transpose(1, 2).flatten(2)
         first = torch.relu(linear(weights, "predictor.first", joined))
-        second = torch.relu(linear(weights, "predictor.second", first))
-        return linear(weights, "predictor.third", second).squeeze(-1)
+        return torch.relu(linear(weights, "predictor.second", first))
+
+    def score(self, weights: Weights, hidden: Tensor) -> Tensor:
+        """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`."""
+        return linear(weights, "predictor.third", hidden).squeeze(-1)
 
     def forward(self, weights: Weights, inputs: Mapping[str, Inputs]) -> Tensor:
         """Predictions `(replica, batch)` for a batch of inputs, nothing perturbed."""

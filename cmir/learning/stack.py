@@ -20,19 +20,11 @@ from cmir.learning.environments import partition
 from cmir.learning.evaluation import ByReplica, goal_of, predict, split_metrics, summary
 from cmir.learning.features import load_features
 from cmir.learning.model import network_for
-from cmir.learning.objective import (
-    CONSTRAINTS,
-    Batch,
-    Objective,
-    prediction_loss,
-    replica_settings,
-    weighted_sum,
-)
+from cmir.learning.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.learning.optimiser import RowSettings, StackedAdamW
 from cmir.learning.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
-
-Terms = dict[str, Tensor]
+from cmir.learning.settings import CONSTRAINTS, replica_settings
 
 
 class Stack:
@@ -53,11 +45,12 @@ class Stack:
         self._goal = goal_of(shared.objective, data.task, data.label_range)
         self._network = network_for(data, shared.model)
         self._features = load_features(data, shared.model, device)
-        self._objective = Objective(self._network, shared, prediction_loss(shared, data.task))
         self._rows = torch.from_numpy(data.train.rows).to(device)
         self._labels = torch.from_numpy(data.train.labels).to(device)
         groups = partition(data, shared.environments.partition, shared.environments.group_count)
         self._groups = torch.from_numpy(groups).to(device)
+        loss = prediction_loss(shared, data.task)
+        self._objective = Objective(self._network, shared, loss, int(groups.max()) + 1)
         self._epoch = 0
         self._start_replicas()
 
@@ -94,8 +87,9 @@ class Stack:
         self._noise = [generator(seed, VIEWS, self._device) for seed in self._seeds]
         self._all_settings = replica_settings(owners, list(self._network.sizes), self._device)
         self._settings = self._all_settings
-        start = torch.stack([self._network.layout.initial(seed) for seed in self._seeds])
-        self._best_weights = start.clone()
+        start = torch.stack([self._objective.layout.initial(seed) for seed in self._seeds])
+        self._memory = self._objective.start_memory(len(members), self._device)
+        self._best_weights = start[:, : self._network.layout.size].clone()
         self._best_epochs = np.zeros(len(members), dtype=np.int64)
         self._best_values = np.full(len(members), np.inf)
         self._metrics: ByReplica = {}
@@ -106,10 +100,10 @@ class Stack:
 
     def _train(self) -> dict[int, Diverged]:
         """One pass over the training samples; returns the configurations that diverged."""
-        anneal = self._shared.loss.anneal_epochs
+        anneal = self._shared.loss.penalty_anneal_epochs
         active = self._settings.active()
         if self._epoch == anneal + 1 > 1:
-            self._optimiser.reset((self._settings.risk_variance > 0).nonzero().flatten().tolist())
+            self._optimiser.reset((self._settings.penalty > 0).nonzero().flatten().tolist())
         history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
         stacked = {
             name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]
@@ -119,11 +113,13 @@ class Stack:
         self._note({f"train/loss_{name}": values for name, values in losses.items()})
         return self._faults(stacked)
 
-    def _step(self, batch: Batch, active: Sequence[str], variance_counts: bool) -> Terms:
-        weights = self._network.layout.unpack(self._optimiser.weights)
+    def _step(self, batch: Batch, active: Sequence[str], penalty_counts: bool) -> Terms:
+        weights = self._objective.layout.unpack(self._optimiser.weights)
         noise = [self._noise[replica] for replica in self._alive]
-        terms = self._objective.terms(weights, batch, self._settings, noise, active)
-        self._optimiser.step(weighted_sum(terms, self._settings, variance_counts))
+        terms, self._memory = self._objective.terms(
+            weights, batch, self._settings, noise, active, self._memory
+        )
+        self._optimiser.step(weighted_sum(terms, self._settings, penalty_counts))
         self._last_batch = batch
         return {name: value.detach() for name, value in terms.items()}
 
@@ -134,8 +130,10 @@ class Stack:
             return {}
         noise = [generator(self._seeds[r], VIEWS, self._device) for r in self._alive]
         with torch.no_grad():
-            weights = self._network.layout.unpack(self._optimiser.weights)
-            terms = self._objective.terms(weights, self._last_batch, self._settings, noise, idle)
+            weights = self._objective.layout.unpack(self._optimiser.weights)
+            terms, _ = self._objective.terms(
+                weights, self._last_batch, self._settings, noise, idle, self._memory
+            )
         return {name: terms[name].cpu().numpy() for name in idle}
 
     def _batches(self) -> Iterator[Batch]:
@@ -166,7 +164,7 @@ class Stack:
 
     def _evaluate(self, faults: Mapping[int, Diverged]) -> dict[int, Diverged]:
         """Scores the living replicas and keeps their weights where the objective is better."""
-        weights = self._optimiser.evaluated
+        weights = self._optimiser.evaluated[:, : self._network.layout.size]
         predictions = self._predictions(weights, (self._data.id_val, self._data.ood_val))
         finite = np.logical_and.reduce([np.isfinite(p).all(axis=1) for _, p in predictions])
         found: dict[int, Diverged] = {}
@@ -213,7 +211,7 @@ class Stack:
 
     def _retire(self, faults: Mapping[int, Diverged]) -> None:
         """Lets replicas go that diverged, that stopped improving, or that had all their epochs."""
-        patience, anneal = self._shared.training.patience, self._shared.loss.anneal_epochs
+        patience, anneal = self._shared.training.patience, self._shared.loss.penalty_anneal_epochs
         if self._epoch == self._shared.training.epochs:
             self._keep([])
             return
@@ -233,6 +231,7 @@ class Stack:
         self._alive = replicas
         if replicas:
             self._optimiser.keep(places)
+            self._memory = self._memory[places]
             self._settings = self._all_settings.at(torch.tensor(replicas, device=self._device))
 
     def _report(self, index: int) -> EpochReport:

@@ -12,6 +12,7 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.environments import check_partition
 from cmir.learning.evaluation import goal_of, split_metrics
+from cmir.learning.independence import FEWEST_FOR_HSIC
 from cmir.learning.model import network_for
 from cmir.learning.reports import Diverged, EpochReport
 from cmir.learning.stack import Stack
@@ -53,6 +54,7 @@ def check(data: DevelopmentData, config: TrialConfig) -> None:
     network_for(data, config.model)
     check_partition(data, config.environments.partition, config.environments.group_count)
     _check_loss(data, config)
+    _check_batch(data, config)
     _check_rates(data, config)
 
 
@@ -74,6 +76,15 @@ def _check_loss(data: DevelopmentData, config: TrialConfig) -> None:
         raise InputError(
             f"loss.prediction must be {allowed} for the {data.task} task of '{data.name}', "
             f"but got '{chosen}'."
+        )
+
+
+def _check_batch(data: DevelopmentData, config: TrialConfig) -> None:
+    batch = min(config.training.batch_size, len(data.train))
+    if config.loss.decorrelation == "hsic" and batch < FEWEST_FOR_HSIC:
+        raise InputError(
+            f"training.batch_size must be at least {FEWEST_FOR_HSIC} with loss.decorrelation "
+            f"'hsic', but a batch of '{data.name}' has {batch} samples."
         )
 
 
