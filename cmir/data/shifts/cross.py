@@ -66,6 +66,12 @@ def crossed(first: Source, other: Source, name: str) -> tuple[Source, dict[str, 
 
 
 def _check(first: Source, other: Source, name: str) -> None:
+    same = other.samples["id"].is_in(first.samples["id"].to_list()).sum()
+    if 2 * same > other.samples.height:
+        raise InputError(
+            f"--shift cross: {name} must be another data set than the source, but {same} of its "
+            f"{other.samples.height} ids are ids of the source."
+        )
     if first.task != other.task:
         raise InputError(
             f"--shift cross: both data sets must have one task, but it is {first.task} in the "

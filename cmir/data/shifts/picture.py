@@ -18,7 +18,7 @@ def draw_annealing(file: Path, trace: Sequence[float]) -> None:
     axes.plot([100 * step / (len(trace) - 1) for step in range(len(trace))], trace, color=BLUE)
     axes.axhline(trace[0], color=GREY, linestyle="--")
     axes.annotate("label-matched random split", (100, trace[0]), ha="right", va="bottom")
-    axes.set_xlabel("part of the annealing (%)")
+    axes.set_xlabel("steps (% of those taken)")
     axes.set_ylabel("contrast of words\n(squared label units)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(bottom=0)

@@ -19,9 +19,10 @@ import polars as pl
 from cmir.data.shifts.association import BoolArray, IntArray, Sides, word_table
 from cmir.errors import InputError
 
-SWEEPS = 150
-# Of the samples tried at once: exchanges of one step are judged as if they were alone.
-TRIED_AT_ONCE = 0.02
+SWEEPS = 100
+# Samples drawn at once, as a share: exchanges of one step are judged as if they were alone. With
+# few samples that would be too few to meet others of their bin.
+DRAWN_AT_ONCE, FEWEST_DRAWN = 0.02, 32
 HOTTEST, COLDEST = 1.0, 1e-3
 POINTS = 200
 
@@ -119,7 +120,7 @@ def anneal(
     """
     rng = np.random.default_rng([seed, 2022])
     sides = Sides(word_table(texts, labels), label_matched(bins, share, rng))
-    size = max(1, round(TRIED_AT_ONCE * len(bins)))
+    size = min(len(bins), max(FEWEST_DRAWN, round(DRAWN_AT_ONCE * len(bins))))
     steps = max(1, SWEEPS * len(bins) // size)
     warm = np.abs(sides.gains(*_partners(bins, sides.is_second, len(bins), rng)))
     if not warm.size:
