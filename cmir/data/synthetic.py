@@ -20,6 +20,7 @@ from cmir.data.manifest import SPLITS, Task
 from cmir.data.structural_model import (
     LABEL_RANGE,
     MODEL,
+    FloatArray,
     IntArray,
     Latents,
     ModalitySpec,
@@ -69,6 +70,7 @@ def generate(
     spurious_size: int = 10,
     label_noise: float = 0.25,
     task: Task = "regression",
+    label_range: tuple[float, float] = LABEL_RANGE,
     name: str = "synthetic",
     seed: int = 0,
     overwrite: bool = False,
@@ -98,7 +100,8 @@ def generate(
         causal_size: number of causal latents.
         spurious_size: number of spurious latents.
         label_noise: part of the label's variance that the causal latents do not explain.
-        task: "regression" (sentiment in [-3, 3]) or "binary" (0 and 1).
+        task: "regression" (sentiment) or "binary" (0 and 1).
+        label_range: scale of the sentiment, drawn in [-3, 3] and mapped linearly.
         name: how the dataset is called.
         seed: the same seed and arguments write the same bytes.
         overwrite: replace a dataset folder that is there already.
@@ -122,6 +125,7 @@ def generate(
         task=task,
         name=name,
         seed=seed,
+        label_range=label_range,
     )
     table = _table(design)
     return _write(Path(path), design, table, _latents(design, table), overwrite=overwrite)
@@ -179,6 +183,7 @@ class _Design:
     task: Task
     name: str
     seed: int
+    label_range: tuple[float, float] = LABEL_RANGE
 
     def __post_init__(self) -> None:
         for key in ("speakers", "causal_size", "spurious_size"):
@@ -289,10 +294,10 @@ def _write(
     }
     write_dataset(
         path,
-        samples=table.drop("environment_number").with_columns(label=latents.labels),
+        samples=table.drop("environment_number").with_columns(label=_labels(design, latents)),
         features=features,
         task=design.task,
-        label_range=LABEL_RANGE if design.task == "regression" else None,
+        label_range=design.label_range if design.task == "regression" else None,
         name=design.name,
         source={"reader": "synthetic", "seed": design.seed},
         shift=_shift(design, table),
@@ -311,6 +316,13 @@ def _write(
     }
     (path / GROUND_TRUTH).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _labels(design: _Design, latents: Latents) -> FloatArray:
+    if design.task == "binary" or design.label_range == LABEL_RANGE:
+        return latents.labels
+    (low, high), (lowest, highest) = design.label_range, LABEL_RANGE
+    return low + (latents.labels - lowest) * np.float32((high - low) / (highest - lowest))
 
 
 def _lengths(table: pl.DataFrame, name: str, spec: ModalitySpec) -> IntArray | None:
@@ -335,6 +347,7 @@ def _read_design(file: Path) -> _Design:
             "cmir.data.synthetic.generate wrote has it."
         )
     arguments = json.loads(file.read_text(encoding="utf-8"))["arguments"]
-    arguments["correlations"] = tuple(arguments["correlations"])
+    for key in ("correlations", "label_range"):
+        arguments[key] = tuple(arguments[key])
     specs = {key: ModalitySpec(**spec) for key, spec in arguments.pop("modalities").items()}
     return _Design(modalities=specs, **arguments)
