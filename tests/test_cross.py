@@ -72,7 +72,10 @@ def test_one_range_is_not_mapped(tmp_path: Path) -> None:
         ({"text": lambda v: v[:, :, :4]}, "same modalities and sizes"),
         ({"vision": lambda v: np.repeat(v, 2, axis=1)}, "sequences or vectors alike"),
         ({"regression_labels": lambda v: (v > 0).astype(float)}, "must have one task"),
-        ({"regression_labels": lambda v: v * 30}, r"they are \(-3\.0, 3\.0\) in the source and None"),
+        (
+            {"regression_labels": lambda v: v * 30},
+            r"they are \(-3\.0, 3\.0\) in the source and None",
+        ),
     ],
 )
 def test_data_sets_that_do_not_fit_are_refused(

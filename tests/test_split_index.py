@@ -36,7 +36,10 @@ def test_samples_that_it_does_not_name_are_left_out(tmp_path: Path) -> None:
         ('{"train": ["a"]}', "must be an index of splits"),
         ('{"splits": {"valid": ["a"]}}', "but valid is none"),
         ('{"splits": {"train": ["a"], "id_val": ["a"]}}', "but some id stands in two"),
-        ('{"splits": {"train": ["nobody"]}}', "but 1 are not: nobody. The index belongs to another"),
+        (
+            '{"splits": {"train": ["nobody"]}}',
+            "but 1 are not: nobody. The index belongs to another",
+        ),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(

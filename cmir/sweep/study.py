@@ -257,8 +257,8 @@ def _check_question(
 def _sampler(finished: int, file: SweepFile) -> optuna.samplers.BaseSampler:
     """The file's sampler; its seed follows from what is finished: continuing repeats nothing.
 
-    With TPE the first third of the budget is random: with fewer, TPE settles on the scheme that happens
-    to come out well first (docs/decisions.md, "TPE settles too early").
+    With TPE the first third of the budget is random: with fewer, TPE settles on the scheme that
+    happens to come out well first (docs/decisions.md, "TPE settles too early").
     """
     seed = int(np.random.SeedSequence([2026, finished]).generate_state(1)[0])
     if file.sampler == "random":
