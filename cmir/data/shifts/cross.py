@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import FloatArray
-from cmir.data.mmsa_layout import Source
+from cmir.data.rows import Rows
+from cmir.data.source import Source
 from cmir.errors import InputError
 
 # Of the data set that is tested on; its training split takes no part.
@@ -78,7 +79,7 @@ def _check(first: Source, other: Source, name: str) -> None:
             f"source and {other.task} in {name}. Give --task."
         )
     sizes = [{key: parts[0].shape[-1] for key, parts in s.parts.items()} for s in (first, other)]
-    kinds = [{key: parts[0].ndim for key, parts in s.parts.items()} for s in (first, other)]
+    kinds = [{key: len(parts[0].shape) for key, parts in s.parts.items()} for s in (first, other)]
     if sizes[0] != sizes[1] or kinds[0] != kinds[1]:
         raise InputError(
             f"--shift cross: both data sets must have the same modalities and sizes, sequences or "
@@ -106,26 +107,29 @@ def _with_lengths(samples: pl.DataFrame, source: Source) -> pl.DataFrame:
     missing = {
         f"{key}_length": parts[0].shape[1]
         for key, parts in source.parts.items()
-        if parts[0].ndim == 3 and f"{key}_length" not in samples.columns
+        if len(parts[0].shape) == 3 and f"{key}_length" not in samples.columns
     }
     return samples.with_columns(
         pl.lit(steps, pl.Int32).alias(column) for column, steps in missing.items()
     )
 
 
-def _same_steps(
-    first: tuple[FloatArray, ...], other: tuple[FloatArray, ...]
-) -> tuple[FloatArray, ...]:
+class Lengthened:
+    """Sequences of an array as rows `(N, T, D)` of more steps, zero beyond their own."""
+
+    def __init__(self, rows: Rows, steps: int) -> None:
+        self._rows = rows
+        self.shape = (rows.shape[0], steps, rows.shape[2])
+        self.dtype = rows.dtype
+
+    def __getitem__(self, rows: slice, /) -> npt.NDArray[Any]:
+        block = self._rows[rows]
+        return np.pad(block, ((0, 0), (0, self.shape[1] - block.shape[1]), (0, 0)))
+
+
+def _same_steps(first: tuple[Rows, ...], other: tuple[Rows, ...]) -> tuple[Rows, ...]:
     parts = (*first, *other)
-    if parts[0].ndim == 2:
+    if len(parts[0].shape) == 2:
         return parts
     longest = max(part.shape[1] for part in parts)
-    return tuple(_padded(part, longest) for part in parts)
-
-
-def _padded(part: FloatArray, steps: int) -> FloatArray:
-    if part.shape[1] == steps:
-        return part
-    padded = np.zeros((len(part), steps, part.shape[2]), part.dtype)
-    padded[:, : part.shape[1]] = part
-    return padded
+    return tuple(p if p.shape[1] == longest else Lengthened(p, longest) for p in parts)

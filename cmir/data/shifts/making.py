@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.features import FloatArray, pool
-from cmir.data.mmsa_layout import Source
 from cmir.data.modality import file_sha256
 from cmir.data.samples import read_lengths
 from cmir.data.shifts.cross import crossed
@@ -26,9 +25,10 @@ from cmir.data.shifts.held_out import (
 )
 from cmir.data.shifts.index import indexed
 from cmir.data.shifts.word_bias import word_bias
+from cmir.data.source import Source
 from cmir.errors import InputError
 
-Read = Callable[[Path], Source]
+Read = Callable[[Sequence[Path]], Source]
 Made = tuple[Source, pl.DataFrame, dict[str, Any]]
 
 FORMS = (
@@ -109,7 +109,7 @@ def make_shift(source: Source, request: ShiftRequest, read: Read) -> ShiftedSour
     Args:
         source: as read.
         request: from `read_shift`.
-        read: reads another feature file in the same way.
+        read: reads other feature files in the same way.
 
     Raises:
         InputError: the shift cannot be made from this source.
@@ -165,7 +165,7 @@ def _index(source: Source, request: ShiftRequest, read: Read) -> Made:
 
 def _cross(source: Source, request: ShiftRequest, read: Read) -> Made:
     file = Path(request.detail)
-    joined, record = crossed(source, read(file), file.stem)
+    joined, record = crossed(source, read([file]), file.stem)
     return joined, joined.samples, record | {"file": file.name, "sha256": file_sha256(file)}
 
 
