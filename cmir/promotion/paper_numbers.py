@@ -63,7 +63,7 @@ def _mosi_scores(*values: float) -> tuple[Published, ...]:
     return tuple(Published(*parts) for parts in zip(columns, metrics, values, strict=True))
 
 
-HUMOUR = {"text": 768, "audio": 60, "vision": 36}
+HUMOUR = {"text": 768, "audio": 60, "vision": 36, "humour": 4}
 
 # Mai and Han 2026, by the name of the sweep file.
 PAPER: Mapping[str, PaperRow] = {
