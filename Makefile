@@ -27,7 +27,7 @@ sweep: .venv/installed
 	$(BIN)/python workflows/sweep.py --space $(SPACE)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -36,7 +36,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 ui: .venv/installed
 	$(BIN)/mlflow ui

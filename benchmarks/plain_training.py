@@ -70,7 +70,7 @@ def groups_of(data: PlainData, scheme: str, count: int) -> npt.NDArray[np.int64]
         from sklearn.cluster import KMeans
 
         columns = np.concatenate([values[rows].numpy() for values in data.features.values()], 1)
-        found = KMeans(count, n_init=10, random_state=0).fit_predict(columns)
+        found = KMeans(count, n_init=10, random_state=0).fit_predict(columns.clip(-5, 5))
         return np.asarray(found, dtype=np.int64)
     return _dealt(data.samples[scheme].to_numpy()[rows], count)
 

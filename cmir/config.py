@@ -39,6 +39,8 @@ Objective = Annotated[str, AfterValidator(_on_validation)]
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
+# Partitions that have their own number of groups.
+OWN_GROUPS = ("error", "eiil", "oracle")
 DEFAULT_RATE: Mapping[str, float] = {"noise": 1.0, "erase": 0.5, "swap": 0.5}
 
 
@@ -55,8 +57,9 @@ class EnvironmentsConfig(Section):
     e = 1..K, the clean copy is environment 0). `noise` adds Gaussian noise of standard deviation
     `strength * e * rate[m]` (Mai and Han 2026, Eq. 3); `erase` zeroes and `swap` replaces the
     vector of modality m by another sample's with probability `rate[m] * e / K`.
-    `partition` groups the training samples into `groups` environments: `random`, `kmeans` or the
-    name of a metadata column.
+    `partition` groups the training samples into `groups` environments: `random`, `kmeans`,
+    `label_kmeans` or the name of a metadata column; `error`, `eiil` and `oracle` have their own
+    number of them (`cmir.learning.partitions`).
     """
 
     view: View = "none"
@@ -76,7 +79,7 @@ class EnvironmentsConfig(Section):
             "count": self.count is not None and self.view == "none",
             "strength": self.strength is not None and self.view != "noise",
             "rate": bool(self.rate) and self.view == "none",
-            "groups": self.groups is not None and self.partition == "none",
+            "groups": self.groups is not None and self.partition in ("none", *OWN_GROUPS),
         }
         for name, is_unused in unused.items():
             if is_unused:
@@ -100,8 +103,10 @@ class EnvironmentsConfig(Section):
         return DEFAULT_STRENGTH if self.strength is None else self.strength
 
     @property
-    def group_count(self) -> int:
-        """Number of groups of the partition, 1 for `none`."""
+    def group_count(self) -> int | None:
+        """Number of groups to make, 1 for `none`; None where the partition has its own number."""
+        if self.partition in OWN_GROUPS:
+            return None
         return 1 if self.partition == "none" else (self.groups or DEFAULT_GROUPS)
 
     def rate_of(self, modality: str) -> float:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from benchmarks import compare, memory, overhead, plain_training
 from benchmarks.configurations import draw, read_space, shared_settings, sweep_of, write_sweep
 from benchmarks.job import read_job, suggest
-from benchmarks.noop_sweep import write_small_data
 from benchmarks.plain_cmir import (
     KNOWN,
     Encoder,
@@ -38,7 +37,8 @@ from benchmarks.results import keep
 from benchmarks.timed import BenchmarkError, timed
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.environments import VIEWS, partition
+from cmir.data.synthetic import generate
+from cmir.learning.environments import VIEWS
 from cmir.learning.evaluation import split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import Network, network_for
@@ -48,6 +48,7 @@ from cmir.learning.objective import (
     prediction_loss,
     weighted_sum,
 )
+from cmir.learning.partitions import partition
 from cmir.learning.replicas import generator
 from cmir.learning.settings import replica_settings
 from cmir.sweep.places import Places
@@ -262,7 +263,14 @@ def test_configurations_repeat_with_their_seed_and_take_the_views_in_turns() -> 
 def test_the_generated_sweep_asks_for_exactly_the_configurations(tmp_path: Path) -> None:
     space = read_space(compare.SPACE)
     drawn = draw(space, 5, 1)
-    content = sweep_of(space.file, drawn, write_small_data(tmp_path / "small"), 2, 7)
+    # Large enough for eight environments of eight samples.
+    samples = dict.fromkeys(("train", "id_val", "ood_val"), 96)
+    small = generate(
+        tmp_path / "small",
+        modalities={"text": (6, 3), "audio": 4, "vision": 5},
+        samples=samples,
+    )
+    content = sweep_of(space.file, drawn, small, 2, 7)
     prepared = prepare_sweep(write_sweep(content, tmp_path), {}, Places(tmp_path))
     storage = journal_storage(tmp_path / "journal")
     study = open_study(storage, "compare", prepared.space, {"data_checksum": ""})

@@ -138,6 +138,51 @@ def test_the_same_command_again_runs_nothing_and_a_larger_budget_goes_on(
 
 
 @pytest.mark.slow
+def test_the_partition_of_a_trial_is_shown_also_where_it_was_pruned(tmp_path: Path) -> None:
+    write_data(tmp_path / "data" / "small")
+    path = write_space(
+        tmp_path,
+        trials=4,
+        epochs=6,
+        seeds=1,
+        search={
+            "environments.partition": ["oracle", "error", "label_kmeans", "none"],
+            "environments.groups": {
+                "low": 2,
+                "high": 2,
+                "when": {"environments.partition": ["label_kmeans"]},
+            },
+            "training.learning_rate": [0.01, 1e-7],
+        },
+        start_from=[
+            {"environments.partition": "oracle", "training.learning_rate": 0.01},
+            {"environments.partition": "error", "training.learning_rate": 1e-7},
+            {
+                "environments.partition": "label_kmeans",
+                "environments.groups": 2,
+                "training.learning_rate": 1e-7,
+            },
+            {"environments.partition": "none", "training.learning_rate": 0.01},
+        ],
+        early_stopping={"grace": 1, "reduction": 2},
+    )
+    done = run_sweep(tmp_path, path, concurrency="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = records_of(journal_storage(tmp_path / "mlruns/studies/small.journal"), "small")
+    oracle, error, clusters, none = records
+    assert (oracle.outcome, error.outcome) == ("finished", "pruned")
+    assert [len(r.ending.partition["environments"]) for r in (oracle, error, clusters)] == [3, 2, 2]
+    assert none.ending.partition == {}
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.trial = '1'")
+    assert run.data.metrics["partition/smallest"] == 16
+    # One reference and one clustering, made before the workers began and read by them.
+    assert len(list((tmp_path / "mlruns" / "partitions").iterdir())) == 2
+
+
+@pytest.mark.slow
 def test_another_driver_is_kept_away(folder: Path) -> None:
     places = Places()
     places.make()

@@ -114,6 +114,13 @@ def test_what_is_no_number_gets_no_hint(value: object) -> None:
             r"strength has no effect with view 'swap': leave it out.*environments\.view: \[",
         ),
         ({"environments.groups": 3}, r"groups has no effect with partition 'none'.*partition: \["),
+        *[
+            (
+                {"environments.partition": scheme, "environments.groups": 2},
+                rf"groups has no effect with partition '{scheme}': leave it out",
+            )
+            for scheme in ("error", "eiil", "oracle")
+        ],
     ],
 )
 def test_a_setting_that_its_scheme_does_not_use_is_refused(
@@ -131,6 +138,7 @@ def test_settings_that_are_left_out_have_the_defaults_of_their_scheme() -> None:
     swap = EnvironmentsConfig(view="swap", count=2, partition="speaker")
     assert (swap.views, swap.noise_strength, swap.group_count) == (2, 0, 4)
     assert (plain.rate_of("text"), swap.rate_of("text")) == (0, 0.5)
+    assert EnvironmentsConfig(partition="eiil").group_count is None
 
 
 def test_a_strength_of_zero_is_not_taken_for_a_missing_one() -> None:

@@ -1,27 +1,15 @@
-"""Views: how often, how far and by what a vector is replaced; partitions: who goes with whom."""
+"""Views: how often, how far and by what a vector is replaced."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-import polars as pl
 import pytest
 import torch
-from learning_data import SIZES, learning_features, learning_samples, write_learning
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from cmir.data import DevelopmentData, load_dataset
-from cmir.errors import InputError
 from cmir.learning.environments import (
     VIEWS,
-    check_partition,
     erase_views,
     noise_views,
-    partition,
-    pooled_features,
     swap_views,
 )
 
@@ -132,82 +120,3 @@ def test_a_rate_of_zero_leaves_every_view_as_the_clean_sample(name: str) -> None
     features = samples(6)
     views = VIEWS[name](features, COUNT, torch.zeros(2, 3), sources(0, 1))
     assert torch.equal(views, features[:, :, None].expand_as(views))
-
-
-def test_without_a_partition_all_samples_are_one_environment(learning: DevelopmentData) -> None:
-    assert partition(learning, "none", 1).tolist() == [0] * SIZES["train"]
-
-
-def test_random_groups_are_of_equal_size_and_repeatable(learning: DevelopmentData) -> None:
-    groups = partition(learning, "random", 5)
-    assert sorted(np.bincount(groups)) == [9, 9, 10, 10, 10]
-    assert np.array_equal(groups, partition(learning, "random", 5))
-    assert not np.array_equal(groups, partition(learning, "random", 5, seed=1))
-    assert abs(np.corrcoef(groups, learning.train.labels)[0, 1]) < 0.5
-
-
-def test_the_values_of_a_column_are_merged_and_never_divided(learning: DevelopmentData) -> None:
-    groups = partition(learning, "speaker", 2)
-    pairs = set(zip(learning.train.samples["speaker"], groups.tolist(), strict=True))
-    assert len(pairs) == 5
-    assert sorted(np.bincount(groups)) == [20, 28]
-
-
-def test_as_many_groups_as_values_are_the_values(learning: DevelopmentData) -> None:
-    groups = partition(learning, "speaker", 5)
-    assert adjusted_rand_score(learning.train.samples["speaker"].to_list(), groups) == 1
-
-
-def separated(folder: Path, kinds: int) -> tuple[DevelopmentData, np.ndarray]:
-    """A dataset whose samples lie in `kinds` far places, and the place of each training sample."""
-    table = learning_samples()
-    kind = np.arange(table.height) % kinds
-    vision = (100.0 * kind[:, None] + np.zeros((1, 3))).astype(np.float32)
-    features = {name: np.zeros_like(x) for name, x in learning_features(table).items()}
-    write_learning(folder, samples=table, features=features | {"vision": vision})
-    data = load_dataset(folder).development()
-    return data, kind[data.train.rows]
-
-
-def test_k_means_finds_groups_that_lie_apart(tmp_path: Path) -> None:
-    data, kinds = separated(tmp_path / "apart", 3)
-    assert adjusted_rand_score(kinds, partition(data, "kmeans", 3)) == 1
-
-
-def test_k_means_refuses_more_groups_than_places(tmp_path: Path) -> None:
-    data, _ = separated(tmp_path / "apart", 3)
-    with pytest.raises(InputError, match=r"environments\.groups must be at most 3.*but got 4"):
-        partition(data, "kmeans", 4)
-
-
-def test_pooled_features_of_the_training_split_are_standardised(learning: DevelopmentData) -> None:
-    pooled = pooled_features(learning, learning.train.rows)
-    assert pooled.shape == (SIZES["train"], 5 + 4 + 3)
-    vision = pooled[:, -3:]  # modalities in the order of their names
-    np.testing.assert_allclose(vision.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(vision.std(0), 1, rtol=1e-5)
-
-
-def test_an_unknown_partition_names_the_ones_there_are(learning: DevelopmentData) -> None:
-    with pytest.raises(InputError, match=r"none, random, kmeans, speaker .*'learning'.*'film'"):
-        check_partition(learning, "film", 2)
-
-
-@pytest.mark.parametrize(
-    ("scheme", "most", "what"),
-    [("speaker", 5, "values of 'speaker'"), ("random", 48, "samples"), ("kmeans", 48, "samples")],
-)
-def test_more_groups_than_there_can_be_are_refused(
-    learning: DevelopmentData, scheme: str, most: int, what: str
-) -> None:
-    check_partition(learning, scheme, most)
-    with pytest.raises(InputError, match=f"at most {most}, the number of {what}.*got {most + 1}"):
-        check_partition(learning, scheme, most + 1)
-
-
-def test_a_partition_reads_the_training_split_alone(learning: DevelopmentData) -> None:
-    empty = replace(learning.ood_val, samples=pl.DataFrame(), rows=np.array([], dtype=np.int64))
-    without = replace(learning, ood_val=empty, id_val=empty)
-    for scheme in ("random", "kmeans", "speaker"):
-        groups = partition(learning, scheme, 3)
-        assert np.array_equal(groups, partition(without, scheme, 3))

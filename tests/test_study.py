@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import Trial
 from small_sweep import SMALL
 
 from cmir.errors import InputError
@@ -37,6 +39,18 @@ def test_an_ending_survives_reopening(tmp_path: Path) -> None:
     assert (record.outcome, record.objective) == ("finished", 0.5)
     assert record.trial().environments.view == "noise"
     assert record.trial(seeds=(7, 8)).seeds == (7, 8)
+
+
+def test_an_ending_of_an_earlier_version_has_no_partition(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    number = study.ask().number
+    values = finished(0.5).as_json()
+    del values["partition"]
+    old = Trial(study._study, study._open[number]._trial_id)
+    old.set_user_attr("ending", json.dumps(values))
+    study._study.tell(number, 0.5)
+    found = opened(tmp_path).records()[0].ending
+    assert (found.partition, found.curve) == ({}, finished(0.5).curve)
 
 
 def test_a_trial_in_flight_is_handed_out_again_with_the_same_number(tmp_path: Path) -> None:

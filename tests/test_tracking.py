@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def test_a_record_becomes_a_child_run_with_its_curve_and_kept_value(client: Mlfl
     assert (run.info.start_time, run.info.end_time) == (10_000, 20_000)
     points = client.get_metric_history(run.info.run_id, "ood_val/mae")
     assert [(point.step, point.value) for point in points] == [(1, 0.9), (2, 0.7), (3, 0.5)]
+
+
+def test_a_partition_is_shown_as_metrics_and_as_a_file(client: MlflowClient) -> None:
+    plain = record(0, "pruned")
+    table = {"scheme": "random", "environments": [{"size": 8}], "metrics": {"partition/p": 0.3}}
+    tracker = SweepTracker(client, "e", "s", None)
+    tracker.write(plain)
+    tracker.write(replace(plain, number=1, ending=replace(plain.ending, partition=table)))
+    assert tracker.flush() == 0
+    without, shown = (tracker.run_of(number) or "" for number in (0, 1))
+    assert client.get_run(shown).data.metrics["partition/p"] == 0.3
+    assert "partition/p" not in client.get_run(without).data.metrics
+    assert [file.path for file in client.list_artifacts(shown)] == ["partition.json"]
+    assert client.list_artifacts(without) == []
 
 
 def test_what_is_written_already_is_not_written_twice(client: MlflowClient) -> None:

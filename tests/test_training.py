@@ -26,6 +26,7 @@ from cmir.errors import InputError
 from cmir.learning.evaluation import predict, split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import network_for
+from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, TrialResult
 from cmir.learning.settings import CONSTRAINTS, WEIGHTS
 from cmir.learning.training import check, fit
@@ -253,6 +254,25 @@ def test_the_risk_variance_brings_the_risks_of_the_groups_together(tmp_path: Pat
     assert variance(10.0) < 0.2 * variance(0.0)
 
 
+def test_a_result_carries_the_diagnosis_of_its_partition(learning: DevelopmentData) -> None:
+    config = small_config(training__epochs=1, **GROUPS)
+    assert trained(learning, config).diagnosis == Partitions(learning).diagnosis("speaker", 2)
+    assert trained(learning, small_config(training__epochs=1)).diagnosis is None
+
+
+@pytest.mark.parametrize("scheme", ["label_kmeans", "error", "eiil"])
+def test_an_inferred_partition_has_its_own_number_of_environments(
+    learning: DevelopmentData, scheme: str
+) -> None:
+    groups: dict[str, Any] = {"environments__groups": 2} if scheme == "label_kmeans" else {}
+    config = small_config(environments__partition=scheme, **groups)
+    partitions = Partitions(learning)
+    *_, last = fit(learning, config, partitions=partitions)
+    assert last.result is not None
+    assert last.result.diagnosis is partitions.diagnosis(scheme, config.environments.group_count)
+    assert last.metrics["train/loss_penalty"] > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -264,6 +284,11 @@ def test_the_risk_variance_brings_the_risks_of_the_groups_together(tmp_path: Pat
         ),
         ({"environments__partition": "film"}, r"partition must be one of none, .*'film'"),
         ({"environments__partition": "speaker", "environments__groups": 6}, "at most 5"),
+        ({"environments__partition": "oracle"}, "'oracle' needs the true environments"),
+        (
+            {"environments__partition": "random", "environments__groups": 8},
+            r"environment 0 of 'random' has 6 .*Lower environments\.groups",
+        ),
         ({"model__modalities": ["smell"]}, "names 'smell'"),
         ({"model__unimodal__vision": "pool"}, r"model\.unimodal\.vision must be mlp"),
     ],

@@ -114,6 +114,15 @@ def load_features(
     }
 
 
+def pooled_features(data: DevelopmentData, rows: np.ndarray) -> np.ndarray:
+    """Standardised time means of all modalities side by side, `(n, sum of D)` float32."""
+    columns = []
+    for modality in data.modalities.values():
+        raw = modality.array if modality.pooled is None else modality.pooled
+        columns.append((raw[rows].astype(np.float32) - modality.mean) / modality.std)
+    return np.concatenate(columns, axis=1)
+
+
 def _load(modality: Modality, kind: UnimodalKind, device: torch.device) -> Vectors | Sequences:
     mean, std = torch.from_numpy(modality.mean), torch.from_numpy(modality.std)
     if kind == "transformer":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cmir.config import TrialConfig
+from cmir.learning.diagnosis import Diagnosis
 
 
 class Diverged(ArithmeticError):  # noqa: N818 - it names what happened to the trial
@@ -35,6 +36,7 @@ class TrialResult:
         best_epochs: the epoch kept for each seed, counted from 1.
         weights: `(seed, weights)` on the CPU, in the order of the network's layout.
         seconds: wall time since the training began.
+        diagnosis: of the partition that it was trained with; None without one.
     """
 
     config: TrialConfig
@@ -44,6 +46,7 @@ class TrialResult:
     best_epochs: tuple[int, ...]
     weights: Tensor
     seconds: float
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True, eq=False)

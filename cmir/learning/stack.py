@@ -16,12 +16,12 @@ from torch import Tensor
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
-from cmir.learning.environments import partition
 from cmir.learning.evaluation import ByReplica, goal_of, predict, split_metrics, summary
 from cmir.learning.features import load_features
 from cmir.learning.model import network_for
 from cmir.learning.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.learning.optimiser import RowSettings, StackedAdamW
+from cmir.learning.partitions import Partitions
 from cmir.learning.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.settings import CONSTRAINTS, replica_settings
@@ -31,12 +31,17 @@ class Stack:
     """The replicas of several configurations, trained together epoch by epoch."""
 
     def __init__(
-        self, data: DevelopmentData, configs: Sequence[TrialConfig], device: torch.device
+        self,
+        data: DevelopmentData,
+        configs: Sequence[TrialConfig],
+        device: torch.device,
+        partitions: Partitions | None = None,
     ) -> None:
         """Starts every replica from its own seed.
 
         Raises:
-            InputError: the configurations differ in more than what may vary between replicas.
+            InputError: the configurations differ in more than what may vary between replicas, or
+                their partition cannot be made.
         """
         _check_structure(configs)
         self._started = time.perf_counter()
@@ -45,9 +50,11 @@ class Stack:
         self._goal = goal_of(shared.objective, data.task, data.label_range)
         self._network = network_for(data, shared.model)
         self._features = load_features(data, shared.model, device)
+        partitions, environments = partitions or Partitions(data), shared.environments
+        groups = partitions.groups(environments.partition, environments.group_count)
+        self._diagnosis = partitions.diagnosis(environments.partition, environments.group_count)
         self._rows = torch.from_numpy(data.train.rows).to(device)
         self._labels = torch.from_numpy(data.train.labels).to(device)
-        groups = partition(data, shared.environments.partition, shared.environments.group_count)
         self._groups = torch.from_numpy(groups).to(device)
         loss = prediction_loss(shared, data.task)
         self._objective = Objective(self._network, shared, loss, int(groups.max()) + 1)
@@ -255,6 +262,7 @@ class Stack:
             best_epochs=tuple(self._best_epochs[members].tolist()),
             weights=weights,
             seconds=time.perf_counter() - self._started,
+            diagnosis=self._diagnosis,
         )
 
 

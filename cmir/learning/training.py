@@ -10,16 +10,19 @@ import torch
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.learning.environments import check_partition
 from cmir.learning.evaluation import goal_of, split_metrics
 from cmir.learning.independence import FEWEST_FOR_HSIC
 from cmir.learning.model import network_for
+from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport
 from cmir.learning.stack import Stack
 
 
 def fit(
-    data: DevelopmentData, config: TrialConfig, device: str | torch.device = "cpu"
+    data: DevelopmentData,
+    config: TrialConfig,
+    device: str | torch.device = "cpu",
+    partitions: Partitions | None = None,
 ) -> Iterator[EpochReport]:
     """Trains all seeds of a configuration as one stacked network.
 
@@ -31,6 +34,7 @@ def fit(
         data: training and validation splits.
         config: one configuration, its seeds and its objective.
         device: `cpu` or `cuda[:i]`.
+        partitions: of the same data, where several trainings share them.
 
     Yields:
         one report per epoch; the last one carries the result.
@@ -39,8 +43,9 @@ def fit(
         InputError: the configuration does not fit the data; nothing was trained.
         Diverged: a non-finite loss.
     """
-    check(data, config)
-    stack = Stack(data, [config], torch.device(device))
+    partitions = partitions or Partitions(data)
+    check(data, config, partitions)
+    stack = Stack(data, [config], torch.device(device), partitions)
     while stack.running:
         report = stack.run_epoch()[0]
         if isinstance(report, Diverged):
@@ -48,14 +53,19 @@ def fit(
         yield report
 
 
-def check(data: DevelopmentData, config: TrialConfig) -> None:
-    """Raises InputError where `fit` would, without training anything."""
+def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | None = None) -> None:
+    """Raises InputError where `fit` would, without training a network.
+
+    The partition is made, and its reference predictor trained, unless `partitions` has them.
+    """
     _check_objective(data, config)
     network_for(data, config.model)
-    check_partition(data, config.environments.partition, config.environments.group_count)
     _check_loss(data, config)
     _check_batch(data, config)
     _check_rates(data, config)
+    # Last, because it may take a while.
+    environments = config.environments
+    (partitions or Partitions(data)).diagnosis(environments.partition, environments.group_count)
 
 
 def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:

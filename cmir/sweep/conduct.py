@@ -150,6 +150,7 @@ def _run(
         return {
             "trial": asked.config.model_dump_json(),
             "dataset": dataset,
+            "partitions": str(places.partitions.resolve()),
             "weights": str(places.weights_of(study.name, asked.number).resolve()),
             "threads": resources.cpus_per_trial,
         }

@@ -39,6 +39,11 @@ class Places:
         """Ray's own files while a sweep runs; with several nodes it must be shared."""
         return self.studies / f"{sweep}.ray"
 
+    @property
+    def partitions(self) -> Path:
+        """Costly parts of partitions, shared by all sweeps and workers."""
+        return self.root / "mlruns" / "partitions"
+
     def synthetic(self, name: str) -> Path:
         """The data set that stands in for a missing one."""
         return self.root / "mlruns" / "synthetic" / name

@@ -13,6 +13,7 @@ from typing import Any
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
 from cmir.errors import InputError
+from cmir.learning.partitions import Partitions
 from cmir.learning.training import check
 from cmir.sweep.places import Places
 from cmir.sweep.search_space import SearchSpace, checked_space
@@ -45,7 +46,10 @@ class PreparedSweep:
 
 
 def prepare_sweep(path: Path, overrides: dict[str, int], places: Places) -> PreparedSweep:
-    """Reads, checks and finds everything; writes nothing but a synthetic stand-in.
+    """Reads, checks and finds everything; writes nothing but a synthetic stand-in and partitions.
+
+    Every partition of the space is made here once, with the reference predictor that they share,
+    and kept for the workers.
 
     Args:
         path: the sweep file.
@@ -62,9 +66,10 @@ def prepare_sweep(path: Path, overrides: dict[str, int], places: Places) -> Prep
         file = file.model_copy(update={"name": file.name + SYNTHETIC})
     data = load_dataset(folder).development()
     space = checked_space(file, str(path), tuple(data.modalities))
+    partitions = Partitions(data, places.partitions)
     for name, values in space.corners():
         try:
-            check(data, space.trial(values))
+            check(data, space.trial(values), partitions)
         except InputError as error:
             raise InputError(f"{path}: with {name}: {error}") from None
     return PreparedSweep(path, data, is_synthetic, space)

@@ -26,6 +26,8 @@ class Ending:
         best_epochs: of each seed; empty unless finished.
         curve: metric to its value after epoch 1, 2, ...
         seconds: time spent in training.
+        partition: the diagnosis of its partition as plain values; empty without one, and where
+            the trial ended before its first epoch did.
         reason: why it diverged or failed.
     """
 
@@ -37,6 +39,7 @@ class Ending:
     curve: Mapping[str, Sequence[float]] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str = ""
+    partition: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain values."""

@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.study import AskedTrial, SweepStudy
 from cmir.sweep.sweep_file import EarlyStopping
-from cmir.sweep.trial import ENDING, EPOCH, REPORT, SCORE, CmirTrial
+from cmir.sweep.trial import ENDING, EPOCH, PARTITION, REPORT, SCORE, CmirTrial
 
 RAY_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -88,13 +88,14 @@ class Progress:
 
 @dataclass
 class Running:
-    """A trial in flight, as the driver knows it: its curve so far and its last report."""
+    """A trial in flight, as the driver knows it: its curve, last report and partition."""
 
     asked: AskedTrial
     curve: dict[str, list[float]] = field(default_factory=dict)
     last: Mapping[str, Any] = field(default_factory=dict)
     ending: Mapping[str, Any] | None = None
     seconds: float = 0.0
+    partition: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RungScheduler(AsyncHyperBandScheduler):
@@ -201,6 +202,8 @@ class ReportCollector(Callback):
             objective = float(running.last["objective"])
             number = running.asked.number
             self._searcher.progress.on_epoch(number, int(result[EPOCH]), objective)
+        if PARTITION in result:
+            running.partition = result[PARTITION][0]
         if ENDING in result:
             running.ending = result[ENDING][0]
 
@@ -263,7 +266,11 @@ def _bundle(resources: Resources) -> dict[str, float]:
 
 def _ending(running: Running, error: bool, was_stopped: bool) -> Ending | None:
     """How a trial ended, None if it was interrupted before it did."""
-    rest: dict[str, Any] = {"curve": running.curve, "seconds": running.seconds}
+    rest: dict[str, Any] = {
+        "curve": running.curve,
+        "seconds": running.seconds,
+        "partition": running.partition,
+    }
     if running.ending is not None:
         return Ending(**{**rest, **running.ending})
     if error:

@@ -180,6 +180,8 @@ class SweepTracker:
             params = []
         if record.ending.by_seed:
             self._client.log_dict(run_id, dict(record.ending.by_seed), "by_seed.json")
+        if record.ending.partition:
+            self._client.log_dict(run_id, dict(record.ending.partition), "partition.json")
         # The outcome comes last: a run without it was cut off and is written again.
         self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in _tags(record).items()])
         self._client.set_terminated(run_id, STATUS[record.outcome], _milliseconds(record.ended))
@@ -201,7 +203,7 @@ def _metrics(record: TrialRecord) -> list[Metric]:
         for epoch, value in enumerate(curve, start=1)
     ]
     last = max((len(curve) for curve in record.ending.curve.values()), default=0) + 1
-    final = dict(record.ending.metrics)
+    final = dict(record.ending.metrics) | record.ending.partition.get("metrics", {})
     if record.objective is not None:
         final["objective"] = record.objective
     points += [Metric(name, value, ended, last) for name, value in final.items()]

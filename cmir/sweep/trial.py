@@ -16,11 +16,13 @@ from ray.tune import Trainable
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
 from cmir.learning.evaluation import goal_of
+from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, TrialResult
 from cmir.learning.training import fit
 from cmir.sweep.weights import save_weights
 
 EPOCH, SCORE, REPORT, ENDING = "epoch", "score", "report", "ending"
+PARTITION = "partition"
 WORST_SCORE = -1e30
 
 
@@ -28,7 +30,8 @@ class CmirTrial(Trainable):
     """Trains one configuration, one epoch a step; actors are reused from trial to trial.
 
     The configuration that Ray hands over holds `trial` (a `TrialConfig` as plain values),
-    `dataset` (folder), `weights` (file for the finished trial's weights) and `threads`.
+    `dataset` (folder), `partitions` (folder in which workers share them), `weights` (file for the
+    finished trial's weights) and `threads`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -60,9 +63,12 @@ def _results(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     trial = TrialConfig.model_validate_json(config["trial"])
     data = development_data(config["dataset"])
     sign = goal_of(trial.objective, data.task, data.label_range).sign
-    for report in fit(data, trial, own_device()):
+    partitions = partitions_of(config["dataset"], config["partitions"])
+    for report in fit(data, trial, own_device(), partitions):
         shown = {"objective": report.objective, "metrics": dict(report.metrics)}
         row = {EPOCH: report.epoch, SCORE: -sign * report.objective, REPORT: [shown]}
+        if report.epoch == 1:
+            row |= {PARTITION: [_diagnosis(partitions, trial)]}
         if report.result is not None:
             save_weights(report.result, Path(config["weights"]))
             row |= {"done": True, ENDING: [_ending(report.result)]}
@@ -80,6 +86,12 @@ def development_data(folder: str) -> DevelopmentData:
     return load_dataset(folder).development()
 
 
+@lru_cache(maxsize=1)
+def partitions_of(folder: str, cache: str) -> Partitions:
+    """The partitions of a dataset folder, shared by all trials of a process."""
+    return Partitions(development_data(folder), Path(cache))
+
+
 def own_device() -> str:
     """The device that Ray assigned: a GPU if the trial asked for one, else the CPU.
 
@@ -90,6 +102,12 @@ def own_device() -> str:
         return "cpu"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return f"cuda:{visible.index(assigned[0]) if assigned[0] in visible else int(assigned[0])}"
+
+
+def _diagnosis(partitions: Partitions, trial: TrialConfig) -> Mapping[str, Any]:
+    environments = trial.environments
+    found = partitions.diagnosis(environments.partition, environments.group_count)
+    return {} if found is None else found.as_json()
 
 
 def _ending(result: TrialResult) -> Mapping[str, Any]:

@@ -1,0 +1,204 @@
+"""Which environment schemes see a spurious feature, on data whose truth is known.
+
+The structural model with training correlations 1, .6, .2 and test correlation -.5 (validation out
+of distribution at -.2). For every scheme a few configurations are drawn, trained as one stack and
+ranked on validation data by two rules, `id_val` and `ood_val`; the chosen one is trained again with
+fresh seeds, and its sign accuracy on both test splits is what counts. No rule sees test data.
+
+python benchmarks/synthetic_schemes.py [--draws 8] [--data-seeds 5] [--spurious vision|all]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+
+# A script's own folder is on the path, but not the one above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.results import keep, show
+from benchmarks.synthetic_arms import ARMS, MODALITIES, Arm, configured
+from cmir.data import MultimodalDataset, load_dataset
+from cmir.data.structural_model import ModalitySpec
+from cmir.data.synthetic import LAST_MODALITY_SPURIOUS, generate
+from cmir.learning.evaluation import predict, split_metrics
+from cmir.learning.features import load_features
+from cmir.learning.model import network_for
+from cmir.learning.reports import Diverged, TrialResult
+from cmir.learning.stack import Stack
+from cmir.learning.training import fit
+
+RULES = ("id_val", "ood_val")
+METRIC = "acc2_non0"
+SIZES = {"text": 64, "audio": 32, "vision": 32}
+SAMPLES = {"train": 3000, "id_val": 600, "ood_val": 600, "id_test": 1000, "ood_test": 2000}
+CORRELATIONS = (1.0, 0.6, 0.2)
+SEARCH_SEEDS, FRESH_SEEDS = (0, 1), (1000, 1001, 1002, 1003, 1004)
+CPU = torch.device("cpu")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scheme on one data set of the structural model."""
+
+    name: str
+    folder: Path
+    draws: int
+    seed: int
+
+
+def write_data(folder: Path, seed: int, spurious: str, correlations: Sequence[float]) -> Path:
+    """The data set of a seed; `spurious` names the modality that carries the link, or `all`."""
+    strength = LAST_MODALITY_SPURIOUS
+    modalities = {
+        name: ModalitySpec(size, spurious=strength if spurious in (name, "all") else 0.0)
+        for name, size in SIZES.items()
+    }
+    return generate(
+        folder, modalities=modalities, samples=SAMPLES, correlations=correlations, seed=seed
+    )
+
+
+def run(task: Task) -> list[Row]:
+    """Searches one scheme, trains its best again, reads the test splits: a row for each rule."""
+    torch.set_num_threads(1)
+    arm = ARMS[task.name]
+    linked = load_dataset(task.folder / "linked")
+    trained_on = linked if arm.linked else load_dataset(task.folder / "cut")
+    drawn = arm.draw(task.draws, task.seed)
+    found = search(trained_on, drawn)
+    rows = []
+    for rule in RULES:
+        best = max(found, key=lambda index: found[index].metrics[f"{rule}/{METRIC}"])
+        scores = tested(trained_on, linked, drawn[best])
+        chosen = {key: drawn[best][key] for key in drawn[best] if key in varied(arm)}
+        rows.append({"scheme": task.name, "rule": rule, "data": task.seed, **scores, **chosen})
+    return rows
+
+
+def varied(arm: Arm) -> set[str]:
+    """The keys that differ between the draws of a scheme."""
+    rates = {f"environments.rate.{name}" for name in MODALITIES} if arm.rates else set()
+    return {"training.learning_rate", *arm.search, *rates}
+
+
+def search(
+    dataset: MultimodalDataset, drawn: Sequence[Mapping[str, Any]]
+) -> dict[int, TrialResult]:
+    """All draws of a scheme as one stack; what diverged is left out."""
+    configs = [configured(values, SEARCH_SEEDS) for values in drawn]
+    stack, ended = Stack(dataset.development(), configs, CPU), dict[int, TrialResult]()
+    while stack.running:
+        for index, report in stack.run_epoch().items():
+            if not isinstance(report, Diverged) and report.result is not None:
+                ended[index] = report.result
+    return ended
+
+
+def tested(
+    trained_on: MultimodalDataset, linked: MultimodalDataset, values: Mapping[str, Any]
+) -> dict[str, float]:
+    """Mean accuracy and spread of fresh seeds on both test splits of the linked data."""
+    data = trained_on.development()
+    *_, last = fit(data, configured(values, FRESH_SEEDS))
+    assert last.result is not None
+    network = network_for(data, last.result.config.model)
+    heldout = linked.heldout()
+    features = load_features(heldout, last.result.config.model, CPU)
+    weights = network.layout.unpack(last.result.weights)
+    scores: dict[str, float] = {}
+    for name, split in heldout.splits.items():
+        found = predict(network, weights, features, split.rows, CPU).numpy()
+        by_seed = split_metrics(found, split, heldout.task, heldout.label_range)[f"{name}/{METRIC}"]
+        scores |= {name: float(by_seed.mean()), f"{name}_std": float(by_seed.std(ddof=1))}
+    return scores
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """Per scheme and rule: accuracies over the data sets, and the difference to plain training.
+
+    The interval is Student's over the data sets, paired: each is a world of its own.
+    """
+    plain = {
+        (row["rule"], row["data"]): row["ood_test"]
+        for row in rows
+        if row["scheme"] == "plain training"
+    }
+    shown = []
+    for rule in RULES:
+        for name in ARMS:
+            own = [row for row in rows if (row["scheme"], row["rule"]) == (name, rule)]
+            if not own:
+                continue
+            gains = np.array([row["ood_test"] - plain[rule, row["data"]] for row in own])
+            shown.append(
+                {
+                    "rule": rule,
+                    "scheme": name,
+                    "in": _mean(own, "id_test"),
+                    "out": _mean(own, "ood_test"),
+                    "out - plain": _interval(gains),
+                    "data sets": len(own),
+                }
+            )
+    return shown
+
+
+def _mean(rows: Sequence[Row], key: str) -> str:
+    values = [row[key] for row in rows]
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def _interval(gains: np.ndarray) -> str:
+    mean = f"{gains.mean():+.3f}"
+    if len(gains) < 2:
+        return mean
+    half = student.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains))
+    return f"{mean} [{gains.mean() - half:+.3f}, {gains.mean() + half:+.3f}]"
+
+
+def main() -> None:
+    """Parses the command line, runs everything, prints the table and keeps the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--draws", type=int, default=8, help="configurations of each scheme")
+    parser.add_argument("--data-seeds", type=int, default=5, help="data sets")
+    parser.add_argument("--spurious", choices=(*MODALITIES, "all"), default="vision")
+    parser.add_argument("--schemes", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--out", type=Path, help="Parquet file")
+    given = parser.parse_args()
+    names = dict.fromkeys(["plain training", *given.schemes])
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = []
+        for seed in range(given.data_seeds):
+            place = Path(folder, str(seed))
+            write_data(place / "linked", seed, given.spurious, CORRELATIONS)
+            write_data(place / "cut", seed, given.spurious, (0.0, 0.0, 0.0))
+            tasks += [Task(name, place, given.draws, seed) for name in names]
+        with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
+            rows: list[Row] = []
+            for done in pool.map(run, tasks):
+                rows += done
+                print(f"{len(rows) // 2}/{len(tasks)}  {done[0]['scheme']}", flush=True)
+    show(f"sign accuracy, spurious link in {given.spurious}", summary(rows))
+    keys = dict.fromkeys(key for row in rows for key in row)
+    whole = [{key: row.get(key) for key in keys} for row in rows]
+    print(f"kept in {keep(whole, 'synthetic_schemes', given.out)}")
+
+
+if __name__ == "__main__":
+    main()

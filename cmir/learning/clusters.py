@@ -1,0 +1,106 @@
+"""Clusters of samples by their features, over all samples or inside each bin of labels."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+
+from cmir.data.manifest import Task
+from cmir.errors import InputError
+
+Array = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+
+LABEL_BINS = 5
+# One sample of MOSI lies 36 standard deviations away and would be a cluster of its own.
+FARTHEST = 5.0
+
+
+def kmeans_environments(features: Array, count: int, seed: int) -> IntArray:
+    """K-means clusters `(n,)` of standardised features `(n, features)`, clipped at +-5.
+
+    Pitfall: clusters may follow the label; their diagnosis shows the mutual information.
+
+    Raises:
+        InputError: fewer distinct clusters than asked for.
+    """
+    return _clusters(np.clip(features, -FARTHEST, FARTHEST), count, seed, "the training split")
+
+
+def label_kmeans_environments(
+    features: Array, labels: Array, task: Task, count: int, seed: int
+) -> IntArray:
+    """K-means inside each bin of labels, clusters matched across the bins; `(n,)`.
+
+    Bins are those of `label_bins`. A cluster is known by its centre relative to the mean of its
+    bin; going up the bins, each bin's clusters are matched to the mean of those before by the
+    assignment with the least sum of squared distances (Hungarian method). Every environment then
+    has samples of every bin: labels cannot make environments, what shifts the features at a given
+    label can.
+
+    Pitfalls: clusters of unequal size leave some mutual information with the label, which the
+    diagnosis shows. A feature whose link to the label changes its sign between environments is
+    matched by its value, not by its link: environments then differ in that value alone.
+
+    Raises:
+        InputError: a bin with fewer samples, or fewer distinct clusters, than asked for.
+    """
+    near = np.clip(features, -FARTHEST, FARTHEST)
+    bins, _ = label_bins(labels, task)
+    groups = np.zeros(len(labels), dtype=np.int64)
+    matched: list[Array] = []
+    for number in range(int(bins.max()) + 1):
+        rows = np.flatnonzero(bins == number)
+        place = f"bin {number + 1} of {bins.max() + 1} of the training labels"
+        found = _clusters(near[rows], count, seed, place)
+        centres = np.stack([near[rows[found == k]].mean(0) for k in range(count)])
+        centres -= near[rows].mean(0)
+        match = _match(np.mean(matched, axis=0), centres) if matched else np.arange(count)
+        groups[rows] = np.argsort(match)[found]
+        matched.append(centres[match])
+    return groups
+
+
+def label_bins(labels: Array, task: Task) -> tuple[IntArray, Array]:
+    """The bin of each label `(n,)`, and the lower edges of the second bin and those after.
+
+    Binary: the two classes. Regression: 5 bins by quantiles of these labels; fewer where one value
+    is so frequent that quantiles coincide. No bin is empty.
+
+    Example:
+        >>> label_bins(np.array([0.0, 1.0, 1.0]), "binary")[0].tolist()
+        [0, 1, 1]
+    """
+    if task == "binary":
+        edges = np.array([1.0])
+    else:
+        inner = np.arange(1, LABEL_BINS) / LABEL_BINS
+        # `higher` takes a value that occurs, which is what keeps every bin from being empty.
+        edges = np.unique(np.quantile(labels, inner, method="higher"))
+        edges = edges[edges > labels.min()]
+    return np.searchsorted(edges, labels, side="right").astype(np.int64), edges
+
+
+def _match(template: Array, centres: Array) -> IntArray:
+    """For each row of the template `(count, features)` the row of `centres` that goes with it."""
+    return np.asarray(linear_sum_assignment(cdist(template, centres, "sqeuclidean"))[1])
+
+
+def _clusters(features: Array, count: int, seed: int, place: str) -> IntArray:
+    found = min(len(features), count)
+    if found == count:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Number of distinct clusters")
+            groups = KMeans(n_clusters=count, n_init=10, random_state=seed).fit_predict(features)
+        found = len(np.unique(groups))
+    if found < count:
+        raise InputError(
+            f"environments.groups must be at most {found}, the number of clusters that differ in "
+            f"{place}, but got {count}."
+        )
+    return np.asarray(groups, dtype=np.int64)
