@@ -11,8 +11,8 @@ from cmir.data import safe_pickle
 from cmir.data.folder_layout import table_and_arrays
 from cmir.data.funny_files import read_funny
 from cmir.data.mag_layout import word_samples
-from cmir.data.manifest import Task
-from cmir.data.mmsa_layout import SPLIT_NAMES, assemble
+from cmir.data.manifest import SPLITS, Task
+from cmir.data.mmsa_layout import SPLIT_NAMES, assemble, split_meaning
 from cmir.data.npz_file import mapped_arrays
 from cmir.data.source import Source
 from cmir.errors import InputError
@@ -96,7 +96,7 @@ def mag(
         InputError: the files are no such pickles.
     """
     where = ", ".join(str(path) for path in paths)
-    lists, left_out = _lists_of_splits(paths, splits or {})
+    lists, left_out = _lists_of_splits(paths, splits or {}, where)
     source = assemble(word_samples(lists, where), where, task=task, splits=splits)
     notes = ["no language vectors in the source: the words are in raw_text"]
     return replace(_noted(source, *notes), left_out=(*source.left_out, *left_out))
@@ -184,7 +184,7 @@ def _noted(source: Source, *notes: str) -> Source:
 
 
 def _lists_of_splits(
-    paths: Sequence[Path], splits: Splits
+    paths: Sequence[Path], splits: Splits, where: str
 ) -> tuple[dict[str, object], tuple[str, ...]]:
     files = [
         file for path in paths for file in (sorted(path.glob("*")) if path.is_dir() else [path])
@@ -210,7 +210,8 @@ def _lists_of_splits(
             f"{', '.join(left_out) or paths[0]}: a file must be named by its split, "
             f"{', '.join(SPLIT_NAMES)}, with the ending .pkl. Rename it."
         )
-    return {stem: safe_pickle.load(file) for stem, file in named.items()}, left_out
+    order = sorted(named, key=lambda stem: SPLITS.index(split_meaning(stem, where, splits)))
+    return {stem: safe_pickle.load(named[stem]) for stem in order}, left_out
 
 
 def _nested(arrays: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:

@@ -74,7 +74,9 @@ def load(path: Path | str) -> object:
 
 def _load(file: Path, encoding: str) -> object:
     split = split_pickle(file)
-    content = _ArrayUnpickler(split, encoding, str(file)).load()
+    unpickler = _ArrayUnpickler(split, encoding, str(file))
+    content = unpickler.load()
+    unpickler.check_dtypes()
     # Without payloads every array is final, and there may be millions of small objects.
     return Settling().settled(content) if split.payloads else content
 
@@ -90,6 +92,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(split.program, encoding=encoding)
         self._payloads = split.payloads
         self._where = where
+        self._dtypes: list[np.dtype[Any]] = []
         self._allowed = self._allow_list()
 
     def persistent_load(self, pid: Any) -> object:
@@ -158,8 +161,19 @@ class _ArrayUnpickler(pickle.Unpickler):
     def _dtype(self, name: str, *_: object) -> np.dtype[Any]:
         if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name):
             raise TypeError(f"an array must hold numbers or text, but holds {name!r}")
+        shared: np.dtype[Any] = np.dtype(name)
+        if shared.hasobject:
+            # This one ignores the state that a file sets: as a copy it could be told that its
+            # pointers are numbers, and take them from the file.
+            return shared
         # A copy: numpy's own instance is shared, and the file goes on to set the state of this.
-        return np.dtype(name, False, True)
+        self._dtypes.append(np.dtype(name, False, True))
+        return self._dtypes[-1]
+
+    def check_dtypes(self) -> None:
+        """Refuse a type whose state makes numbers out to be Python objects."""
+        if any(dtype.hasobject for dtype in self._dtypes):
+            raise TypeError("an array of numbers says that it holds Python objects")
 
     def _encode(self, text: Any, encoding: str = "latin1") -> Any:
         if encoding not in _LATIN_1:
