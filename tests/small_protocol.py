@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 from mlflow import MlflowClient
 from paper_files import write_source
 from small_promotion import ending_of
 
-from cmir.data import load_dataset
+from cmir.data import load_dataset, write_dataset
 from cmir.data.preparing import prepare
 from cmir.learning.training import fit
 from cmir.promotion.paper_protocol import Reproduction, reproduce
@@ -34,10 +36,31 @@ def header_command(name: str) -> list[str]:
     return [*match.group(1).split(), *match.group(2).split()]
 
 
+def with_text(words: Path, out: Path) -> Path:
+    """The data set with vectors of its words, as a language model would add them."""
+    dataset = load_dataset(words)
+    table = pl.read_parquet(words / "samples.parquet")
+    text = np.random.default_rng(3).normal(size=(table.height, 2, 768)).astype(np.float16)
+    features = {name: np.array(part.array) for name, part in dataset.modalities.items()}
+    return write_dataset(
+        out,
+        samples=table.with_columns(text_length=pl.lit(2)),
+        features=features | {"text": text},
+        task=dataset.task,
+        label_range=dataset.label_range,
+        name=out.name,
+        source={},
+        shift={},
+    )
+
+
 def swept(name: str, folder: Path, trials: int = 2) -> None:
     """A space swept on its small file, as its header says, without Ray; one epoch a trial."""
     reader, _, out, _, shift = header_command(name)
     data_path = prepare(write_source(name, folder), folder / out, reader=reader, shift=shift)
+    if out.endswith("_words"):
+        out = out.removesuffix("_words")
+        data_path = with_text(data_path, folder / out)
     changes = {"epochs": 1, "trials": trials}
     file = shipped(name).model_copy(update=changes)
     assert file.data.path == out

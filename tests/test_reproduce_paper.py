@@ -52,7 +52,7 @@ def test_the_protocol_runs_on_a_stand_in_and_its_table_can_be_printed_again(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    words = ["--space", "search_spaces/paper/mustard.yaml", "--stand-in", "--concurrency", "1"]
+    words = ["--space", "search_spaces/paper/mustard.yaml", "--stand-in", "--concurrency", "2"]
     words += ["--trials", "2", "--epochs", "2", "--retrain", "2"]
     assert main(words) == 0
     first = capsys.readouterr().out
