@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from small_data import Content, write_pickle
+from small_layouts import hkt_content, write_clue
 
 STEPS = 3
 SIZES = {"train": 60, "valid": 16, "test": 16}
@@ -16,9 +16,9 @@ SIZES = {"train": 60, "valid": 16, "test": 16}
 def write_source(name: str, folder: Path) -> Path:
     """The feature file, or folder of files, of one sweep file in search_spaces/paper."""
     if name == "mosi_ood":
-        return _clue(folder / "clue")
+        return write_clue(folder / "clue")
     if name in ("ur_funny", "mustard"):
-        return write_pickle(folder / f"{name}.pkl", _hkt())
+        return write_pickle(folder / f"{name}.pkl", hkt_content())
     audio, vision, scale = {"mosi": (74, 47, 3), "mosei": (74, 35, 3), "sims_v2": (25, 177, 1)}[
         name
     ]
@@ -40,33 +40,3 @@ def _mmsa(audio: int, vision: int, scale: int, has_vectors: bool) -> Content:
         }
 
     return {name: split(name, count) for name, count in SIZES.items()}
-
-
-def _clue(folder: Path) -> Path:
-    """CLUE's files: one list of `((words, visual, acoustic), label, segment)` for each split."""
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for name, count in {"train": 60, "dev": 16, "test_IID": 16, "test_OOD": 16}.items():
-        samples = [
-            (
-                (["a", "word"], rng.normal(size=(2, 47)), rng.normal(size=(2, 74))),
-                np.array([[rng.uniform(-3, 3)]], np.float32),
-                f"{name}{k % 12}[{k}]",
-            )
-            for k in range(count)
-        ]
-        (folder / f"{name}.pkl").write_bytes(pickle.dumps(samples))
-    return folder
-
-
-def _hkt() -> dict[str, list[Any]]:
-    """HKT's pickle: punchline and context, each `(words, visual, acoustic, humour-centric)`."""
-    rng = np.random.default_rng(2)
-
-    def part(steps: int) -> tuple[Any, ...]:
-        return ("some words", *(rng.normal(size=(steps, size)) for size in (91, 81, 4)))
-
-    return {
-        name: [(part(2), part(1), f"{name}_{k}", k % 2) for k in range(count)]
-        for name, count in {"train": 60, "dev": 16, "test": 16}.items()
-    }

@@ -58,7 +58,8 @@ def _shift_text(shift: Mapping[str, Any]) -> str:
 def _given_text(shift: Mapping[str, Any]) -> str:
     if "splits" not in shift:
         return "the splits of the source"
-    named = ", ".join(f"{ours} = {theirs}" for ours, theirs in shift["splits"].items())
+    splits = shift["splits"]
+    named = ", ".join(f"{name} = {splits[name]}" for name in SPLITS if name in splits)
     shares = [f"{ours} by {column}" for ours, column in shift["shared_by"].items()]
     left = ", ".join(f"{count} of {name}" for name, count in shift["left_out"].items())
     parts = [named, *shares, *([f"left out {left}"] if left else [])]
