@@ -13,12 +13,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# data <- learning <- sweep <- promotion <- workflows; modules directly in cmir/ lie below them all.
-ROOMS = ("cmir", "cmir.data", "cmir.learning", "cmir.sweep", "cmir.promotion", "workflows")
+# data <- learning <- sweep <- promotion <- ablation <- workflows; modules directly in cmir/ lie
+# below them all.
+ROOMS = (
+    "cmir",
+    "cmir.data",
+    "cmir.learning",
+    "cmir.sweep",
+    "cmir.promotion",
+    "cmir.ablation",
+    "workflows",
+)
 
 # Library -> the modules that may import it, as prefixes of dotted names.
 ALLOWED_IMPORTERS = {
-    "mlflow": ("cmir.sweep.tracking", "cmir.promotion."),
+    "mlflow": ("cmir.sweep.tracking", "cmir.promotion.", "cmir.ablation.publishing"),
     "optuna": ("cmir.sweep.",),
     "ray": ("cmir.sweep.",),
     "rich": ("cmir.sweep.display", "workflows."),
@@ -112,6 +121,9 @@ def test_imports_go_one_way_and_outside_libraries_stay_in_their_room() -> None:
         ("cmir/data/__init__.py", "from ray import tune"),
         ("cmir/sweep/study.py", "import mlflow"),
         ("cmir/promotion/selection.py", "import optuna.trial"),
+        ("cmir/promotion/gates.py", "from cmir.ablation import arms"),
+        ("cmir/ablation/ablation.py", "import ray"),
+        ("cmir/ablation/arms.py", "from mlflow import MlflowClient"),
         ("workflows/sweep.py", "import mlflow"),
         ("cmir/sweep/study.py", "import rich.console"),
     ],

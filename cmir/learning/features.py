@@ -7,7 +7,7 @@ memory-mapped, so that all trials of a node share one copy, and are standardised
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +147,17 @@ def load_features(
     """The features that a configuration needs, by modality name, on the device."""
     kinds = input_kinds(data, config)
     return {name: _load(data.modalities[name], kind, device) for name, kind in kinds.items()}
+
+
+def load_steps(
+    data: DevelopmentData | HeldoutData, names: Iterable[str], device: torch.device
+) -> dict[str, Vectors | Sequences]:
+    """The named features on the device; sequences that a network pools keep their steps."""
+    chosen = {name: data.modalities[name] for name in names}
+    return {
+        name: _load(modality, "mlp" if modality.steps is None else "transformer", device)
+        for name, modality in chosen.items()
+    }
 
 
 def pooled_features(data: DevelopmentData, rows: np.ndarray) -> np.ndarray:

@@ -43,10 +43,15 @@ METRIC_DIRECTION: Mapping[str, Direction] = {
     "log_loss": "min",
     "worst_environment_mae": "min",
     "worst_environment_accuracy": "max",
+    "tenth_percentile_mae": "min",
+    "tenth_percentile_accuracy": "max",
+    "ece": "min",
 }
 
 MOSI_RANGE = (-3.0, 3.0)
 SIMS_RANGE = (-1.0, 1.0)
+ACC3_CUTS = (-0.1, 0.1)
+ACC5_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 
 def direction(metric: str) -> Direction:
@@ -256,8 +261,8 @@ def _mosi_accuracies(predicted: FloatArray, actual: FloatArray) -> Metrics:
     not_neutral = actual != 0
     decided, positive = predicted[:, not_neutral] > 0, actual[not_neutral] > 0
     return {
-        "acc7": _rounded_accuracy(predicted, actual, 3),
-        "acc5": _rounded_accuracy(predicted, actual, 2),
+        "acc7": _mean_or_nan(same_when_rounded(predicted, actual, 3)),
+        "acc5": _mean_or_nan(same_when_rounded(predicted, actual, 2)),
         "acc2_has0": ((predicted >= 0) == (actual >= 0)).mean(axis=1),
         "acc2_non0": _mean_or_nan(decided == positive),
         "f1_has0": _weighted_f1(predicted >= 0, actual >= 0),
@@ -268,25 +273,26 @@ def _mosi_accuracies(predicted: FloatArray, actual: FloatArray) -> Metrics:
 def _sims_accuracies(predicted: FloatArray, actual: FloatArray) -> Metrics:
     return {
         "acc2": ((predicted > 0) == (actual > 0)).mean(axis=1),
-        "acc3": _binned_accuracy(predicted, actual, (-0.1, 0.1)),
-        "acc5": _binned_accuracy(predicted, actual, (-0.7, -0.1, 0.1, 0.7)),
+        "acc3": _mean_or_nan(same_bin(predicted, actual, ACC3_CUTS)),
+        "acc5": _mean_or_nan(same_bin(predicted, actual, ACC5_CUTS)),
         "f1": _weighted_f1(predicted > 0, actual > 0),
     }
 
 
-def _rounded_accuracy(predicted: FloatArray, actual: FloatArray, bound: float) -> FloatArray:
-    agree = np.rint(predicted.clip(-bound, bound)) == np.rint(actual.clip(-bound, bound))
-    return _mean_or_nan(agree)
+def same_when_rounded(predicted: FloatArray, actual: FloatArray, bound: float) -> BoolArray:
+    """Where predictions `(replica, n)` round to the class of the labels `(n,)`, both clipped."""
+    agree: BoolArray = np.rint(predicted.clip(-bound, bound)) == np.rint(actual.clip(-bound, bound))
+    return agree
 
 
-def _binned_accuracy(
-    predicted: FloatArray, actual: FloatArray, cuts: tuple[float, ...]
-) -> FloatArray:
+def same_bin(predicted: FloatArray, actual: FloatArray, cuts: tuple[float, ...]) -> BoolArray:
+    """Where predictions `(replica, n)` lie between the same cuts as the labels `(n,)`."""
     # A label stored as float32 .1 lies above the float64 .1: only in float32 is it on the cut.
     edges = np.array(cuts, np.float32)
     predicted_bin = np.searchsorted(edges, predicted.astype(np.float32), side="left")
     actual_bin = np.searchsorted(edges, actual.astype(np.float32), side="left")
-    return _mean_or_nan(predicted_bin == actual_bin)
+    agree: BoolArray = predicted_bin == actual_bin
+    return agree
 
 
 def _mean_or_nan(agree: BoolArray) -> FloatArray:

@@ -12,7 +12,7 @@ from cmir.errors import InputError, nearest
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
-from cmir.sweep.places import Places
+from cmir.sweep.places import Places, is_control
 from cmir.sweep.preparation import SYNTHETIC
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.study import journal_storage, records_of, storage_at, study_attributes
@@ -150,10 +150,11 @@ def _sweep_name(request: PromotionRequest, places: Places) -> str:
             raise InputError("--storage holds any number of sweeps: name one with --sweep NAME.")
         return request.sweep
     known = places.sweeps()
-    if not known:
-        raise InputError(f"{places.studies}: there is no sweep to promote.{_make_one()}")
+    asked = [name for name in known if not is_control(name)]
     if request.sweep is None:
-        return known[-1]
+        if not asked:
+            raise InputError(f"{places.studies}: there is no sweep to promote.{_make_one()}")
+        return asked[-1]
     if request.sweep not in known:
         raise InputError(
             f"--sweep {request.sweep}: there is no such sweep in {places.studies}."

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.sweep.findings import Findings, publish
+from cmir.sweep.interrupts import terminate_as_interrupt
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
@@ -111,7 +110,7 @@ def conduct(
     prepared = prepare_sweep(request.space, request.overrides, places)
     places.make()
     name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
-    with places.lock(name), _terminate_as_interrupt():
+    with places.lock(name), terminate_as_interrupt():
         study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
         client = connect()
         tracker = SweepTracker(client, prepared.file.name, name, study.parent_run)
@@ -166,7 +165,7 @@ def _run(
     start_ray(resources)
     try:
         # Ray has put its own handler of SIGTERM in place, which would end the process at once.
-        with _terminate_as_interrupt():
+        with terminate_as_interrupt():
             run_trials(study, plan, resources, progress)
     finally:
         ray.shutdown()
@@ -230,13 +229,3 @@ def _storage(request: SweepRequest, places: Places, name: str) -> BaseStorage:
     if request.storage is not None:
         return storage_at(request.storage)
     return journal_storage(places.journal(name))
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does: trials stop, what ended is kept."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cmir.errors import InputError
+
+CONTROL = re.compile(r".+-plain-[0-9a-f]{6}(-\d+)?")
+
+
+def control_name(space: str, fingerprint: str) -> str:
+    """Name of the sweep that tunes plain training for an ablation, and of its space."""
+    return f"{space}-plain-{fingerprint[:6]}"
+
+
+def is_control(sweep: str) -> bool:
+    """Whether a sweep only tunes the plain training of an ablation.
+
+    Example:
+        >>> is_control(control_name("mosi", "3fa9c2d41b70")), is_control("mosi-plain")
+        (True, False)
+    """
+    return CONTROL.fullmatch(sweep) is not None
 
 
 @dataclass(frozen=True)

@@ -240,13 +240,14 @@ def _start_value_faults(space: SearchSpace, name: str, start: Mapping[str, Value
     idle = [key for key in start if key not in full]
     faults = [f"{name}.{key} is given, but its condition does not hold there." for key in idle]
     for key, value in full.items():
-        if not _contains(space.dimensions[key], value):
+        if not contains(space.dimensions[key], value):
             origin = "" if key in start else " (its default: name it in the start point)"
             faults.append(f"{name}.{key} must lie in the space, but got {value!r}{origin}.")
     return faults
 
 
-def _contains(form: Choice | Range, value: Any) -> bool:
+def contains(form: Choice | Range, value: Any) -> bool:
+    """Whether a value lies in a dimension."""
     if isinstance(form, Choice):
         return value in form.choices
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

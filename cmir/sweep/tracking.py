@@ -53,7 +53,7 @@ def connect() -> MlflowClient:
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         raise InputError(
-            f"MLflow at {uri} does not answer: {_first_line(error)} Start the server, set "
+            f"MLflow at {uri} does not answer: {first_line(error)} Start the server, set "
             "MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
         ) from None
     return client
@@ -65,7 +65,7 @@ class SweepTracker:
     def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
         """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
         self._client, self._sweep = client, sweep
-        self.experiment = _experiment_id(client, experiment)
+        self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
         self._written = self._trials_written()
         self._failed: list[TrialRecord] = []
@@ -164,7 +164,7 @@ class SweepTracker:
             self._written[record.number] = self._write_one(record)
         except Exception as error:  # A server that went away must not end the sweep.
             logging.getLogger(__name__).warning(
-                "trial %d is not in MLflow yet: %s", record.number, _first_line(error)
+                "trial %d is not in MLflow yet: %s", record.number, first_line(error)
             )
             self._failed.append(record)
 
@@ -226,7 +226,8 @@ def _batches(metrics: Sequence[Metric]) -> list[list[Metric]]:
     return [list(metrics[start : start + LARGEST_BATCH]) for start in starts]
 
 
-def _experiment_id(client: MlflowClient, name: str) -> str:
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Id of an experiment, which is made or restored if need be."""
     found = client.get_experiment_by_name(name)
     if found is None:
         return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
@@ -250,5 +251,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An exception in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".") + "."

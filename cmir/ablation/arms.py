@@ -1,0 +1,288 @@
+"""Which arms an ablation has: each differs from the full configuration in one thing.
+
+All functions here are pure: from the full configuration and the data's metadata to arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cmir.ablation.arm import (
+    FAMILIES,
+    FULL,
+    PARTITION_KEYS,
+    PENALTY_KEYS,
+    VIEW_KEYS,
+    Arm,
+    changed,
+    draws_views,
+    effective,
+    is_penalised,
+    partition_settings,
+    view_settings,
+)
+from cmir.ablation.plain import untuned_plain
+from cmir.config import DEFAULT_COUNT, LossConfig, TrialConfig
+from cmir.data import DevelopmentData
+from cmir.data.synthetic import GROUND_TRUTH
+from cmir.errors import InputError, nearest
+from cmir.learning.features import used_modalities
+
+VIEWS = ("none", "noise", "erase", "swap")
+PARTITIONS = ("random", "kmeans", "label_kmeans")
+COLUMNS = ("speaker", "video")
+INFERRED, INFERRED_GROUPS = ("error", "eiil"), 2
+PENALTIES = ("vrex", "irm", "group_dro", "coral", "fishr")
+MOST_VIEWS = 10
+STAND_IN: Mapping[str, Any] = {"loss.penalty": "vrex", "loss.penalty_weight": 1.0}
+STAND_IN_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the arms are derived from.
+
+    Attributes:
+        full: the configuration that is taken apart.
+        data: whose modalities and metadata columns decide which arms exist.
+        tuned: plain training as its own tuning left it, None where there was none.
+        tuned_note: how it was tuned.
+    """
+
+    full: TrialConfig
+    data: DevelopmentData
+    tuned: TrialConfig | None = None
+    tuned_note: str = ""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities that the model sees."""
+        return used_modalities(self.data, self.full.model)
+
+    def arm(
+        self,
+        name: str,
+        family: str,
+        values: Mapping[str, Any],
+        without: Sequence[str] = (),
+        note: str = "",
+    ) -> Arm:
+        """The full configuration with some keys set anew."""
+        config = changed(self.full, values, without)
+        return Arm(name, family, effective(config, self.modalities), note)
+
+
+def arms(
+    full: TrialConfig,
+    data: DevelopmentData,
+    tuned: TrialConfig | None = None,
+    tuned_note: str = "",
+    families: Sequence[str] = FAMILIES,
+) -> list[Arm]:
+    """The full configuration, then the arms of the chosen families.
+
+    Arms whose training is the same by construction have equal configurations; each keeps its row.
+
+    Args:
+        full: the configuration that is taken apart, with the seeds of all arms.
+        data: what trials may see.
+        tuned: plain training after its own tuning; left out where None.
+        tuned_note: how it was tuned.
+        families: names in `FAMILIES`.
+
+    Raises:
+        InputError: an unknown family, or a configuration that does not fit the data.
+    """
+    origin = Origin(full, data, tuned, tuned_note)
+    found = [origin.arm(FULL, FULL, {})]
+    for family in chosen_families(families):
+        found += BUILDERS[family](origin)
+    return found
+
+
+def chosen_families(names: Sequence[str]) -> tuple[str, ...]:
+    """The families in their fixed order.
+
+    Raises:
+        InputError: an unknown one.
+    """
+    for name in names:
+        if name not in FAMILIES:
+            raise InputError(f"--families: '{name}' is no family of arms.{nearest(name, FAMILIES)}")
+    return tuple(family for family in FAMILIES if family in names)
+
+
+def constraint_arms(origin: Origin) -> list[Arm]:
+    """Without each constraint: its mechanism removed, and apart from that its weight zero.
+
+    Removing the invariance takes the views away altogether, with the prediction over them; with
+    the weight at zero a full configuration that predicts over views still does. The two readings
+    of the other constraints are one training: a term of weight zero has no gradient, and neither
+    the decoder nor the spurious part reaches the prediction.
+    """
+    full, family = origin.full, "constraints"
+    no_views = "" if full.environments.views else "the full configuration has no views"
+    clean = full.loss.prediction_views == "clean" or bool(no_views)
+    alike = "no term looks at the views then" if clean else "prediction over views stays"
+    found = [
+        origin.arm("no views, no invariance", family, {}, VIEW_KEYS, no_views),
+        origin.arm("invariance weight 0", family, {"loss.invariance": 0.0}, (), no_views or alike),
+    ]
+    for term in ("mutual_information", "reconstruction"):
+        key = f"loss.{term}"
+        has_term = getattr(full.loss, term) > 0
+        note = "both readings: no gradient" if has_term else "the full's weight is 0 already"
+        name = term.replace("_", " ")
+        found.append(origin.arm(f"no {name}", family, {key: 0.0}, (), note))
+        found.append(origin.arm(f"{name} weight 0", family, {key: 0.0}, (), note))
+    note = "both readings: no gradient"
+    if full.loss.penalty_anneal_epochs:
+        note = "with weight 0 the annealing epochs still keep seeds from stopping early"
+    if not is_penalised(full):
+        note = "the full configuration has no penalty"
+    gone = (*PARTITION_KEYS, *PENALTY_KEYS)
+    found.append(origin.arm("no partition, no penalty", family, {}, gone, note))
+    found.append(origin.arm("penalty weight 0", family, {"loss.penalty_weight": 0.0}, (), note))
+    return found
+
+
+def plain_arms(origin: Origin) -> list[Arm]:
+    """Plain training of the full's size, tuned with the full's budget, and untuned."""
+    config, note = untuned_plain(origin.full, origin.data)
+    untuned = Arm("plain, untuned", "plain", effective(config, origin.modalities), note)
+    if origin.tuned is None:
+        return [untuned]
+    tuned = effective(origin.tuned, origin.modalities)
+    return [Arm("plain, tuned", "plain", tuned, f"{origin.tuned_note}; {note}"), untuned]
+
+
+def random_arms(origin: Origin) -> list[Arm]:
+    """The control: a random partition with as many groups, under the full's penalty."""
+    values, note = _penalty(origin)
+    groups = {"environments.partition": "random", "environments.groups": _groups(origin)}
+    return [origin.arm("random partition", "random", {**values, **groups}, PARTITION_KEYS, note)]
+
+
+def count_arms(origin: Origin) -> list[Arm]:
+    """K = 1..10 views, the strongest view held at the full's strength, or growing with K.
+
+    The budget is the strength of the last view, e = K. `noise` perturbs view e by alpha_1 * e, so
+    the budget is alpha_1 * K: fixed means alpha_1 = budget / K, growing leaves alpha_1 as it is.
+    `erase` and `swap` act in view e at rate * e / K, so the budget is the rate: fixed leaves the
+    rate as it is, growing means rate * K / (the full's K), at most 1. No views, no arms.
+    """
+    full = origin.full
+    if not draws_views(full):
+        return []
+    found = []
+    for count in range(1, MOST_VIEWS + 1):
+        for name, values in _budgets(origin, count).items():
+            found.append(origin.arm(f"K = {count}, budget {name}", "count", values))
+    return found
+
+
+def scheme_arms(origin: Origin) -> list[Arm]:
+    """Each view scheme and each partition, all else as in the full configuration."""
+    found = [_view_arm(origin, view) for view in VIEWS]
+    return [*found, *(_partition_arm(origin, name) for name in _partitions(origin.data))]
+
+
+def penalty_arms(origin: Origin) -> list[Arm]:
+    """Each penalty with the full's weight on its partition, on k-means where it has none."""
+    values, note = _penalty(origin)
+    partition = partition_settings(origin.full)
+    if origin.full.environments.partition == "none":
+        partition = {"environments.partition": "kmeans", "environments.groups": STAND_IN_GROUPS}
+        note += ", on k-means"
+    weight = values.get("loss.penalty_weight", origin.full.loss.penalty_weight)
+    found = []
+    for name in PENALTIES:
+        settings = {**values, **partition, "loss.penalty": name}
+        if name == "group_dro":  # Its weight is a share.
+            settings["loss.penalty_weight"] = min(1.0, weight)
+        found.append(origin.arm(f"penalty {name}", "penalties", settings, (), note))
+    return found
+
+
+BUILDERS: Mapping[str, Callable[[Origin], list[Arm]]] = {
+    "constraints": constraint_arms,
+    "plain": plain_arms,
+    "random": random_arms,
+    "count": count_arms,
+    "schemes": scheme_arms,
+    "penalties": penalty_arms,
+}
+
+
+def _budgets(origin: Origin, count: int) -> dict[str, dict[str, Any]]:
+    """The settings of K = `count` with the budget fixed and growing."""
+    settings = view_settings(origin.full, origin.modalities)
+    usual = settings["environments.count"]
+    number = {"environments.count": count}
+    if count == usual:
+        return {"fixed": settings, "grows": settings}
+    if origin.full.environments.view == "noise":
+        strength = settings["environments.strength"] * usual / count
+        fixed = {**settings, **number, "environments.strength": strength}
+        return {"fixed": fixed, "grows": settings | number}
+    grown = {
+        key: min(1.0, value * count / usual)
+        for key, value in settings.items()
+        if key.startswith("environments.rate.")
+    }
+    return {"fixed": settings | number, "grows": settings | number | grown}
+
+
+def _view_arm(origin: Origin, view: str) -> Arm:
+    full, name = origin.full, f"view {view}"
+    if view == full.environments.view:
+        return origin.arm(name, "schemes", {})
+    if view == "none":
+        return origin.arm(name, "schemes", {}, VIEW_KEYS)
+    values: dict[str, Any] = {
+        "environments.view": view,
+        "environments.count": full.environments.count or DEFAULT_COUNT,
+    }
+    note = "the full's rates" if full.environments.rate else ""
+    if full.loss.invariance == 0 and full.loss.prediction_views == "clean":
+        values["loss.invariance"] = weight = LossConfig().invariance
+        note = f"invariance weight {weight:g}: the full has none"
+    return origin.arm(name, "schemes", values, ("environments.strength",), note)
+
+
+def _partition_arm(origin: Origin, partition: str) -> Arm:
+    values, note = _penalty(origin)
+    values |= {"environments.partition": partition}
+    if partition in origin.data.environment_columns:
+        available = origin.data.train.samples[partition].n_unique()
+        values["environments.groups"] = min(_groups(origin), available)
+    elif partition in PARTITIONS:
+        values["environments.groups"] = _groups(origin)
+    return origin.arm(f"partition {partition}", "schemes", values, PARTITION_KEYS, note)
+
+
+def _partitions(data: DevelopmentData) -> list[str]:
+    columns = [name for name in COLUMNS if name in data.environment_columns]
+    oracle = ["oracle"] if (data.path / GROUND_TRUTH).is_file() else []
+    return [*PARTITIONS, *columns, *INFERRED, *oracle]
+
+
+def _penalty(origin: Origin) -> tuple[dict[str, Any], str]:
+    """The full's penalty, or the stand-in of an ablation whose full has none."""
+    if is_penalised(origin.full):
+        return {}, ""
+    return dict(STAND_IN), "the full has no penalty: vrex, weight 1"
+
+
+def _groups(origin: Origin) -> int:
+    """Number of groups of the full's partition, or of the stand-in."""
+    environments = origin.full.environments
+    if not is_penalised(origin.full):
+        return STAND_IN_GROUPS
+    if environments.group_count is not None:
+        return environments.group_count
+    if environments.partition == "oracle":
+        return origin.data.train.samples["environment"].n_unique()
+    return INFERRED_GROUPS

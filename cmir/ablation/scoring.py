@@ -1,0 +1,132 @@
+"""How an arm compares with the full configuration on one split, clean or under noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cmir.ablation.training import NOISE
+from cmir.data import SplitData
+from cmir.learning.evaluation import LabelRange
+from cmir.promotion.statistics import paired_difference
+
+# People before what was recorded of them; an environment is one draw of many people.
+CLUSTER_COLUMNS = ("speaker", "video", "source", "environment")
+DIFFERENCE = ("difference", "low", "high", "p_better")
+
+Arrays = Mapping[str, np.ndarray]
+Columns = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What is resampled as a whole.
+
+    Attributes:
+        codes: `(n,)` cluster of each sample, from 0.
+        what: the column that names them, or `sample`.
+    """
+
+    codes: npt.NDArray[np.int64]
+    what: str
+
+    @property
+    def number(self) -> int:
+        """How many clusters there are."""
+        return int(self.codes.max()) + 1
+
+
+def clusters(split: SplitData) -> Clusters:
+    """The clusters of a split: the first of speaker, video, source, environment with two values.
+
+    Unlike `evaluation_groups` it pools no small ones: pooled, speakers with few samples would
+    become one large cluster, as if they were one person. Environments come last: a split often has
+    one or three of them, from which no interval follows, and each holds many speakers. Without
+    such a column every sample is its own cluster.
+    """
+    for column in CLUSTER_COLUMNS:
+        if column in split.samples.columns and split.samples[column].n_unique() >= 2:
+            values = split.samples[column].cast(str).fill_null("").to_numpy().astype(str)
+            return Clusters(np.unique(values, return_inverse=True)[1].astype(np.int64), column)
+    return Clusters(np.arange(len(split), dtype=np.int64), "sample")
+
+
+def measured(metric: str, splits: Iterable[str]) -> list[str]:
+    """`split/metric` and `split/noise_metric` of every split.
+
+    Example:
+        >>> measured("mae", ["id_val"])
+        ['id_val/mae', 'id_val/noise_mae']
+    """
+    return [f"{split}/{name}" for split in splits for name in (metric, f"{NOISE}{metric}")]
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What all arms are compared by.
+
+    Attributes:
+        metric: without its split.
+        splits: those that are scored.
+        task: `regression` or `binary`.
+        label_range: scale of a regression's labels.
+    """
+
+    metric: str
+    splits: Mapping[str, SplitData]
+    task: str
+    label_range: LabelRange
+
+    def scores(self, by_seed: Mapping[str, Sequence[float]]) -> Columns:
+        """Mean over the seeds of each key, and the sample deviation under `key_std`."""
+        found: Columns = {}
+        for key in measured(self.metric, self.splits):
+            values = by_seed[key]
+            found[key] = float(np.mean(values))
+            found[f"{key}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return found
+
+    def differences(self, arm: Arrays, full: Arrays) -> Columns:
+        """Arm less full in each key, with the 95 % interval and the probability to be better.
+
+        Args:
+            arm: scores by split `(seed, n)` and `noise_<split>` `(rate, seed, n)`.
+            full: the same of the full configuration, whose row s has the same seed.
+
+        Returns:
+            `key_difference`, `key_low`, `key_high` and `key_p_better` of each key. Under noise the
+            rates are pooled: of a metric that is a mean over samples this is the mean over the
+            rates; of others (`corr`, `f1`) it differs a little from the difference of the means.
+        """
+        found: Columns = {}
+        for name, split in self.splits.items():
+            found |= self._difference(f"{name}/{self.metric}", arm[name], full[name], split)
+            noisy = f"{NOISE}{name}"
+            key = f"{name}/{NOISE}{self.metric}"
+            found |= self._difference(key, _pooled(arm[noisy]), _pooled(full[noisy]), split)
+        return found
+
+    def _difference(self, key: str, arm: np.ndarray, full: np.ndarray, split: SplitData) -> Columns:
+        groups = clusters(split)
+        if groups.number < 2:
+            return {}
+        copies = arm.shape[1] // len(split)
+        found = paired_difference(
+            arm,
+            full,
+            np.tile(split.labels, copies),
+            np.tile(groups.codes, copies),
+            self.metric,
+            task=self.task,
+            label_range=self.label_range,
+        )
+        values = (found.estimate, found.low, found.high, found.p_better)
+        return {f"{key}_{name}": value for name, value in zip(DIFFERENCE, values, strict=True)}
+
+
+def _pooled(scores: np.ndarray) -> np.ndarray:
+    """`(rate, seed, n)` to `(seed, rate * n)`."""
+    return np.concatenate(list(scores), axis=1)
