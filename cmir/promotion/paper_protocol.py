@@ -130,5 +130,11 @@ def _reproduction(
         readings=readings,
         sizes=plan.dataset.sizes,
         features={name: modality.size for name, modality in plan.data.modalities.items()},
-        source=str(plan.dataset.manifest.source.get("file", "no file recorded")),
+        source=_source(plan),
     )
+
+
+def _source(plan: PromotionPlan) -> str:
+    if plan.is_synthetic:
+        return "the built-in generator"
+    return str(plan.dataset.manifest.source.get("file", "no file recorded"))
