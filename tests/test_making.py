@@ -117,3 +117,11 @@ def test_a_scheme_that_there_is_not_is_refused_before_anything_is_read(text: str
 def test_a_contrast_must_be_a_number_above_0(text: str) -> None:
     with pytest.raises(InputError, match="must be a number above 0, but got"):
         read_shift(text, 0, 0.15)
+
+
+def test_real_reviews_lose_their_words_where_random_splits_do_not(
+    mosi_file: Path, tmp_path: Path
+) -> None:
+    folder = prepare(mosi_file, tmp_path / "mosi", reader="mmsa", shift="word_bias:0.5")
+    words = data_card(folder).strength["words"]
+    assert words.outside < 0.35 < 0.4 < min(words.inside, *words.random)
