@@ -26,7 +26,7 @@ from cmir.ablation.arm import (
 from cmir.ablation.plain import untuned_plain
 from cmir.config import DEFAULT_COUNT, LossConfig, TrialConfig
 from cmir.data import DevelopmentData
-from cmir.data.synthetic import GROUND_TRUTH
+from cmir.data.design import GROUND_TRUTH
 from cmir.errors import InputError, nearest
 from cmir.learning.features import used_modalities
 
@@ -93,8 +93,15 @@ def arms(
         families: names in `FAMILIES`.
 
     Raises:
-        InputError: an unknown family, or a configuration that does not fit the data.
+        InputError: an unknown family, a configuration that does not fit the data, or one that
+            fine-tunes a language model.
     """
+    if full.model.backbone:
+        raise InputError(
+            "model.backbone: an ablation scores its arms on the features of a data set, which a "
+            "fine-tuned language model does not use. Take a configuration without it, on token "
+            "vectors from `python workflows/embed.py`."
+        )
     origin = Origin(full, data, tuned, tuned_note)
     found = [origin.arm(FULL, FULL, {})]
     for family in chosen_families(families):
