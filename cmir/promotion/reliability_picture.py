@@ -20,7 +20,7 @@ class Curve(NamedTuple):
 
     probability: npt.NDArray[np.float64]
     share: npt.NDArray[np.float64]
-    count: npt.NDArray[np.int64]
+    samples: npt.NDArray[np.int64]
 
 
 def reliability_curve(probability: npt.NDArray[np.float64], labels: npt.ArrayLike) -> Curve:
@@ -31,7 +31,7 @@ def reliability_curve(probability: npt.NDArray[np.float64], labels: npt.ArrayLik
         labels: `(n,)`, 0 or 1.
 
     Example:
-        >>> reliability_curve(np.array([0.1, 0.2, 0.95]), [0, 0, 1]).count.tolist()
+        >>> reliability_curve(np.array([0.1, 0.2, 0.95]), [0, 0, 1]).samples.tolist()
         [1, 1, 1]
     """
     place = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
@@ -53,7 +53,7 @@ def reliability_picture(curves: Mapping[str, Curve]) -> Figure:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
     for (name, curve), (colour, _) in zip(curves.items(), SCHEME_STYLES, strict=False):
         axes.plot(curve.probability, curve.share, color=colour, linewidth=1.2, label=name)
-        size = 200 * curve.count / max(1, curve.count.max())
+        size = 200 * curve.samples / max(1, curve.samples.max())
         axes.scatter(curve.probability, curve.share, s=size, color=colour, alpha=0.6)
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
     axes.set_xlabel("probability of class 1 (mean over the seeds)", fontsize=9)

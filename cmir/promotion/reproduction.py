@@ -76,8 +76,11 @@ class Reproduction:
 
     @property
     def agrees(self) -> bool:
-        """Whether the weights are the same, or every score lies within its seeds' spread."""
-        return self.is_exact or all(score.agrees for score in self.scores)
+        """Whether every score is the recorded one or lies within its seeds' spread.
+
+        Equal weights are not asked for, nor enough: evaluation may have changed.
+        """
+        return all(score.agrees for score in self.scores)
 
 
 def recipe_of(
