@@ -260,9 +260,12 @@ def _look(console: Console, given: argparse.Namespace) -> int:
     """--list, --compare and --rollback."""
     client = connect()
     if given.list:
-        for name in [given.model] if given.model else model_names(client):
+        names = [known_model(client, given.model)] if given.model else model_names(client)
+        for name in names:
             console.print(_table(name, VERSION_COLUMNS, version_rows(client, name)))
             console.print(_table("history", HISTORY_COLUMNS, history_rows(client, name)))
+        if not names:
+            console.print("Nothing is registered yet.")
         return 0
     model = known_model(client, given.model)
     if given.compare:

@@ -38,12 +38,6 @@ def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
     axes.set_xlabel(label_of(f"ood_val/{metric}"), fontsize=9)
     axes.grid(axis="x", color=PALE, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
-        "Groups of ood_val: from plain training (bar) to this model (dot)",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-    )
-    figure.text(0.01, -0.03, "blue: better, red: worse; in brackets the samples", fontsize=8)
+    title = "Groups of ood_val: from plain training (bar) to this model (dot); red: worse"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     return figure

@@ -65,6 +65,7 @@ class PromotionPlan:
         rule: of selection.
         metric: the `split/metric` by which the rule ranks.
         finished: number of finished trials.
+        seconds: of training by the clock, the sum over all trials.
         ranked: the finished trials, best first.
         shortlist: those of them to train again.
         tuned_plain: trials of sweeps that tuned plain training for an ablation of this space, on
@@ -83,6 +84,7 @@ class PromotionPlan:
     rule: str
     metric: str
     finished: int
+    seconds: float
     ranked: Sequence[TrialRecord]
     shortlist: Sequence[TrialRecord]
     tuned_plain: Sequence[TrialRecord]
@@ -131,6 +133,7 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
         rule=request.rule,
         metric=metric,
         finished=sum(record.outcome == "finished" for record in records),
+        seconds=sum(record.ending.seconds for record in records),
         ranked=ranked,
         shortlist=ranked[: request.top],
         tuned_plain=_tuned_plain(str(attributes["space_name"]), data, metric, objective, places),

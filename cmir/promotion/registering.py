@@ -202,4 +202,4 @@ def _why(plan: PromotionPlan, request: PromotionRequest) -> str:
 
 def _time_used(plan: PromotionPlan, began: tuple[float, float]) -> TimeUsed:
     wall, processor = time.perf_counter() - began[0], time.process_time() - began[1]
-    return TimeUsed(wall, processor, sum(record.ending.seconds for record in plan.ranked))
+    return TimeUsed(wall, processor, plan.seconds)

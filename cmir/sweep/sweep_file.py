@@ -132,7 +132,7 @@ class Gates(Section):
         "error or accuracy; default: a fifth of the training labels' standard deviation",
     )
     noise_loss: float = Field(
-        1.0,
+        0.5,
         ge=0.0,
         description="largest share of its lead over a constant that Gaussian noise may take, "
         "averaged over the rates .1 to .7",
