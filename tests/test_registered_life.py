@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from small_promotion import finished_sweep, open_store
 
 from cmir.learning.reports import EpochReport
+from cmir.promotion.gates import Verdict
 from cmir.promotion.history import holder, move_alias, moves
 from cmir.promotion.planning import PromotionRequest, plan_promotion
 from cmir.promotion.promotion import PromotionOutcome, promote
@@ -213,6 +214,35 @@ def test_two_versions_are_compared_in_pairs_on_validation_data(
     assert "must be of the same development data" in capsys.readouterr().err
     assert main(["--compare", "1", "best"]) == 2
     assert "no alias 'best'; it has: 1 (champion), 2" in capsys.readouterr().err
+
+
+def verdict_on_the_champion(outcome: PromotionOutcome) -> Verdict:
+    return next(v for v in outcome.verdicts if v.name == "ood_val/mae against the champion")
+
+
+def test_a_champion_with_other_seeds_is_trained_again_from_what_it_carries(
+    client: MlflowClient,
+) -> None:
+    same = promoted(client, dry_run=True, force=True, why="a test")
+    assert "version 1, same seeds" in verdict_on_the_champion(same).required
+    assert verdict_on_the_champion(same).measured.endswith("(+0.0000)")
+    again = promoted(client, seeds=3, dry_run=True, force=True, why="a test")
+    assert "version 1, trained again" in verdict_on_the_champion(again).required
+    # The same configuration with the same seeds is the same model.
+    assert verdict_on_the_champion(again).measured.endswith("(+0.0000)")
+
+
+def test_a_champion_without_a_recipe_is_compared_by_its_recorded_score(
+    client: MlflowClient,
+) -> None:
+    first = client.get_model_version(NAME, "1")
+    bare = client.create_run(client.create_experiment("elsewhere")).info.run_id
+    client.create_model_version(NAME, str(first.source), bare, tags=dict(first.tags))
+    move_alias(client, NAME, "champion", "2", kind="promoted", why="from elsewhere")
+    outcome = promoted(client, dry_run=True, force=True, why="a test")
+    found = verdict_on_the_champion(outcome)
+    assert f"version 2, as recorded: {float(first.tags['ood_val/mae']):.4f}" in found.required
+    assert found.interval == ""
 
 
 def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) -> None:

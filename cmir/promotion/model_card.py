@@ -22,6 +22,7 @@ from cmir.promotion.probe_report import probe_text
 from cmir.promotion.report import (
     SYNTHETIC_CAVEAT,
     candidates_table,
+    failed_gates,
     gates_table,
     heldout_part,
     markdown,
@@ -58,7 +59,7 @@ def model_card(
 ) -> str:
     """The whole card."""
     parts = [
-        _head(plan, request, winner),
+        _head(plan, request, winner, failed_gates(evidence.verdicts)),
         _data(plan),
         _choice(plan, candidates),
         ["## Gates", "", *gates_table(evidence.verdicts)],
@@ -93,7 +94,9 @@ def reproduce_lines(plan: PromotionPlan, request: PromotionRequest) -> list[str]
     ]
 
 
-def _head(plan: PromotionPlan, request: PromotionRequest, winner: Candidate) -> list[str]:
+def _head(
+    plan: PromotionPlan, request: PromotionRequest, winner: Candidate, failed: str
+) -> list[str]:
     task = "a number" if plan.data.task == "regression" else "one of two classes"
     inputs = ", ".join(f"`{name}`" for name in plan.data.modalities)
     lines = [
@@ -104,8 +107,8 @@ def _head(plan: PromotionPlan, request: PromotionRequest, winner: Candidate) -> 
     ]
     if plan.is_synthetic:
         lines += ["", SYNTHETIC_CAVEAT]
-    if request.force:
-        lines += ["", f"**Registered by force**: {request.why}"]
+    if failed:
+        lines += ["", f"**Registered by force in spite of: {failed}.** {request.why}"]
     return lines
 
 

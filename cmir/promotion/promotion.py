@@ -27,7 +27,7 @@ from cmir.promotion.history import OvertakenError
 from cmir.promotion.planning import PromotionPlan, PromotionRequest
 from cmir.promotion.registering import PROMOTION, Judged, facts_of, params_of, register_winner
 from cmir.promotion.registry import Registry, describe_run, log_metrics, promotion_run
-from cmir.promotion.report import refusal
+from cmir.promotion.report import failed_gates, refusal
 from cmir.sweep.records import TrialRecord
 
 OnEpoch = Callable[[TrialRecord, EpochReport], None]
@@ -144,13 +144,16 @@ def _refuse(
     if request.dry_run:
         return outcome
     plan, winner = outcome.plan, outcome.winner
-    failed = [verdict.name for verdict in outcome.verdicts if not verdict.passed]
     with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
         describe_run(
             client,
             run,
             params=params_of(plan, winner),
-            tags={**facts_of(plan), PROMOTION: "refused", "reasons": ", ".join(failed)},
+            tags={
+                **facts_of(plan),
+                PROMOTION: "refused",
+                "reasons": failed_gates(outcome.verdicts),
+            },
             text=refusal(plan, outcome.candidates, outcome.verdicts),
             data=plan.data,
         )

@@ -19,7 +19,7 @@ from cmir.promotion.model_card import TimeUsed, model_card
 from cmir.promotion.planning import PromotionPlan, PromotionRequest
 from cmir.promotion.probe_report import probe_metrics, probe_text
 from cmir.promotion.registry import CHECKSUM, READINGS, Registry, describe_run, promotion_run
-from cmir.promotion.report import description, fitting, linked_files
+from cmir.promotion.report import description, failed_gates, fitting, linked_files
 from cmir.promotion.reproduction import RECIPE, recipe_of
 from cmir.promotion.selection import metric_of
 from cmir.sweep.provenance import provenance
@@ -177,7 +177,7 @@ def _log_and_register(
         text=text,
         alias=request.alias,
         expected=None if request.is_candidate else evidence.rival,
-        why=_why(plan, request),
+        why=_why(plan, request, evidence),
     )
 
 
@@ -191,12 +191,14 @@ def _reading_tags(heldout: HeldoutFindings) -> dict[str, str]:
 
 
 def _force_tags(request: PromotionRequest, evidence: Evidence) -> dict[str, str]:
-    failed = ", ".join(verdict.name for verdict in evidence.verdicts if not verdict.passed)
+    """What was overruled; asked for where nothing had to be, force has no effect."""
+    failed = failed_gates(evidence.verdicts)
     return {"forced": failed, "forced_why": request.why} if failed else {}
 
 
-def _why(plan: PromotionPlan, request: PromotionRequest) -> str:
-    gates = f"by force: {request.why}" if request.force else "gates passed"
+def _why(plan: PromotionPlan, request: PromotionRequest, evidence: Evidence) -> str:
+    is_forced = failed_gates(evidence.verdicts)
+    gates = f"by force: {request.why}" if is_forced else "gates passed"
     return f"promotion of {plan.sweep} by {plan.rule}; {gates}"
 
 

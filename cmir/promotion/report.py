@@ -27,7 +27,7 @@ def description(
     """What the registered version is, how it was chosen, what it scores and what to beware of."""
     seeds = ", ".join(map(str, plan.seeds))
     inputs = ", ".join(f"`{name}`" for name in plan.data.modalities)
-    failed = ", ".join(verdict.name for verdict in verdicts if not verdict.passed)
+    failed = failed_gates(verdicts)
     lines = [
         f"Trial {winner.record.number} of the sweep `{plan.sweep}` on `{plan.data.name}` "
         f"({plan.data.task}), trained with the seeds {seeds}; predictions are averaged over them.",
@@ -75,6 +75,11 @@ def refusal(
     if candidates:
         lines += ["", *candidates_table(plan, candidates)]
     return "\n".join(lines)
+
+
+def failed_gates(verdicts: Iterable[Verdict]) -> str:
+    """Names of the gates that did not pass, empty if all did."""
+    return ", ".join(verdict.name for verdict in verdicts if not verdict.passed)
 
 
 def candidate_columns(plan: PromotionPlan) -> list[str]:
