@@ -19,7 +19,7 @@ from cmir.errors import InputError, explain
 PER_REPLICA: dict[str, Any] = {"per_replica": True}
 
 View = Literal["none", "noise", "erase", "swap"]
-UnimodalKind = Literal["pool", "transformer", "mlp"]
+UnimodalKind = Literal["pool", "transformer", "transformer_conv", "mlp"]
 Penalty = Literal["vrex", "irm", "group_dro", "coral", "fishr"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -168,6 +168,11 @@ class ModelConfig(Section):
     unimodal: dict[str, UnimodalKind] = Field(
         default_factory=dict, description="network of a modality; by shape where not named"
     )
+    fuse: dict[str, str] = Field(
+        default_factory=dict,
+        description="stream: modality it is joined to before that one's first layer, as humour: "
+        "text (Mai and Han 2026, Eq. 13)",
+    )
     transformer_layers: int = Field(1, ge=1, le=12)
     transformer_heads: int = Field(2, ge=1, le=16)
 
@@ -178,6 +183,21 @@ class ModelConfig(Section):
                 f"representation_size must be a multiple of transformer_heads, but got "
                 f"{self.representation_size} and {self.transformer_heads}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_are_fused_once(self) -> ModelConfig:
+        for stream, target in self.fuse.items():
+            if target in self.fuse:
+                raise ValueError(
+                    f"fuse.{stream} must name a modality that is not fused itself, but got "
+                    f"'{target}'"
+                )
+            if stream in self.unimodal:
+                raise ValueError(
+                    f"unimodal.{stream} has no effect: the stream is fused into '{target}' and "
+                    "has no network of its own"
+                )
         return self
 
 

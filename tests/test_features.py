@@ -114,7 +114,11 @@ def test_a_configured_network_wins(learning: DevelopmentData) -> None:
     [
         ("vision", "pool", r"model\.unimodal\.vision must be mlp for vectors .*got 'pool'"),
         ("vision", "transformer", "must be mlp for vectors"),
-        ("audio", "mlp", r"audio must be pool or transformer for sequences .*got 'mlp'"),
+        (
+            "audio",
+            "mlp",
+            r"audio must be pool or transformer or transformer_conv for sequences .*got 'mlp'",
+        ),
     ],
 )
 def test_a_network_that_does_not_fit_the_shape_is_refused(

@@ -22,6 +22,11 @@ from cmir.learning.metrics import (
     worst_environment_accuracy,
     worst_environment_mae,
 )
+from cmir.learning.reliability import (
+    expected_calibration_error,
+    tenth_percentile_accuracy,
+    tenth_percentile_mae,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -298,7 +303,8 @@ def test_every_metric_that_is_computed_has_a_direction() -> None:
         set(regression_metrics(predictions[0], labels))
         | set(regression_metrics(predictions[0], labels, label_range=SIMS))
         | set(classification_metrics(predictions[0], labels > 0))
-        | {"worst_environment_mae", "worst_environment_accuracy"}
+        | {"worst_environment_mae", "worst_environment_accuracy", "ece"}
+        | {"tenth_percentile_mae", "tenth_percentile_accuracy"}
     )
     assert computed == set(METRIC_DIRECTION)
 
@@ -316,6 +322,9 @@ def test_the_direction_is_the_one_in_which_a_perfect_model_lies(metric: str) -> 
             **classification_metrics(scores, classes),
             "worst_environment_mae": worst_environment_mae([predictions], labels, groups)[0],
             "worst_environment_accuracy": worst_environment_accuracy([scores], classes, groups)[0],
+            "tenth_percentile_mae": tenth_percentile_mae([predictions], labels, groups)[0],
+            "tenth_percentile_accuracy": tenth_percentile_accuracy([scores], classes, groups)[0],
+            "ece": expected_calibration_error([scores], classes)[0],
         }
         return float(values[metric])
 

@@ -62,6 +62,21 @@ def test_environment_risks_are_means_and_absent_environments_are_masked() -> Non
             assert risks[replica, group].item() == pytest.approx(expected.get(group, 0.0))
 
 
+def test_one_row_of_groups_serves_all_replicas_that_share_a_batch() -> None:
+    errors, labels = normal(3, 7).square(), labels_for("bce")
+    scores, weights = normal(3, 7, seed=1), torch.full((3, COUNT), 1 / COUNT).double()
+    for row in GROUPS[:, None]:
+        repeated = row.expand(3, 7)
+        torch.testing.assert_close(vrex(errors, row, COUNT), vrex(errors, repeated, COUNT))
+        torch.testing.assert_close(
+            irm(scores, labels, row, COUNT, "bce"), irm(scores, labels, repeated, COUNT, "bce")
+        )
+        torch.testing.assert_close(
+            group_dro(errors, row, COUNT, weights, 0.1),
+            group_dro(errors, repeated, COUNT, weights, 0.1),
+        )
+
+
 def test_vrex_is_the_population_variance_over_the_environments_present() -> None:
     errors = normal(3, 7).square().requires_grad_()
     measured = vrex(errors, GROUPS, COUNT)

@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 import pytest
 from small_data import mmsa_content, mmsa_split, write_npz, write_pickle
+from small_layouts import hkt_content, write_clue
 
 from cmir.data import load_dataset
+from cmir.data.preparing import prepare
 from workflows.prepare import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +105,88 @@ def test_npz_makes_the_same_dataset_as_mmsa(source: Path, tmp_path: Path) -> Non
     assert run("mmsa", source, tmp_path / "a") == 0
     assert run("npz", write_npz(tmp_path / "features.npz", content), tmp_path / "b") == 0
     assert load_dataset(tmp_path / "a").checksum == load_dataset(tmp_path / "b").checksum
+
+
+def test_the_files_of_clue_become_a_dataset_that_a_sweep_can_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_clue(tmp_path / "clue")
+    assert run("mag", folder, tmp_path / "out") == 0
+    dataset = load_dataset(tmp_path / "out")
+    table = dataset.metadata
+    given = {f"v{index % 24}$_${3000 + index}" for index in range(36)}
+    assert set(table.filter(pl.col("split") == "ood_test")["id"]) == given
+    own = set(table.filter(pl.col("split") == "ood_val")["video"])
+    assert own == set(record(tmp_path / "out")["groups"]["ood_val"])
+    assert not own & set(
+        table.filter(pl.col("split").is_in(["train", "id_val", "id_test"]))["video"]
+    )
+    assert set(dataset.manifest.source["files"]) == {
+        "train.pkl", "dev.pkl", "test_IID.pkl", "test_OOD.pkl"
+    }  # fmt: skip
+    files = [folder / f"{name}.pkl" for name in ("train", "dev", "test_IID", "test_OOD")]
+    assert run("mag", *files, tmp_path / "again") == 0
+    assert load_dataset(tmp_path / "again").checksum == dataset.checksum
+
+
+def test_a_joke_file_becomes_a_binary_dataset_with_a_humour_stream(tmp_path: Path) -> None:
+    file = tmp_path / "ur_funny.pkl"
+    file.write_bytes(pickle.dumps(hkt_content()))
+    assert run("funny", file, tmp_path / "out", "--steps", 4, "--shift", "held_out:cluster") == 0
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.task == "binary"
+    assert dataset.modalities["humour"].array.shape[1:] == (4, 4)
+
+
+def test_a_folder_made_elsewhere_becomes_a_dataset(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    rng = np.random.default_rng(0)
+    samples = {
+        "id": range(90),
+        "split": ["train", "valid", "test"] * 30,
+        "label": rng.uniform(-3, 3, 90),
+        "room": [f"r{i // 3 % 10}" for i in range(90)],
+    }
+    pl.DataFrame(samples).write_parquet(made / "table.parquet")
+    np.save(made / "audio.npy", rng.normal(size=(90, 5)))
+    assert run("folder", made, tmp_path / "out", "--shift", "held_out:room") == 0
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.modalities["audio"].array.dtype == np.float32
+    assert "room" in dataset.development().environment_columns
+
+
+def test_further_labels_are_kept_from_sweeps_that_look_for_groups(tmp_path: Path) -> None:
+    content = mmsa_content(train=20, valid=8, ood_valid=8, ood_test=8)
+    for split in content.values():
+        split["regression_labels_T"] = np.linspace(-1, 1, len(split["id"]))
+    assert run("mmsa", write_pickle(tmp_path / "sims.pkl", content), tmp_path / "out") == 0
+    dataset = load_dataset(tmp_path / "out")
+    development = dataset.development()
+    assert development.train.samples["label_text"].dtype == pl.Float32
+    assert "label_text" not in development.environment_columns
+    assert "label_text" not in dataset.metadata.columns
+
+
+def test_a_file_of_a_published_name_is_compared_with_its_checksum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = mmsa_content(train=20, valid=8, ood_valid=8)
+    assert run("mmsa", write_pickle(tmp_path / "aligned_50.pkl", content), tmp_path / "out") == 0
+    assert "aligned_50.pkl: its sha256 differs from those" in capsys.readouterr().out
+
+
+def test_progress_is_told_up_to_the_end(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    prepare(
+        given_ood(tmp_path), tmp_path / "out", reader="mmsa", progress=lambda *of: told.append(of)
+    )
+    assert list(dict.fromkeys(what for what, *_ in told)) == [
+        "checking the source", "writing audio", "writing text", "writing vision"
+    ]  # fmt: skip
+    assert told[0][1] == told[0][2] == (tmp_path / "ood.pkl").stat().st_size
+    assert told[-1][1] == told[-1][2] == 44 * (8 * 3 + 5 * 6 + 4) * 4
+    assert [done for _, done, _ in told[1:]] == sorted(done for _, done, _ in told[1:])
 
 
 def test_a_given_shift_is_kept(tmp_path: Path) -> None:
@@ -216,6 +300,8 @@ def repeated_id(path: Path) -> Path:
             ("--shift", "held_out:film"),
             "must have the column 'film'",
         ),
+        (lambda p: with_labels(p, 1.0), ("--split", "test"), "must be NAME=SPLIT"),
+        (lambda p: with_labels(p, 1.0), ("--steps", "5"), "means nothing to the reader mmsa"),
         (
             lambda p: write_pickle(p, mmsa_content()),
             ("--shift-share", "0.9"),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from small_data import STEPS, Content, mmsa_content, mmsa_split, write_npz, write_pickle
 
-from cmir.data.mmsa_layout import Source
 from cmir.data.readers import READERS, mmsa, npz
+from cmir.data.source import Source
 from cmir.errors import InputError
 
 
@@ -49,12 +49,12 @@ def test_the_splits_of_mmsa_become_ours_row_by_row(tmp_path: Path) -> None:
 
 
 def test_a_single_step_is_stored_as_a_vector_and_other_keys_are_left_out(tmp_path: Path) -> None:
-    source = read(tmp_path, with_key("regression_labels_T", lambda n: np.zeros(n)))
+    source = read(tmp_path, with_key("classification_labels_T", lambda n: np.zeros(n)))
     assert set(source.parts) == {"text", "audio", "vision"}
     assert values(source, "vision").shape == (72, 4)
     assert "vision_length" not in source.samples.columns
     assert source.left_out == (
-        "annotations", "classification_labels", "regression_labels_T", "text_bert"
+        "annotations", "classification_labels", "classification_labels_T", "text_bert"
     )  # fmt: skip
 
 
@@ -305,7 +305,7 @@ def test_damage_inside_an_npz_is_found(tmp_path: Path) -> None:
 
 
 def test_the_readers_are_listed_by_the_name_of_their_command() -> None:
-    assert dict(READERS) == {"mmsa": mmsa, "npz": npz}
+    assert {name: reader.__name__ for name, reader in READERS.items()} == {n: n for n in READERS}
 
 
 def test_features_are_read_in_blocks_of_bounded_size(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import collections
+import gc
 import os
 import pickle
 import re
@@ -174,6 +175,35 @@ def test_a_dtype_of_a_file_is_never_the_shared_one_of_numpy(tmp_path: Path) -> N
     loaded = safe_pickle.load(file)
     assert loaded == np.dtype("f4")
     assert loaded is not np.dtype("f4")
+
+
+FORGED = (
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85X\x01\0\0\0btR"
+    b"(K\x01K\x01\x85cnumpy\ndtype\n(X\x02\0\0\0%sI00\nI01\ntR"
+    b"(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK%ctb"
+    b"\x89C\x08%stb."
+)
+
+
+def test_a_file_cannot_pass_numbers_off_as_pointers(tmp_path: Path) -> None:
+    file = tmp_path / "forged.pkl"
+    # Under plain pickle the state makes an array of objects at the addresses that the file names.
+    file.write_bytes(b"\x80\x03" + FORGED % (b"O8", 0, b"\x41" * 8))
+    with pytest.raises(InputError, match=r"forged\.pkl: must be a whole pickle"):
+        safe_pickle.load(file)
+    file.write_bytes(b"\x80\x03" + FORGED % (b"f8", 0, struct.pack("<d", 2.5)))
+    assert_same(safe_pickle.load(file), np.array([2.5]))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_cannot_pass_pointers_off_as_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "forged.pkl"
+    program = FORGED.replace(b"C\x08%s", b"](G%se") % (b"f8", 63, struct.pack(">d", 2.5))
+    file.write_bytes(b"\x80\x03" + program)
+    with pytest.raises(InputError, match="says that it holds Python objects"):
+        safe_pickle.load(file)
+    # numpy complains when such an array is freed, and frees nothing.
+    gc.collect()
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -186,3 +186,26 @@ def test_standardising_lets_a_feature_in_small_units_count() -> None:
 def test_too_few_samples_form_no_clusters() -> None:
     with pytest.raises(InputError, match="3 samples are too few to form 4 clusters"):
         cluster_column([np.zeros((3, 2), np.float32)], seed=0)
+
+
+def test_a_test_set_cut_across_the_groups_is_left_as_it_is() -> None:
+    before = table().with_columns(
+        split=pl.when(pl.int_range(pl.len()) % 7 == 0)
+        .then(pl.lit("ood_test"))
+        .otherwise(pl.col("split"))
+    )
+    moved, record = held_out(before, "speaker", seed=0, share=0.15)
+    given = before["split"] == "ood_test"
+    assert (moved["split"] == "ood_test").equals(given)
+    own = set(record["groups"]["ood_val"])
+    assert own == groups_of(moved, "ood_val")
+    assert own & set(moved.filter(~given & (pl.col("split") != "ood_val"))["speaker"]) == set()
+    assert abs(moved.filter(pl.col("split") == "ood_val").height - 63) <= 20
+
+
+def test_groups_without_a_sample_in_the_given_test_set_come_first() -> None:
+    before = table().with_columns(
+        split=pl.when(pl.col("speaker") < "p10").then(pl.lit("ood_test")).otherwise(pl.col("split"))
+    )
+    moved, _ = held_out(before, "speaker", seed=0, share=0.15)
+    assert groups_of(moved, "ood_val") & groups_of(moved, "ood_test") == set()

@@ -70,6 +70,21 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(
     assert 0.92 <= shares_held(effects, groups, seeds, repetitions=400) <= 0.98
 
 
+@pytest.mark.parametrize("metric", ["acc7", "acc2_non0"])
+def test_the_interval_of_an_accuracy_holds_the_truth_as_often_too(metric: str) -> None:
+    rng, held = np.random.default_rng(0), 0
+    groups = np.repeat(np.arange(12), 12)
+    labels = rng.uniform(-3, 3, len(groups))
+    for repetition in range(400):
+        a, b = (
+            labels + rng.normal(size=12)[groups] + rng.normal(size=(3, len(groups)))
+            for _ in range(2)
+        )
+        found = paired_difference(a, b, labels, groups, metric, draws=500, seed=repetition)
+        held += found.low <= 0 <= found.high
+    assert 0.92 <= held / 400 <= 0.98
+
+
 def test_an_interval_that_takes_samples_of_a_group_as_independent_does_not() -> None:
     rng, held = np.random.default_rng(0), 0
     for repetition in range(200):

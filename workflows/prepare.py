@@ -1,6 +1,8 @@
-"""Convert a feature file to a dataset folder and print its data card.
+"""Convert feature files to a dataset folder and print its data card.
 
 python workflows/prepare.py mmsa mosi_aligned_50.pkl data/mosi
+python workflows/prepare.py mag clue/split_dataset_2 data/mosi_ood
+python workflows/prepare.py funny ur_funny.pkl data/ur_funny --steps 64
 python workflows/prepare.py npz features.npz data/mine --shift held_out:speaker --shift-seed 1
 
 Exit code 0, or 2 when the input cannot be used.
@@ -10,9 +12,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from cmir.data import preparing
 from cmir.data.card import data_card
 from cmir.data.card_text import render
 from cmir.data.preparing import prepare
@@ -23,10 +37,12 @@ from cmir.errors import InputError
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `prepare.py`."""
     parser = argparse.ArgumentParser(
-        description="Convert a feature file to a dataset folder and print its data card."
+        description="Convert feature files to a dataset folder and print its data card."
     )
     parser.add_argument("reader", choices=sorted(READERS), help="kind of feature file")
-    parser.add_argument("source", help="the feature file")
+    parser.add_argument(
+        "source", nargs="+", help="the feature file or folder; for mag also one file per split"
+    )
     parser.add_argument("out", help="the dataset folder to make")
     parser.add_argument("--name", help="name of the dataset (default: that of the folder)")
     parser.add_argument(
@@ -44,6 +60,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the label"
     )
+    parser.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="NAME=SPLIT",
+        help="what a split of the source means, such as test=ood_test; may be repeated",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="funny: longest sequence, the beginning of the context is cut off",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset at OUT")
     return parser.parse_args(arguments)
 
@@ -52,27 +80,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare a dataset; returns the exit code."""
     given = parse_arguments(arguments)
     try:
-        folder = prepare(
-            given.source,
-            given.out,
-            reader=given.reader,
-            name=given.name,
-            shift=given.shift,
-            shift_seed=given.shift_seed,
-            shift_share=given.shift_share,
-            label=given.label,
-            task=given.task,
-            label_range=cast(
-                tuple[float, float] | None, given.label_range and tuple(given.label_range)
-            ),
-            overwrite=given.overwrite,
-        )
+        with progress_bar() as progress:
+            folder = prepare(
+                given.source,
+                given.out,
+                reader=given.reader,
+                name=given.name,
+                shift=given.shift,
+                shift_seed=given.shift_seed,
+                shift_share=given.shift_share,
+                label=given.label,
+                task=given.task,
+                label_range=cast(
+                    tuple[float, float] | None, given.label_range and tuple(given.label_range)
+                ),
+                splits=meanings(given.split),
+                steps=given.steps,
+                overwrite=given.overwrite,
+                progress=progress,
+            )
         card = render(data_card(folder))
     except InputError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
     print_anywhere(f"{card}\n\nwritten to {folder}")
     return 0
+
+
+def meanings(pairs: Sequence[str]) -> dict[str, str]:
+    """`NAME=SPLIT` texts as a dict.
+
+    Raises:
+        InputError: a text has another form.
+
+    >>> meanings(["test=ood_test"])
+    {'test': 'ood_test'}
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, split = pair.partition("=")
+        if not (name and equals and split):
+            raise InputError(f"--split {pair}: must be NAME=SPLIT, such as test=ood_test.")
+        found[name] = split
+    return found
+
+
+@contextmanager
+def progress_bar() -> Iterator[preparing.Progress]:
+    """A bar on the terminal while the body runs; elsewhere, such as in a log, nothing."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        row = bar.add_task("reading", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(row, description=what, completed=done, total=total)
+
+        yield show
 
 
 def print_anywhere(text: str) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.dataset import MultimodalDataset, SplitData, load_dataset
-from cmir.data.features import row_blocks, valid_steps
+from cmir.data.features import scanned, valid_steps
 from cmir.data.modality import Modality
 
 BINS = 7
@@ -151,8 +151,7 @@ def _shared(groups: Mapping[str, set[str]]) -> dict[tuple[str, str], int]:
 
 def _modality_card(modality: Modality, replaced: Mapping[str, Any] | None) -> ModalityCard:
     zeros, absent, count = 0, 0, 0
-    for rows in row_blocks(modality.array.shape):
-        block = modality.array[rows]
+    for rows, block in scanned(modality.array):
         is_zero = block == 0
         if modality.lengths is not None:
             valid = valid_steps(modality.lengths[rows], block.shape[1])

@@ -30,7 +30,13 @@ from cmir.data.modality import (
     open_modality,
     read_statistics,
 )
-from cmir.data.samples import check_samples, digest_samples, infer_manifest, read_samples
+from cmir.data.samples import (
+    check_samples,
+    digest_samples,
+    infer_manifest,
+    is_further_label,
+    read_samples,
+)
 from cmir.errors import InputError
 
 _NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text"})
@@ -81,6 +87,7 @@ class DevelopmentData:
             name
             for name in samples.columns
             if name not in _NOT_ENVIRONMENTS | lengths
+            and not is_further_label(name)
             and samples[name].null_count() == 0
             and samples[name].n_unique() >= 2
         )
@@ -116,7 +123,8 @@ class MultimodalDataset:
     @property
     def metadata(self) -> pl.DataFrame:
         """The table of all samples without their labels."""
-        return self._samples.drop("label")
+        further = [name for name in self._samples.columns if is_further_label(name)]
+        return self._samples.drop("label", *further)
 
     @property
     def sizes(self) -> dict[str, int]:

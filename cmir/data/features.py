@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,30 @@ def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     rows = max(1, BLOCK_VALUES // values_per_row)
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
+
+
+def scanned(array: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
+    """The blocks of a mapped array, each forgotten before the next: rows and values."""
+    for rows in row_blocks(array.shape):
+        yield rows, array[rows]
+        forget(array)
+
+
+def forget(rows: object) -> None:
+    """Drop from memory the pages of a mapped array that were read; they stay in the file.
+
+    Without this a pass over a mapped file counts as memory of this process, all of it.
+    """
+    while isinstance(rows, np.ndarray | memoryview):
+        rows = rows.base if isinstance(rows, np.ndarray) else rows.obj
+    if isinstance(rows, mmap.mmap):
+        forget_map(rows)
+
+
+def forget_map(content: mmap.mmap) -> None:
+    """As `forget`, for the map itself; nothing where the system cannot."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        content.madvise(mmap.MADV_DONTNEED)
 
 
 def valid_steps(lengths: IntArray, steps: int) -> BoolArray:
@@ -48,8 +73,8 @@ def pool(block: FloatArray, lengths: IntArray) -> npt.NDArray[np.float32]:
 def pool_all(array: FloatArray, lengths: IntArray) -> npt.NDArray[np.float32]:
     """`pool` over a whole (memory-mapped) array, block by block."""
     pooled = np.empty((array.shape[0], array.shape[2]), np.float32)
-    for rows in row_blocks(array.shape):
-        pooled[rows] = pool(array[rows], lengths[rows])
+    for rows, block in scanned(array):
+        pooled[rows] = pool(block, lengths[rows])
     return pooled
 
 

@@ -10,15 +10,22 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.manifest import Task
+from cmir.data.rows import Rows
 from cmir.data.samples import usual_task
 from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
 ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
+# CH-SIMS and CH-SIMS v2: what annotators saw when one modality was shown alone.
+UNIMODAL_LABELS = {
+    "regression_labels_T": "label_text",
+    "regression_labels_A": "label_audio",
+    "regression_labels_V": "label_vision",
+}
 ID_GLUE = "$_$"
 
 Split = Mapping[str, Any]
-Parts = Mapping[str, tuple[npt.NDArray[np.floating[Any]], ...]]
+Parts = Mapping[str, tuple[Rows, ...]]
 
 
 def read_ids(split: Split, where: str) -> list[str]:
@@ -113,7 +120,8 @@ def read_lengths(
 ) -> list[pl.Series]:
     """A column `<modality>_length` for each sequence that has lengths in some split.
 
-    In a split without them every step is valid.
+    In a split without them every step is valid. Where no split has lengths of `text` they follow
+    from the attention mask of `text_bert`, the middle row of `(N, 3, T)`.
 
     Raises:
         InputError: a length is not a whole number from 1 to the number of steps.
@@ -121,9 +129,14 @@ def read_lengths(
     columns = []
     for name, arrays in parts.items():
         key = f"{name}_lengths"
-        if arrays[0].ndim == 2 or not any(key in split for split in splits.values()):
+        if len(arrays[0].shape) == 2:
             continue
         steps = arrays[0].shape[1]
+        if not any(key in split for split in splits.values()):
+            masked = _masked_lengths(splits, ids, steps) if name == "text" else None
+            if masked is not None:
+                columns.append(_length_column(name, masked, steps, where))
+            continue
         values = [
             read_numbers(split, key, len(ids[own]), f"{where}: {own}")
             if key in split
@@ -134,20 +147,66 @@ def read_lengths(
     return columns
 
 
+def _masked_lengths(
+    splits: Mapping[str, Split], ids: Mapping[str, list[str]], steps: int
+) -> npt.NDArray[np.float64] | None:
+    lengths = []
+    for own, split in splits.items():
+        tokens = split.get("text_bert")
+        if not isinstance(tokens, np.ndarray) or tokens.shape != (len(ids[own]), 3, steps):
+            return None
+        mask = tokens[:, 1, :] == 1
+        counted = mask.sum(axis=1)
+        # Only a mask that is 1 up to the length and 0 beyond says where a text ends.
+        is_prefix = (mask == (np.arange(steps) < counted[:, None])).all() and counted.all()
+        if not is_prefix or not np.isin(tokens[:, 1, :], (0, 1)).all():
+            return None
+        lengths.append(counted.astype(np.float64))
+    return np.concatenate(lengths)
+
+
 def _length_column(name: str, values: npt.NDArray[np.float64], steps: int, where: str) -> pl.Series:
     wrong = ~((values >= 1) & (values <= steps) & (values == np.round(values)))
     if wrong.any():
         raise InputError(
             f"{where}: {name}_lengths must be whole numbers from 1 to {steps}, the steps of "
-            f"{name}, but got {values[wrong][0]:g} ({int(wrong.sum())} of {len(values)} samples)."
+            f"{name}, but got {values[wrong][0]:g} ({int(wrong.sum())} of {len(values)} samples). "
+            "Correct them, or remove the key: every step then counts as valid."
         )
     return pl.Series(f"{name}_length", values.astype(np.int32))
 
 
-def read_text_columns(
-    splits: Mapping[str, Split], ids: Mapping[str, list[str]], parts: Parts, where: str
+def read_unimodal_labels(
+    splits: Mapping[str, Split], ids: Mapping[str, list[str]], label: str, where: str
 ) -> list[pl.Series]:
-    """`video` from ids `video$_$clip`, then `ENVIRONMENT_KEYS` and `raw_text` where present.
+    """Columns `label_text`, `label_audio`, `label_vision` where every split has their key.
+
+    The key that is the label already is left out.
+
+    Raises:
+        InputError: a key does not hold one number for each sample.
+    """
+    columns = []
+    for key, name in UNIMODAL_LABELS.items():
+        if key != label and all(key in split for split in splits.values()):
+            values = [
+                read_numbers(split, key, len(ids[own]), f"{where}: {own}")
+                for own, split in splits.items()
+            ]
+            columns.append(pl.Series(name, np.concatenate(values).astype(np.float32)))
+    return columns
+
+
+def read_text_columns(
+    splits: Mapping[str, Split],
+    ids: Mapping[str, list[str]],
+    parts: Parts,
+    where: str,
+    further: Sequence[str] = (),
+) -> list[pl.Series]:
+    """`video` from ids `video$_$clip`, then `ENVIRONMENT_KEYS`, `raw_text` and further keys.
+
+    A key counts where every split has it.
 
     Raises:
         InputError: a key does not hold one text for each sample.
@@ -156,7 +215,7 @@ def read_text_columns(
     clips = [value.split(ID_GLUE) for value in joined(ids)]
     if all(len(parts) >= 2 for parts in clips):
         columns["video"] = [parts[0] for parts in clips]
-    for key in (*ENVIRONMENT_KEYS, "raw_text"):
+    for key in (*ENVIRONMENT_KEYS, *further, "raw_text"):
         if key not in parts and all(key in split for split in splits.values()):
             own = {
                 n: _texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()

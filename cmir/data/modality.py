@@ -17,8 +17,8 @@ from cmir.data.features import (
     IntArray,
     moments_of_rows,
     pool_all,
-    row_blocks,
     rows_with_nonfinite,
+    scanned,
 )
 from cmir.data.manifest import (
     FEATURE_DTYPES,
@@ -155,8 +155,8 @@ def open_modality(
 
 
 def _check_finite(folder: Path, name: str, array: FloatArray, samples: pl.DataFrame) -> None:
-    for rows in row_blocks(array.shape):
-        bad = rows_with_nonfinite(array[rows])
+    for rows, block in scanned(array):
+        bad = rows_with_nonfinite(block)
         if len(bad):
             sample = samples.row(rows.start + int(bad[0]), named=True)
             raise InputError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,24 @@ import polars as pl
 
 from cmir.data.features import FloatArray, pool
 from cmir.data.manifest import Task
-from cmir.data.mmsa_layout import LabelRange, Source
-from cmir.data.modality import file_sha256
-from cmir.data.readers import READERS
+from cmir.data.published import recognise
+from cmir.data.readers import read_source
 from cmir.data.samples import read_lengths
 from cmir.data.shifts import CLUSTER, check_choice, cluster_column, default_column, held_out
+from cmir.data.source import LabelRange, Source
 from cmir.data.staging import check_target
 from cmir.data.writing import write_dataset
 from cmir.errors import InputError
 
 HELD_OUT = "held_out:"
+HASHED_AT_ONCE = 1 << 24
+READABLE = frozenset({".npy", ".npz", ".parquet", ".pickle", ".pkl"})
+
+Progress = Callable[[str, int, int], None]
 
 
 def prepare(
-    file: Path | str,
+    source: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     reader: str,
@@ -37,14 +42,19 @@ def prepare(
     label: str | None = None,
     task: Task | None = None,
     label_range: LabelRange | None = None,
+    splits: Mapping[str, str] | None = None,
+    steps: int | None = None,
     overwrite: bool = False,
+    progress: Progress = lambda what, done, total: None,
 ) -> Path:
     """Convert a feature file to a dataset folder.
 
-    NaN and infinity in the features become 0 and are counted in `dataset.json`.
+    NaN and infinity in the features become 0 and are counted by column in `dataset.json`.
+    Features pass in blocks from the mapped file to the new one; what is in memory at a time is
+    the table of samples and one modality's vectors.
 
     Args:
-        file: the feature file.
+        source: the feature file or folder, or several files where the reader takes them.
         out: the dataset folder to make.
         reader: a key of `READERS`.
         name: name of the dataset; by default that of the folder.
@@ -56,7 +66,10 @@ def prepare(
         label: key of the label in the file.
         task: "regression" or "binary"; found from the labels by default.
         label_range: scale of a regression label; by default [-1, 1] or [-3, 3] if it holds all.
+        splits: names of splits in the file, and which of ours they mean.
+        steps: longest sequence (reader `funny`).
         overwrite: replace a dataset that is there already.
+        progress: told what is being done, and how many bytes of how many are done.
 
     Returns:
         The folder.
@@ -68,20 +81,40 @@ def prepare(
     # First what costs nothing: reading may take minutes.
     check_choice(shift_seed, shift_share)
     check_target(Path(out).resolve(), overwrite)
-    source = _with_range(READERS[reader](Path(file), label=label, task=task), label_range)
-    samples, record = _shifted(source, shift, shift_seed, shift_share)
+    paths = [Path(path) for path in ([source] if isinstance(source, Path | str) else source)]
+    options = {"label": label, "task": task, "splits": splits, "steps": steps}
+    found = _with_range(read_source(reader, paths, **options), label_range)
+    samples, record = _shifted(found, shift, shift_seed, shift_share)
     return write_dataset(
         out,
         samples=samples,
-        features={key: source.blocks(key) for key in source.parts},
-        task=source.task,
-        label_range=source.label_range,
+        features=_told(found, progress),
+        task=found.task,
+        label_range=found.label_range,
         name=name or Path(out).resolve().name,
-        source=_origin(Path(file), reader, source),
+        source=_origin(paths, reader, found, progress),
         shift=record,
         nonfinite="zero",
         overwrite=overwrite,
     )
+
+
+def _told(source: Source, progress: Progress) -> dict[str, Iterator[FloatArray]]:
+    """The features of each modality; each block tells how far the conversion is."""
+    sizes = {
+        key: sum(int(np.prod(part.shape)) for part in parts) * 4
+        for key, parts in source.parts.items()
+    }
+    done = 0
+
+    def blocks(key: str) -> Iterator[FloatArray]:
+        nonlocal done
+        for block in source.blocks(key):
+            yield block
+            done += block.size * 4
+            progress(f"writing {key}", done, sum(sizes.values()))
+
+    return {key: blocks(key) for key in source.parts}
 
 
 def _with_range(source: Source, label_range: LabelRange | None) -> Source:
@@ -143,11 +176,41 @@ def _pooled(source: Source, key: str) -> npt.NDArray[np.float32]:
     return np.concatenate(vectors).astype(np.float32)
 
 
-def _origin(file: Path, reader: str, source: Source) -> dict[str, Any]:
+def _origin(
+    paths: Sequence[Path], reader: str, source: Source, progress: Progress
+) -> dict[str, Any]:
+    files = [file for path in paths for file in _files(path)]
+    hashes = _sha256(files, progress)
+    known = [recognise(file.name, hashes[file]) for file in files]
+    listing = "".join(f"{digest}  {file.name}\n" for file, digest in hashes.items())
+    several = {"files": {file.name: digest for file, digest in hashes.items()}}
     return {
-        "file": file.name,
-        "sha256": file_sha256(file),
+        "file": ", ".join(path.name for path in paths),
+        "sha256": hashes[files[0]]
+        if len(files) == 1
+        else hashlib.sha256(listing.encode()).hexdigest(),
+        **(several if len(files) > 1 else {}),
         "reader": reader,
         "left_out": list(source.left_out),
-        "notes": list(source.notes),
+        "notes": [*source.notes, *(note for note in known if note)],
     }
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in READABLE)
+
+
+def _sha256(files: Sequence[Path], progress: Progress) -> dict[Path, str]:
+    total, done = sum(file.stat().st_size for file in files), 0
+    hashes = {}
+    for file in files:
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(HASHED_AT_ONCE):
+                digest.update(chunk)
+                done += len(chunk)
+                progress("checking the source", done, total)
+        hashes[file] = digest.hexdigest()
+    return hashes

@@ -1,4 +1,7 @@
-"""Read a pickle from a stranger: arrays and plain containers are built, nothing is executed."""
+"""Read a pickle from a stranger: arrays and plain containers are built, nothing is executed.
+
+Large arrays are not read into memory: they are laid over the mapped file.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cmir.data.pickle_arrays import ArrayToBe, Settling, laid_over
+from cmir.data.pickle_payloads import Payload, SplitPickle, split_pickle
 from cmir.errors import InputError
 
 # Numbers, texts, times and Python objects: no structured types, whose state a file could forge.
@@ -25,7 +30,10 @@ def load(path: Path | str) -> object:
     A pickle is a program: it may name any function of any module and call it. Here only names
     of an allow-list may be looked up, and those that lead to array types are answered by small
     functions of our own, so that a file can neither call into another module nor change ours.
-    Files of Python 2 are read too.
+    Files of Python 2 are read too; their byte strings become text, by UTF-8 where they can.
+
+    Arrays of more than 16 kB are read-only and stay in the file, mapped: what is touched is read.
+    The file must not be shortened while they are in use.
 
     Raises:
         InputError: the file is missing, is no pickle, is truncated, or names anything outside
@@ -47,7 +55,7 @@ def load(path: Path | str) -> object:
             return _load(file, "ASCII")
         except UnicodeDecodeError:
             # A file of Python 2: its byte strings, array contents among them, come as text.
-            return _load(file, "latin1")
+            return Settling(decode=True).settled(_load(file, "latin1"))
     except InputError:
         raise
     except OSError as error:
@@ -65,8 +73,12 @@ def load(path: Path | str) -> object:
 
 
 def _load(file: Path, encoding: str) -> object:
-    with file.open("rb") as stream:
-        return _ArrayUnpickler(stream, encoding, str(file)).load()
+    split = split_pickle(file)
+    unpickler = _ArrayUnpickler(split, encoding, str(file))
+    content = unpickler.load()
+    unpickler.check_dtypes()
+    # Without payloads every array is final, and there may be millions of small objects.
+    return Settling().settled(content) if split.payloads else content
 
 
 class _ArrayMarker:
@@ -76,10 +88,15 @@ class _ArrayMarker:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, stream: IO[bytes], encoding: str, where: str) -> None:
-        super().__init__(stream, encoding=encoding)
+    def __init__(self, split: SplitPickle, encoding: str, where: str) -> None:
+        super().__init__(split.program, encoding=encoding)
+        self._payloads = split.payloads
         self._where = where
+        self._dtypes: list[np.dtype[Any]] = []
         self._allowed = self._allow_list()
+
+    def persistent_load(self, pid: Any) -> object:
+        return self._payloads[pid]
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -119,18 +136,23 @@ class _ArrayUnpickler(pickle.Unpickler):
     def _reconstruct(self, kind: object, *_: object) -> npt.NDArray[Any]:
         if not isinstance(kind, _ArrayMarker):
             raise TypeError(f"an array must be a numpy.ndarray, but is {kind!r}")
-        return np.empty(0, np.int8)
+        return ArrayToBe(0, np.int8) if self._payloads else np.empty(0, np.int8)
 
     def _frombuffer(
         self, buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
     ) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.frombuffer(buffer, dtype)
+        array: npt.NDArray[Any] = (
+            laid_over(buffer, dtype, (-1,))
+            if isinstance(buffer, Payload)
+            else np.frombuffer(buffer, dtype)
+        )
         if axes is not None:
             return array.reshape(shape).transpose(axes)
         return array.reshape(shape, order=order)
 
-    def _scalar(self, dtype: np.dtype[Any], content: bytes | str = b"") -> object:
-        raw = content.encode("latin1") if isinstance(content, str) else content
+    def _scalar(self, dtype: np.dtype[Any], content: Any = b"") -> object:
+        found = content.value() if isinstance(content, Payload) else content
+        raw = found.encode("latin1") if isinstance(found, str) else found
         value = np.zeros((), dtype)
         if dtype.itemsize:
             value[...] = np.frombuffer(raw, dtype, count=1)[0]
@@ -139,16 +161,30 @@ class _ArrayUnpickler(pickle.Unpickler):
     def _dtype(self, name: str, *_: object) -> np.dtype[Any]:
         if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name):
             raise TypeError(f"an array must hold numbers or text, but holds {name!r}")
+        shared: np.dtype[Any] = np.dtype(name)
+        if shared.hasobject:
+            # This one ignores the state that a file sets: as a copy it could be told that its
+            # pointers are numbers, and take them from the file.
+            return shared
         # A copy: numpy's own instance is shared, and the file goes on to set the state of this.
-        return np.dtype(name, False, True)
+        self._dtypes.append(np.dtype(name, False, True))
+        return self._dtypes[-1]
 
-    def _encode(self, text: str, encoding: str = "latin1") -> bytes:
+    def check_dtypes(self) -> None:
+        """Refuse a type whose state makes numbers out to be Python objects."""
+        if any(dtype.hasobject for dtype in self._dtypes):
+            raise TypeError("an array of numbers says that it holds Python objects")
+
+    def _encode(self, text: Any, encoding: str = "latin1") -> Any:
         if encoding not in _LATIN_1:
             raise ValueError(f"bytes must be encoded as latin1, but are as {encoding!r}")
-        return text.encode("latin1")
+        return text.as_bytes() if isinstance(text, Payload) else text.encode("latin1")
 
-    def _bytes(self, content: bytes | str = b"", encoding: str = "latin1") -> bytes:
-        return self._encode(content, encoding) if isinstance(content, str) else b"" + content
+    def _bytes(self, content: Any = b"", encoding: str = "latin1") -> Any:
+        is_text = isinstance(content, str | Payload)
+        return self._encode(content, encoding) if is_text else b"" + content
 
-    def _bytearray(self, content: bytes | str = b"", encoding: str = "latin1") -> bytearray:
-        return bytearray(self._bytes(content, encoding))
+    def _bytearray(self, content: Any = b"", encoding: str = "latin1") -> bytearray:
+        found = self._bytes(content, encoding)
+        value: Any = found.value() if isinstance(found, Payload) else found
+        return bytearray(value)

@@ -41,7 +41,8 @@ def check_samples(
 
     Args:
         samples: one row per sample; columns `id`, `split`, `label`, optional `raw_text`,
-            `<modality>_length`, and environment columns, which hold text or whole numbers.
+            `<modality>_length`, further labels `label_<name>`, which hold numbers, and
+            environment columns, which hold text or whole numbers.
         task: "binary" wants labels 0 and 1, both in every split.
         modalities: names of the modalities; a sequence may have a `<modality>_length` column.
         where: the file named in messages.
@@ -66,7 +67,7 @@ def _with_dtypes(samples: pl.DataFrame, lengths: set[str], where: str) -> pl.Dat
             f"is missing. It has: {', '.join(samples.columns)}."
         )
     for name, dtype in samples.schema.items():
-        if name == "label":
+        if name == "label" or is_further_label(name):
             _require(dtype.is_numeric(), where, name, "numbers", dtype)
         elif name in lengths:
             _require(dtype.is_integer(), where, name, "integers", dtype)
@@ -74,10 +75,19 @@ def _with_dtypes(samples: pl.DataFrame, lengths: set[str], where: str) -> pl.Dat
             _require(_is_text(name, dtype), where, name, "text", dtype)
     return samples.with_columns(
         pl.col(name).cast(
-            pl.Float32 if name == "label" else pl.Int32 if name in lengths else pl.String
+            pl.Float32
+            if name == "label" or is_further_label(name)
+            else pl.Int32
+            if name in lengths
+            else pl.String
         )
         for name in samples.columns
     )
+
+
+def is_further_label(column: str) -> bool:
+    """Whether a column holds a label beside the one that is learned, such as `label_text`."""
+    return column.startswith("label_")
 
 
 def _is_text(name: str, dtype: pl.DataType) -> bool:

@@ -20,6 +20,7 @@ CLUSTERS = 20
 GROUPS_BY_DEFAULT = ("speaker", "video")
 ENOUGH_GROUPS = 10
 FEWEST_GROUPS = 4
+OOD_SPLITS = ("ood_val", "ood_test")
 
 
 def default_column(samples: pl.DataFrame) -> str:
@@ -61,6 +62,10 @@ def held_out(
     splits they were in. `ood_val` takes groups without a sample in `id_test` if these make up
     half of it at least, so that a sweep sees nothing of what the source held out.
 
+    An `ood_test` that the source brings is never touched. If it was cut across the groups, as
+    those that move single samples are, too few groups may be left without a sample in it; then
+    `ood_val` takes any, and the samples they have in `ood_test` stay there.
+
     Args:
         samples: columns `id`, `split` and `column`.
         column: what tells the groups apart: speaker, video, cluster, ...
@@ -77,13 +82,15 @@ def held_out(
     check_choice(seed, share)
     _check_groups(samples, column)
     chosen: dict[str, list[str]] = {}
-    for name in ("ood_val", "ood_test"):
+    for name in OOD_SPLITS:
         if name not in samples["split"]:
             taken = {group for groups in chosen.values() for group in groups}
             chosen[name] = _choose(samples, column, name, taken, seed, share)
+    is_free = ~pl.col("split").is_in([name for name in OOD_SPLITS if name not in chosen])
     new_split = pl.col("split")
     for name, groups in chosen.items():
-        new_split = pl.when(pl.col(column).is_in(groups)).then(pl.lit(name)).otherwise(new_split)
+        is_taken = is_free & pl.col(column).is_in(groups)
+        new_split = pl.when(is_taken).then(pl.lit(name)).otherwise(new_split)
     moved = samples.with_columns(split=new_split)
     _check_left(moved, column, share)
     record = {"scheme": "held_out", "column": column, "seed": seed, "share": share}
@@ -121,12 +128,15 @@ def _check_groups(samples: pl.DataFrame, column: str) -> None:
 def _choose(
     samples: pl.DataFrame, column: str, name: str, taken: set[str], seed: int, share: float
 ) -> list[str]:
-    sizes = dict(samples.group_by(column).len().sort(column).iter_rows())
-    given = samples.filter(pl.col("split").is_in(["ood_val", "ood_test"]))
-    free = sorted(set(sizes) - taken - set(given[column].to_list()))
+    given = pl.col("split").is_in(OOD_SPLITS)
+    movable = samples.filter(~given)
+    sizes = dict(movable.group_by(column).len().sort(column).iter_rows())
+    target = share * samples.height
+    free = sorted(set(sizes) - taken - set(samples.filter(given)[column].to_list()))
+    if sum(sizes[group] for group in free) < target:
+        free = sorted(set(sizes) - taken)
     rng = np.random.default_rng([seed, len(taken)])
     order = [free[index] for index in rng.permutation(len(free))]
-    target = share * samples.height
     if name == "ood_val":
         tested = set(samples.filter(pl.col("split") == "id_test")[column].to_list())
         groups = _fill([group for group in order if group not in tested], sizes, target)

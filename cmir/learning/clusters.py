@@ -40,12 +40,14 @@ def label_kmeans_environments(
     Bins are those of `label_bins`. A cluster is known by its centre relative to the mean of its
     bin; going up the bins, each bin's clusters are matched to the mean of those before by the
     assignment with the least sum of squared distances (Hungarian method). Every environment then
-    has samples of every bin: labels cannot make environments, what shifts the features at a given
-    label can.
+    has samples of every bin, and the label's own direction in the features makes none.
 
-    Pitfalls: clusters of unequal size leave some mutual information with the label, which the
-    diagnosis shows. A feature whose link to the label changes its sign between environments is
-    matched by its value, not by its link: environments then differ in that value alone.
+    Pitfalls: where the clusters of one bin are of other sizes than those of the next, environment
+    and label stay dependent, the more so the more groups: on MOSI .035 nats at 4 groups and .147 at
+    8, against .074 and .106 with `kmeans`. Look at the diagnosis. Equal sizes by force would
+    remove this, but tear apart environments that are not of equal size. A feature whose link to
+    the label changes its sign between environments is matched by its value, not by its link:
+    environments then differ in that value alone.
 
     Raises:
         InputError: a bin with fewer samples, or fewer distinct clusters, than asked for.

@@ -7,7 +7,7 @@ memory-mapped, so that all trials of a node share one copy, and are standardised
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from cmir.data import DevelopmentData, HeldoutData, Modality
 from cmir.errors import InputError
 
 LANGUAGE = ("text", "language", "words")
+SEQUENTIAL = ("transformer", "transformer_conv")
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,19 @@ Features = Mapping[str, Vectors | Sequences]
 
 
 def used_modalities(data: DevelopmentData | HeldoutData, config: ModelConfig) -> tuple[str, ...]:
-    """Names of the modalities that a model sees, in the data's order.
+    """Names of the modalities that a model sees, in the data's order, fused streams among them.
 
     Raises:
         InputError: a configured modality that the data set does not have.
     """
-    for name in (*config.modalities, *config.unimodal):
+    for name in (*config.modalities, *config.unimodal, *config.fuse, *config.fuse.values()):
         if name not in data.modalities:
             raise InputError(
                 f"model: the data set '{data.name}' has the modalities "
                 f"{', '.join(data.modalities)}, but the configuration names '{name}'."
             )
     chosen = config.modalities or tuple(data.modalities)
-    return tuple(name for name in data.modalities if name in chosen)
+    return tuple(name for name in data.modalities if config.fuse.get(name, name) in chosen)
 
 
 def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
@@ -97,9 +98,45 @@ def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
     kind = config.unimodal.get(modality.name, default)
     if (kind == "mlp") != (modality.steps is None):
         shape = "vectors (N, D)" if modality.steps is None else "sequences (N, T, D)"
-        allowed = "mlp" if modality.steps is None else "pool or transformer"
+        allowed = "mlp" if modality.steps is None else "pool or transformer or transformer_conv"
         raise InputError(
             f"model.unimodal.{modality.name} must be {allowed} for {shape}, but got '{kind}'."
+        )
+    return kind
+
+
+def input_kinds(
+    data: DevelopmentData | HeldoutData, config: ModelConfig
+) -> dict[str, UnimodalKind]:
+    """The network that each modality enters: its own, or that of the one it is fused into.
+
+    A stream that is fused into a network of vectors or means is a vector or a mean itself, however
+    many steps it has; into one of sequences it goes step by step.
+
+    Raises:
+        InputError: a network that does not fit a modality's shape, or streams whose steps are not
+            those of the modality that they are fused into.
+    """
+    return {name: _input_kind(name, data, config) for name in used_modalities(data, config)}
+
+
+def _input_kind(
+    name: str, data: DevelopmentData | HeldoutData, config: ModelConfig
+) -> UnimodalKind:
+    modality = data.modalities[name]
+    if name not in config.fuse:
+        return unimodal_kind(modality, config)
+    target = data.modalities[config.fuse[name]]
+    kind = unimodal_kind(target, config)
+    if kind not in SEQUENTIAL:
+        return "mlp" if modality.steps is None else "pool"
+    if modality.steps != target.steps or not np.array_equal(
+        np.asarray(modality.lengths), np.asarray(target.lengths)
+    ):
+        raise InputError(
+            f"model.fuse.{name}: must have the steps of {target.name}, of every sample, to be "
+            f"fused into its network '{kind}', but has others. Use model.unimodal.{target.name}: "
+            "pool, which fuses their means."
         )
     return kind
 
@@ -108,17 +145,15 @@ def load_features(
     data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
 ) -> dict[str, Vectors | Sequences]:
     """The features that a configuration needs, by modality name, on the device."""
-    return {
-        name: _load(data.modalities[name], unimodal_kind(data.modalities[name], config), device)
-        for name in used_modalities(data, config)
-    }
+    kinds = input_kinds(data, config)
+    return {name: _load(data.modalities[name], kind, device) for name, kind in kinds.items()}
 
 
 def load_steps(
-    data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
+    data: DevelopmentData | HeldoutData, names: Iterable[str], device: torch.device
 ) -> dict[str, Vectors | Sequences]:
-    """As `load_features`, but sequences that the network pools keep their steps."""
-    chosen = {name: data.modalities[name] for name in used_modalities(data, config)}
+    """The named features on the device; sequences that a network pools keep their steps."""
+    chosen = {name: data.modalities[name] for name in names}
     return {
         name: _load(modality, "mlp" if modality.steps is None else "transformer", device)
         for name, modality in chosen.items()
@@ -136,7 +171,7 @@ def pooled_features(data: DevelopmentData, rows: np.ndarray) -> np.ndarray:
 
 def _load(modality: Modality, kind: UnimodalKind, device: torch.device) -> Vectors | Sequences:
     mean, std = torch.from_numpy(modality.mean), torch.from_numpy(modality.std)
-    if kind == "transformer":
+    if kind in SEQUENTIAL:
         assert modality.lengths is not None
         shared = _without_copy(modality.array)
         values = shared if device.type == "cpu" else shared.to(device)

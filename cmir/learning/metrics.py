@@ -43,6 +43,9 @@ METRIC_DIRECTION: Mapping[str, Direction] = {
     "log_loss": "min",
     "worst_environment_mae": "min",
     "worst_environment_accuracy": "max",
+    "tenth_percentile_mae": "min",
+    "tenth_percentile_accuracy": "max",
+    "ece": "min",
 }
 
 MOSI_RANGE = (-3.0, 3.0)

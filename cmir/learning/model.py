@@ -19,7 +19,8 @@ from torch import Tensor
 
 from cmir.config import ModelConfig, UnimodalKind
 from cmir.data import DevelopmentData
-from cmir.learning.features import Inputs, unimodal_kind, used_modalities
+from cmir.errors import InputError
+from cmir.learning.features import Inputs, input_kinds
 from cmir.learning.replicas import Layout, Part, linear, linear_parts
 from cmir.learning.unimodal import unimodal_parts, unimodal_vector
 
@@ -31,14 +32,23 @@ class Network:
     """The shape of a network; its weights are given to each call.
 
     Attributes:
-        config: sizes.
-        sizes: size D of the features of each modality, in order.
-        kinds: unimodal network of each modality.
+        config: sizes, and which streams are fused into which modality.
+        inputs: size D of the features of each modality, fused streams included, in order.
+        kinds: unimodal network that each of them enters.
     """
 
     config: ModelConfig
-    sizes: Mapping[str, int]
+    inputs: Mapping[str, int]
     kinds: Mapping[str, UnimodalKind]
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Size of what enters each modality's network: its own features and those fused in."""
+        own = {name: size for name, size in self.inputs.items() if name not in self.config.fuse}
+        for name, target in self.config.fuse.items():
+            if name in self.inputs:
+                own[target] += self.inputs[name]
+        return own
 
     @cached_property
     def layout(self) -> Layout:
@@ -64,11 +74,32 @@ class Network:
         """X_m of all modalities: `(replica, modality, batch, d)`."""
         vectors = [
             unimodal_vector(
-                weights, f"unimodal.{name}", self.kinds[name], inputs[name], self.config
+                weights,
+                f"unimodal.{name}",
+                self.kinds[name],
+                self._fused(name, inputs),
+                self.config,
             )
             for name in self.sizes
         ]
         return torch.stack(vectors, dim=1)
+
+    def _fused(self, name: str, inputs: Mapping[str, Inputs]) -> Inputs:
+        """Features of a modality with those of its streams behind them (Mai and Han 2026, Eq. 13).
+
+        The first layer is linear, so that it is the linear layer of Eq. 13 on both.
+        """
+        own = inputs[name]
+        streams = [inputs[key] for key, target in self.config.fuse.items() if target == name]
+        if not streams:
+            return own
+        for stream in streams:
+            if stream.values.shape[:-1] != own.values.shape[:-1]:
+                raise InputError(
+                    f"{name}: what is fused into it must have its {own.values.shape[2]} steps, but "
+                    f"has {stream.values.shape[2]}. Pad both to one number of steps."
+                )
+        return Inputs(torch.cat([own.values, *(stream.values for stream in streams)], -1), own.mask)
 
     def hidden(self, weights: Weights, features: Tensor) -> Tensor:
         """Shared layers of the encoder g_m: `(replica, modality, rows, d)` to `(..., d')`."""
@@ -125,9 +156,5 @@ def network_for(data: DevelopmentData, config: ModelConfig) -> Network:
         InputError: the configuration names a modality the data set lacks, or a unimodal network
             that does not fit a modality's shape.
     """
-    names = used_modalities(data, config)
-    return Network(
-        config,
-        {name: data.modalities[name].size for name in names},
-        {name: unimodal_kind(data.modalities[name], config) for name in names},
-    )
+    kinds = input_kinds(data, config)
+    return Network(config, {name: data.modalities[name].size for name in kinds}, kinds)

@@ -26,7 +26,8 @@ def environment_risks(errors: Tensor, groups: Tensor, count: int) -> tuple[Tenso
 
     Args:
         errors: `(replica, batch)` errors of the samples.
-        groups: `(replica, batch)` integers in [0, count).
+        groups: `(replica, batch)` integers in [0, count); `(1, batch)` where all replicas share a
+            batch, which makes the sums one product of matrices.
         count: number of environments of the partition.
 
     Returns:
@@ -35,7 +36,8 @@ def environment_risks(errors: Tensor, groups: Tensor, count: int) -> tuple[Tenso
     """
     members = functional.one_hot(groups, count).to(errors.dtype)
     sizes = members.sum(1)
-    totals = (errors[:, :, None] * members).sum(1)
+    shared = len(members) == 1 < len(errors)
+    totals = errors @ members[0] if shared else (errors[:, :, None] * members).sum(1)
     return totals / sizes.clamp(min=1), sizes > 0
 
 

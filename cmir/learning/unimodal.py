@@ -2,6 +2,8 @@
 
 `pool`: linear and time mean, the mean taken first (the same numbers, T times cheaper);
 `transformer`: Conv1D of width 3, Transformer encoder, masked time mean (Mai and Han 2026, Eq. 11);
+`transformer_conv`: a linear layer to d, Transformer encoder, Conv1D, masked time mean (Eq. 12; the
+paper's Transformer has the size of the features, and there the linear layer is that of Eq. 13);
 `mlp`: two layers, for vectors.
 """
 
@@ -32,7 +34,12 @@ def unimodal_parts(
         return linear_parts(f"{name}.first", inputs, config.hidden_size) | linear_parts(
             f"{name}.second", config.hidden_size, size
         )
-    parts = linear_parts(f"{name}.convolution", KERNEL * inputs, size)
+    parts = (
+        linear_parts(f"{name}.convolution", KERNEL * inputs, size)
+        if kind == "transformer"
+        else linear_parts(f"{name}.linear", inputs, size)
+        | linear_parts(f"{name}.convolution", KERNEL * size, size)
+    )
     for layer in range(config.transformer_layers):
         parts |= _layer_parts(f"{name}.layer{layer}", size)
     return parts | norm_parts(f"{name}.norm", size)
@@ -51,7 +58,16 @@ def unimodal_vector(
     if kind == "mlp":
         hidden = torch.relu(linear(weights, f"{name}.first", inputs.values))
         return linear(weights, f"{name}.second", hidden)
-    return _transform(weights, name, inputs, config)
+    assert inputs.mask is not None
+    if kind == "transformer":
+        steps = _convolve(weights, name, inputs.values)
+        return _masked_mean(_encode(weights, name, steps, inputs.mask, config), inputs.mask)
+    steps = linear(weights, f"{name}.linear", inputs.values.flatten(1, 2))
+    encoded = _encode(weights, name, steps, inputs.mask, config)
+    # What stands beyond the end would reach the last step through the convolution.
+    valid = torch.where(inputs.mask[..., None], encoded, 0.0)
+    shape = inputs.mask.shape
+    return _masked_mean(_convolve(weights, name, valid).view(*shape, -1), inputs.mask)
 
 
 def _layer_parts(name: str, size: int) -> dict[str, Part]:
@@ -65,18 +81,20 @@ def _layer_parts(name: str, size: int) -> dict[str, Part]:
     )
 
 
-def _transform(
-    weights: Mapping[str, Tensor], name: str, inputs: Inputs, config: ModelConfig
+def _convolve(weights: Mapping[str, Tensor], name: str, values: Tensor) -> Tensor:
+    """`(replica, batch, T, D)` to `(replica, batch * T, d)`."""
+    return linear(weights, f"{name}.convolution", _windows(values).flatten(1, 2))
+
+
+def _encode(
+    weights: Mapping[str, Tensor], name: str, hidden: Tensor, mask: Tensor, config: ModelConfig
 ) -> Tensor:
-    assert inputs.mask is not None
-    shape = inputs.mask.shape
-    hidden = linear(weights, f"{name}.convolution", _windows(inputs.values).flatten(1, 2))
-    position = _positions(shape[2], config.representation_size, hidden.device)
-    hidden = (hidden.view(*shape, -1) + position).flatten(1, 2)
+    """The Transformer encoder: `(replica, batch * T, d)` to `(replica, batch, T, d)`."""
+    position = _positions(mask.shape[2], config.representation_size, hidden.device)
+    hidden = (hidden.view(*mask.shape, -1) + position).flatten(1, 2)
     for layer in range(config.transformer_layers):
-        hidden = _layer(weights, f"{name}.layer{layer}", hidden, inputs.mask, config)
-    hidden = layer_norm(weights, f"{name}.norm", hidden).view(*shape, -1)
-    return _masked_mean(hidden, inputs.mask)
+        hidden = _layer(weights, f"{name}.layer{layer}", hidden, mask, config)
+    return layer_norm(weights, f"{name}.norm", hidden).view(*mask.shape, -1)
 
 
 def _windows(values: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from cmir.config import ModelConfig, Section, UnimodalKind
 from cmir.data import DevelopmentData
 from cmir.data.features import pool_all
 from cmir.learning.evaluation import predict
-from cmir.learning.features import Features, Sequences, Vectors
+from cmir.learning.features import SEQUENTIAL, Features, Sequences, Vectors
 from cmir.learning.model import Network, network_for
 from cmir.learning.reports import TrialResult
 from cmir.promotion.requests import Expected, Request, read_request
@@ -137,7 +137,7 @@ class Ensemble:
     def _feature(self, name: str, request: Request) -> Vectors | Sequences:
         values, mean, std = request.values[name], self.mean[name], self.std[name]
         kind = self.card.modalities[name].kind
-        if kind == "transformer":
+        if kind in SEQUENTIAL:
             lengths = torch.from_numpy(request.lengths[name])
             return Sequences(torch.from_numpy(values), lengths, mean, std)
         if kind == "pool":
@@ -153,15 +153,15 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
         label_range=data.label_range,
         modalities={
             name: ModalityCard(size=size, kind=network.kinds[name])
-            for name, size in network.sizes.items()
+            for name, size in network.inputs.items()
         },
         model=result.config.model,
         seeds=result.config.seeds,
         trained_on=data.name,
         development_checksum=data.checksum,
     )
-    mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.sizes}
-    std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.sizes}
+    mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.inputs}
+    std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.inputs}
     return Ensemble(card, result.weights, mean, std)
 
 

@@ -1,4 +1,4 @@
-"""Draws of a bootstrap over seeds and groups, and a metric of each seed on every draw."""
+"""Draws of a bootstrap over seeds and groups, a metric on every draw, and how far draws spread."""
 
 from __future__ import annotations
 
@@ -86,6 +86,55 @@ def draw_groups(groups: IntArray, draws: int, items: bool, rng: np.random.Genera
     return counts
 
 
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far a difference of two models may be from its estimate.
+
+    Attributes:
+        deviations: of the draws from the estimate, `(draw,)`.
+        error: their size, the standard error.
+        degrees: of freedom of the standard error.
+    """
+
+    deviations: FloatArray
+    error: float
+    degrees: float
+
+
+def crossed_spread(
+    whole: tuple[FloatArray, FloatArray],
+    drawn: tuple[FloatArray, FloatArray],
+    groups: int,
+    rng: np.random.Generator,
+) -> Spread:
+    """The draws, scaled to the variance of two crossed levels, V_seeds + V_groups - V_both.
+
+    Args:
+        whole: the metric of each seed of A and of B on all items, `(seed,)`.
+        drawn: the same on draws of groups, `(draw, seed)`; draws where it is NaN do not count.
+        groups: number of groups.
+        rng: draws the seeds.
+    """
+    estimate = whole[0].mean() - whole[1].mean()
+    of_groups = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
+    of_both = _with_drawn_seeds(drawn, rng)
+    defined = ~np.isnan(of_groups)
+    of_groups, of_both = of_groups[defined], of_both[defined] - estimate
+    parts = [*_seed_variances(whole), (float(of_groups.var()), groups - 1)]
+    levels, total = sum(variance for variance, _ in parts), float(of_both.var())
+    # Seeds and groups drawn together count what they have in common three times: once in each
+    # level and once more between them. Once is right.
+    shared = max(total - levels, 0.0)
+    by_level = (sum(variance for variance, _ in parts[:-1]), parts[-1][0])
+    variance = max(levels - shared, *by_level)
+    squares = sum(part**2 / degrees for part, degrees in parts)
+    return Spread(
+        of_both * np.sqrt(variance / total) if total > 0 else of_both,
+        float(np.sqrt(variance)),
+        levels**2 / squares if squares > 0 else float(groups - 1),
+    )
+
+
 def _draw(count: int, draws: int, rng: np.random.Generator) -> IntArray:
     return rng.multinomial(count - 1, np.full(count, 1 / count), size=draws)
 
@@ -100,3 +149,19 @@ def _weighted_means(values: FloatArray, counts: IntArray, unit: IntArray) -> Flo
     with np.errstate(invalid="ignore"):
         means: FloatArray = (weights @ np.stack(sums, axis=1)) / (weights @ sizes)[:, None]
     return means
+
+
+def _with_drawn_seeds(drawn: tuple[FloatArray, FloatArray], rng: np.random.Generator) -> FloatArray:
+    """A less B in every draw, the seeds drawn too; pairs of seeds stay together."""
+    a, b = drawn
+    weights = draw_seeds(a.shape[1], len(a), rng)
+    others = weights if a.shape == b.shape else draw_seeds(b.shape[1], len(b), rng)
+    difference: FloatArray = (weights * a).sum(axis=1) - (others * b).sum(axis=1)
+    return difference
+
+
+def _seed_variances(whole: tuple[FloatArray, FloatArray]) -> list[tuple[float, int]]:
+    """Variance of the mean over seeds, with its degrees of freedom; one for each drawing."""
+    a, b = whole
+    samples = [a - b] if len(a) == len(b) else [a, b]
+    return [(float(x.var(ddof=1) / len(x)), len(x) - 1) for x in samples if len(x) > 1]

@@ -51,6 +51,9 @@ METRIC_LABEL: Mapping[str, str] = {
     "log_loss": "log loss (nats)",
     "worst_environment_mae": "worst environment's mean absolute error (label units)",
     "worst_environment_accuracy": "worst environment's accuracy",
+    "tenth_percentile_mae": "mean absolute error that 9 of 10 groups stay below (label units)",
+    "tenth_percentile_accuracy": "accuracy that 9 of 10 groups stay above",
+    "ece": "expected calibration error",
 }
 SPLIT_LABEL: Mapping[str, str] = {
     "id_val": "in-distribution validation",
