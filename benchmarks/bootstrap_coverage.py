@@ -1,11 +1,11 @@
 """How often the 95 % interval of `paired_difference` holds the truth, on simulated models.
 
-    python benchmarks/bootstrap_coverage.py [--repetitions 1000] [--out FILE]
+    python benchmarks/bootstrap_coverage.py [--repetitions 400] [--seeds S ...] [--out FILE]
 
 What a sample contributes to the difference of A and B is a sum of normal effects of mean 0: of the
 seed, the group, seed and group together, the item, and seed and item together. A row is one set of
 their sizes, one grouping of about 200 samples, one number of seeds. Columns: the interval as it is;
-the same not stretched by t/z; with the items of a group resampled too; and with every sample
+the same with 1.96 in place of t; with the items of a group resampled too; and with every sample
 taken as its own group, as if those of one speaker were independent.
 """
 
@@ -101,7 +101,7 @@ def shares_held(
             holds_zero(compared(gap, groups, repetition, items=True), 1.0),
             holds_zero(compared(gap, own, repetition), 1.0),
         ]
-    names = ("interval", "not stretched", "items too", "no groups")
+    names = ("interval", "1.96", "items too", "no groups")
     return dict(zip(names, (held / repetitions).tolist(), strict=True))
 
 

@@ -91,9 +91,14 @@ def test_a_version_tells_what_it_is_and_how_it_was_chosen(
     assert expected.items() <= made.tags.items()
     assert float(made.tags["ood_val/mae"]) == outcome.winner.score("ood_val/mae")
     assert float(made.tags["ood_test/ensemble_mae"]) == outcome.heldout["ood_test/ensemble_mae"]
-    for words in ("sweep `small`", "rule `ood_val`", "for the first time", "| ood_test/mae |"):
+    shown = ("| ood_test/mae |", "| strength of added noise |")
+    for words in ("sweep `small`", "rule `ood_val`", "for the first time", *shown):
         assert words in str(made.description)
     assert "synthetic" not in str(made.description)
+    (run,) = runs(client)
+    assert run.data.metrics["probe/label_from_invariant"] < 1
+    logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"probes.json", "probes.png", "by_seed.json"} <= logged
 
 
 def test_the_held_out_scores_are_those_of_the_model_that_is_served(

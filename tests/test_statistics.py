@@ -194,6 +194,12 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, object], message: 
         paired_difference(**given)  # type: ignore[arg-type]
 
 
+def test_groups_of_which_each_lacks_a_class_are_refused() -> None:
+    scores, labels = np.arange(6.0)[None], np.array([0, 0, 0, 1, 1, 1])
+    with pytest.raises(InputError, match=r"groups: the metric must be defined on some draw of 2"):
+        paired_difference(scores, -scores, labels, labels, "auc", task="binary", draws=50)
+
+
 def test_holm_is_its_definition_spelled_out() -> None:
     rng = np.random.default_rng(0)
     values = {f"m{n}": float(value) for n, value in enumerate(rng.uniform(0, 0.2, 7))}

@@ -28,7 +28,7 @@ from cmir.ablation.arm import (
 from cmir.ablation.plain import untuned_plain
 from cmir.config import DEFAULT_COUNT, LossConfig, TrialConfig
 from cmir.data import DevelopmentData
-from cmir.data.synthetic import GROUND_TRUTH
+from cmir.data.design import GROUND_TRUTH
 from cmir.errors import InputError, nearest
 from cmir.learning.features import used_modalities
 

@@ -8,8 +8,8 @@ Arjovsky et al. 2019).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from cmir.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+LatentKind = Literal["causal", "spurious"]
 
 MODEL = (
     "causal latents z ~ N(0, I); label y = w . z + noise; "
@@ -65,12 +66,51 @@ class ModalitySpec:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelRule:
+    """How the labels of N samples follow from their causal latents: y = w . z + noise.
+
+    Attributes:
+        weights: w `(causal_size,)`, the label's noise taken into account.
+        noise: of each sample, `(N,)`: it stays with the sample under every intervention.
+        task: "regression", labels in [-3, 3] in steps of .2, or "binary", labels 0 and 1.
+    """
+
+    weights: npt.NDArray[np.float64]
+    noise: npt.NDArray[np.float64]
+    task: Task
+
+    def labels(self, causal: FloatArray) -> npt.NDArray[np.float64]:
+        """Labels `(N,)` of causal latents `(N, causal_size)`."""
+        opinion = causal.astype(np.float64) @ self.weights + self.noise
+        if self.task == "binary":
+            return (opinion > 0).astype(np.float64)
+        return (np.round(opinion * LABEL_SCALE / LABEL_STEP) * LABEL_STEP).clip(*LABEL_RANGE)
+
+    def standardised(self, labels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Labels of about unit size: what the spurious latents are an effect of."""
+        return 2 * labels - 1 if self.task == "binary" else labels / LABEL_SCALE
+
+
+@dataclass(frozen=True, eq=False)
 class Latents:
-    """What nobody observes, `(N, k)` float32 each, and the labels `(N,)` that follow from it."""
+    """What nobody observes of N samples, and the labels that follow from it.
+
+    Attributes:
+        causal: z `(N, causal_size)` float32.
+        spurious: s `(N, spurious_size)` float32.
+        direction: v `(spurious_size,)` of +-1: along it s follows the label, across it s is noise.
+        rule: of the labels.
+    """
 
     causal: FloatArray
     spurious: FloatArray
-    labels: FloatArray
+    direction: npt.NDArray[np.float64]
+    rule: LabelRule
+
+    @property
+    def labels(self) -> FloatArray:
+        """`(N,)`, of the causal latents as they are here."""
+        return self.rule.labels(self.causal).astype(np.float32)
 
 
 def random_stream(seed: int, *purpose: str) -> np.random.Generator:
@@ -99,29 +139,38 @@ def draw_latents(
         seed: of all draws.
     """
     stream = random_stream(seed, "latents")
-    causal = stream.standard_normal((len(correlations), causal_size))
+    causal = stream.standard_normal((len(correlations), causal_size)).astype(np.float32)
     unexplained = stream.standard_normal(len(correlations))
     signs = stream.choice([-1.0, 1.0], causal_size)
-    explained = causal @ (signs / np.sqrt(causal_size))
-    opinion = np.sqrt(1 - label_noise) * explained + np.sqrt(label_noise) * unexplained
-    labels, standardised = _labels(opinion, task)
-    directions = stream.choice([-1.0, 1.0], spurious_size)
-    spurious = np.outer(correlations * standardised, directions)
+    weights = np.sqrt(1 - label_noise) * signs / np.sqrt(causal_size)
+    rule = LabelRule(weights, np.sqrt(label_noise) * unexplained, task)
+    direction = stream.choice([-1.0, 1.0], spurious_size)
+    spurious = np.outer(correlations * rule.standardised(rule.labels(causal)), direction)
     spurious += stream.standard_normal(spurious.shape)
-    return Latents(*(values.astype(np.float32) for values in (causal, spurious, labels)))
+    return Latents(causal, spurious.astype(np.float32), direction, rule)
 
 
-def shuffle_spurious(latents: Latents, environments: IntArray, seed: int) -> Latents:
-    """The intervention do(s): spurious latents exchanged among samples of one environment `(N,)`.
+def exchange(latents: Latents, kind: LatentKind, groups: IntArray, seed: int) -> Latents:
+    """The intervention do(s) or do(z): one kind of latents exchanged among samples of one group.
 
-    Labels and causal latents stay, and so does how s is distributed in each environment.
+    All else is held: the other kind, the noise of features and labels. So do(s) leaves every label
+    as it is; under do(z) a label follows its new cause, while s keeps the value that it had.
+    Either way z and s become independent within a group, and keep their distributions there.
+
+    Args:
+        latents: of N samples.
+        kind: "spurious" for do(s), "causal" for do(z).
+        groups: `(N,)`; where environments differ, a group must not mix them.
+        seed: of the exchange.
     """
-    stream = random_stream(seed, "intervention")
-    spurious = latents.spurious.copy()
-    for environment in np.unique(environments):
-        rows = np.flatnonzero(environments == environment)
-        spurious[rows] = spurious[stream.permutation(rows)]
-    return Latents(latents.causal, spurious, latents.labels)
+    stream = random_stream(seed, "intervention", kind)
+    source = np.arange(len(groups))
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        source[rows] = stream.permutation(rows)
+    if kind == "spurious":
+        return replace(latents, spurious=latents.spurious[source])
+    return replace(latents, causal=latents.causal[source])
 
 
 def draw_lengths(name: str, steps: int, samples: int, seed: int) -> IntArray:
@@ -158,18 +207,6 @@ def observe(
             yield _with_noise(clean[rows], spec, stream)
         else:
             yield _sequences(clean[rows], lengths[rows], spec, spec.steps, stream)
-
-
-def _labels(
-    opinion: npt.NDArray[np.float64], task: Task
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Labels, and the same of unit size: what the spurious latents are an effect of."""
-    if task == "binary":
-        positive = opinion > 0
-        return positive.astype(np.float64), np.where(positive, 1.0, -1.0)
-    labels = np.round(opinion * LABEL_SCALE / LABEL_STEP) * LABEL_STEP
-    labels = labels.clip(*LABEL_RANGE)
-    return labels, labels / LABEL_SCALE
 
 
 def _mixing(

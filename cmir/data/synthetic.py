@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from cmir.data.manifest import SPLITS, Task
-from cmir.data.structural_model import (
-    LABEL_RANGE,
-    MODEL,
-    IntArray,
-    Latents,
-    ModalitySpec,
-    draw_latents,
-    draw_lengths,
-    observe,
-    shuffle_spurious,
+from cmir.data.design import (
+    GROUND_TRUTH,
+    GROUND_TRUTH_ARRAYS,
+    Design,
+    environment_numbers,
+    exchanged,
+    read_design,
+    stored_latents,
 )
+from cmir.data.manifest import Task
+from cmir.data.structural_model import LABEL_RANGE, MODEL, LatentKind, Latents, ModalitySpec
 from cmir.data.writing import write_dataset
-from cmir.errors import InputError
-
-GROUND_TRUTH_ARRAYS = "ground_truth.npz"
-GROUND_TRUTH = "ground_truth.json"
 
 # In short: the size of vectors, or size and longest length of sequences.
 Shape = int | tuple[int, int]
@@ -109,7 +104,7 @@ def generate(
     Raises:
         InputError: arguments that make no dataset, or a folder that cannot be written.
     """
-    design = _Design(
+    design = Design(
         modalities=_specs(modalities),
         samples=dict(samples),
         correlations=tuple(correlations),
@@ -123,8 +118,8 @@ def generate(
         name=name,
         seed=seed,
     )
-    table = _table(design)
-    return _write(Path(path), design, table, _latents(design, table), overwrite=overwrite)
+    table = design.table()
+    return _write(Path(path), design, table, design.latents(table), overwrite=overwrite)
 
 
 def resample_spurious(
@@ -132,11 +127,11 @@ def resample_spurious(
 ) -> Path:
     """Write the dataset again after the intervention do(s): all else, noise included, is the same.
 
-    The spurious latents are exchanged among the samples of each environment. An invariant model
-    predicts the same for both folders, row by row.
+    The spurious latents are exchanged among the samples of each environment, within each split.
+    An invariant model predicts the same for both folders, row by row.
 
     Args:
-        source: a folder that `generate` wrote.
+        source: a folder that `generate` or an earlier intervention wrote.
         path: the folder to write.
         seed: of the exchange.
         overwrite: replace a dataset folder that is there already.
@@ -147,10 +142,18 @@ def resample_spurious(
     Raises:
         InputError: the source has no ground truth, or the folder cannot be written.
     """
-    design = _read_design(Path(source) / GROUND_TRUTH)
-    table = _table(design)
-    intervened = shuffle_spurious(_latents(design, table), _environment_numbers(table), seed)
-    return _write(Path(path), design, table, intervened, overwrite=overwrite)
+    return _resample("spurious", Path(source), Path(path), seed, overwrite=overwrite)
+
+
+def resample_causal(
+    source: Path | str, path: Path | str, *, seed: int = 0, overwrite: bool = False
+) -> Path:
+    """Write the dataset again after the intervention do(z), the counterpart of `resample_spurious`.
+
+    The causal latents are exchanged among the samples of each environment, within each split; the
+    spurious latents and all noise are held. Labels follow their new causes.
+    """
+    return _resample("causal", Path(source), Path(path), seed, overwrite=overwrite)
 
 
 def _specs(modalities: Mapping[str, ModalitySpec | Shape]) -> dict[str, ModalitySpec]:
@@ -165,132 +168,21 @@ def _specs(modalities: Mapping[str, ModalitySpec | Shape]) -> dict[str, Modality
     return specs
 
 
-@dataclass(frozen=True)
-class _Design:
-    modalities: dict[str, ModalitySpec]
-    samples: dict[str, int]
-    correlations: tuple[float, ...]
-    ood_val_correlation: float
-    ood_test_correlation: float
-    speakers: int
-    causal_size: int
-    spurious_size: int
-    label_noise: float
-    task: Task
-    name: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        for key in ("speakers", "causal_size", "spurious_size"):
-            if getattr(self, key) < 1:
-                raise InputError(f"{key}: must be at least 1, but got {getattr(self, key)}.")
-        if self.seed < 0:
-            raise InputError(f"seed: must not be negative, but got {self.seed}.")
-        if not 0 <= self.label_noise <= 1:
-            raise InputError(
-                f"label_noise: must be a part of the variance in [0, 1], but got "
-                f"{self.label_noise}."
-            )
-        self._check_samples()
-        self._check_correlations()
-
-    def _check_samples(self) -> None:
-        unknown = sorted(set(self.samples) - set(SPLITS))
-        if unknown:
-            raise InputError(
-                f"samples: splits must be of {', '.join(SPLITS)}, but got {', '.join(unknown)}."
-            )
-        for split, count in self.samples.items():
-            if count < 1:
-                raise InputError(
-                    f"samples: {split} must have at least 1 sample, but got {count}. Leave out a "
-                    "held-out split that is not wanted."
-                )
-
-    def _check_correlations(self) -> None:
-        if not self.correlations:
-            raise InputError("correlations: must name at least one training environment.")
-        if self.ood_val_correlation == self.ood_test_correlation:
-            raise InputError(
-                "ood_val_correlation: must differ from ood_test_correlation, but both are "
-                f"{self.ood_val_correlation}: to select on ood_val would be to select on the test."
-            )
-
-    def environments(self, split: str) -> list[int]:
-        """Numbers of the environments a split is drawn from."""
-        training = len(self.correlations)
-        return {"ood_val": [training], "ood_test": [training + 1]}.get(split, [*range(training)])
-
-    @property
-    def named_correlations(self) -> dict[str, float]:
-        """Environment -> rho, in the order of their numbers."""
-        training = {f"train_{i}": rho for i, rho in enumerate(self.correlations)}
-        ood = {"ood_val": self.ood_val_correlation, "ood_test": self.ood_test_correlation}
-        return training | ood
-
-
-def _table(design: _Design) -> pl.DataFrame:
-    """One row per sample: id, split, environment and its number, speaker, lengths."""
-    parts = [_split_table(design, split) for split in SPLITS if split in design.samples]
-    table = pl.concat(parts)
-    lengths = {
-        f"{name}_length": draw_lengths(name, spec.steps, table.height, design.seed)
-        for name, spec in sorted(design.modalities.items())
-        if spec.steps is not None
-    }
-    return table.with_columns(pl.Series(key, values) for key, values in lengths.items())
-
-
-def _split_table(design: _Design, split: str) -> pl.DataFrame:
-    names, numbers = list(design.named_correlations), design.environments(split)
-    rows = range(design.samples[split])
-    environments = [numbers[row % len(numbers)] for row in rows]
-    # Each environment's own samples are dealt to its speakers in turn.
-    voices = [row // len(numbers) % design.speakers for row in rows]
-    speakers = [
-        f"{names[number]}_speaker_{voice}"
-        for number, voice in zip(environments, voices, strict=True)
-    ]
-    return pl.DataFrame(
-        {
-            "id": [f"{split}_{row:05d}" for row in rows],
-            "split": [split] * len(rows),
-            "environment_number": environments,
-            "environment": [names[number] for number in environments],
-            "speaker": speakers,
-            # As in the field's files: one video of each speaker.
-            "video": [name.replace("speaker", "video") for name in speakers],
-        }
-    )
-
-
-def _environment_numbers(table: pl.DataFrame) -> IntArray:
-    return table["environment_number"].to_numpy().astype(np.int64)
-
-
-def _latents(design: _Design, table: pl.DataFrame) -> Latents:
-    rho = np.array(list(design.named_correlations.values()))
-    return draw_latents(
-        rho[_environment_numbers(table)],
-        causal_size=design.causal_size,
-        spurious_size=design.spurious_size,
-        label_noise=design.label_noise,
-        task=design.task,
-        seed=design.seed,
-    )
+def _resample(kind: LatentKind, source: Path, path: Path, seed: int, *, overwrite: bool) -> Path:
+    design = read_design(source)
+    table = design.table()
+    latents = stored_latents(source, design, table)
+    intervened = exchanged(latents, kind, table, seed)
+    return _write(path, design, table, intervened, overwrite=overwrite)
 
 
 def _write(
-    path: Path, design: _Design, table: pl.DataFrame, latents: Latents, *, overwrite: bool
+    path: Path, design: Design, table: pl.DataFrame, latents: Latents, *, overwrite: bool
 ) -> Path:
-    features = {
-        name: observe(name, spec, latents, _lengths(table, name, spec), design.seed)
-        for name, spec in design.modalities.items()
-    }
     write_dataset(
         path,
         samples=table.drop("environment_number").with_columns(label=latents.labels),
-        features=features,
+        features={name: design.observe(name, table, latents) for name in design.modalities},
         task=design.task,
         label_range=LABEL_RANGE if design.task == "regression" else None,
         name=design.name,
@@ -302,7 +194,7 @@ def _write(
         path / GROUND_TRUTH_ARRAYS,
         causal=latents.causal,
         spurious=latents.spurious,
-        environment=_environment_numbers(table),
+        environment=environment_numbers(table),
     )
     content = {
         "model": MODEL,
@@ -313,11 +205,7 @@ def _write(
     return path
 
 
-def _lengths(table: pl.DataFrame, name: str, spec: ModalitySpec) -> IntArray | None:
-    return None if spec.steps is None else table[f"{name}_length"].to_numpy()
-
-
-def _shift(design: _Design, table: pl.DataFrame) -> dict[str, Any]:
+def _shift(design: Design, table: pl.DataFrame) -> dict[str, Any]:
     groups = table.group_by("split").agg(pl.col("environment").unique().sort())
     return {
         "scheme": "anti-causal spurious latents",
@@ -326,15 +214,3 @@ def _shift(design: _Design, table: pl.DataFrame) -> dict[str, Any]:
         "groups": dict(sorted(groups.iter_rows())),
         "correlations": design.named_correlations,
     }
-
-
-def _read_design(file: Path) -> _Design:
-    if not file.is_file():
-        raise InputError(
-            f"{file}: must be there to know how the data was drawn, but is not. Only a folder that "
-            "cmir.data.synthetic.generate wrote has it."
-        )
-    arguments = json.loads(file.read_text(encoding="utf-8"))["arguments"]
-    arguments["correlations"] = tuple(arguments["correlations"])
-    specs = {key: ModalitySpec(**spec) for key, spec in arguments.pop("modalities").items()}
-    return _Design(modalities=specs, **arguments)

@@ -17,7 +17,7 @@ import sklearn
 
 from cmir.config import DEFAULT_GROUPS, OWN_GROUPS
 from cmir.data import DevelopmentData
-from cmir.data.synthetic import GROUND_TRUTH_ARRAYS
+from cmir.data.design import GROUND_TRUTH_ARRAYS
 from cmir.errors import InputError
 from cmir.learning.clusters import kmeans_environments, label_kmeans_environments
 from cmir.learning.diagnosis import Diagnosis, check_sizes, diagnose

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from mlflow import MlflowClient
 
+from cmir.learning.probes import probe
 from cmir.learning.reports import EpochReport
 from cmir.promotion.candidate import Candidate, train_again, winner_of
 from cmir.promotion.ensemble import Ensemble, ensemble_of
@@ -24,6 +25,7 @@ from cmir.promotion.gates import (
 )
 from cmir.promotion.heldout import ENSEMBLE, heldout_scores
 from cmir.promotion.planning import PromotionPlan, PromotionRequest
+from cmir.promotion.probe_report import log_probes, probe_metrics, probe_text
 from cmir.promotion.registry import (
     CHECKSUM,
     READINGS,
@@ -151,9 +153,11 @@ def _register(
     plan = outcome.plan
     assert winner.result is not None
     ensemble = ensemble_of(winner.result, plan.data)
+    probes = probe(winner.result, plan.data)
     with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
         readings, heldout = _read_heldout(plan, ensemble, registry)
         text = description(plan, outcome.candidates, winner, outcome.verdicts, heldout, readings)
+        text = f"{text}\n\n{probe_text(probes)}"
         facts = _facts(plan) | {READINGS: str(readings)}
         describe_run(
             client,
@@ -164,11 +168,12 @@ def _register(
             data=plan.data,
         )
         client.log_dict(run, {k: list(v) for k, v in winner.result.by_seed.items()}, "by_seed.json")
+        log_probes(client, run, probes)
         version = registry.register(
             run,
             ensemble,
             plan.data,
-            metrics={**winner.result.metrics, **heldout},
+            metrics={**winner.result.metrics, **probe_metrics(probes), **heldout},
             tags=facts
             | {"trial": str(winner.record.number)}
             | recorded_scores(plan.objective, winner.result.metrics, heldout),

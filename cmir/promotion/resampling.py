@@ -91,12 +91,10 @@ class Spread:
     """How far a difference of two models may be from its estimate.
 
     Attributes:
-        deviations: of the draws from the estimate, `(draw,)`.
-        error: their size, the standard error.
+        error: the standard error.
         degrees: of freedom of the standard error.
     """
 
-    deviations: FloatArray
     error: float
     degrees: float
 
@@ -107,19 +105,26 @@ def crossed_spread(
     groups: int,
     rng: np.random.Generator,
 ) -> Spread:
-    """The draws, scaled to the variance of two crossed levels, V_seeds + V_groups - V_both.
+    """The standard error of two crossed levels: its square is V_seeds + V_groups - V_both.
 
     Args:
         whole: the metric of each seed of A and of B on all items, `(seed,)`.
         drawn: the same on draws of groups, `(draw, seed)`; draws where it is NaN do not count.
         groups: number of groups.
         rng: draws the seeds.
+
+    Raises:
+        InputError: the metric is undefined on every draw.
     """
-    estimate = whole[0].mean() - whole[1].mean()
     of_groups = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
     of_both = _with_drawn_seeds(drawn, rng)
     defined = ~np.isnan(of_groups)
-    of_groups, of_both = of_groups[defined], of_both[defined] - estimate
+    if not defined.any():
+        raise InputError(
+            f"groups: the metric must be defined on some draw of {groups} groups, but is not on "
+            f"any of {len(defined)}: each lacks a class. Give more groups, or other ones."
+        )
+    of_groups, of_both = of_groups[defined], of_both[defined]
     parts = [*_seed_variances(whole), (float(of_groups.var()), groups - 1)]
     levels, total = sum(variance for variance, _ in parts), float(of_both.var())
     # Seeds and groups drawn together count what they have in common three times: once in each
@@ -128,11 +133,8 @@ def crossed_spread(
     by_level = (sum(variance for variance, _ in parts[:-1]), parts[-1][0])
     variance = max(levels - shared, *by_level)
     squares = sum(part**2 / degrees for part, degrees in parts)
-    return Spread(
-        of_both * np.sqrt(variance / total) if total > 0 else of_both,
-        float(np.sqrt(variance)),
-        levels**2 / squares if squares > 0 else float(groups - 1),
-    )
+    degrees = levels**2 / squares if squares > 0 else float(groups - 1)
+    return Spread(float(np.sqrt(variance)), degrees)
 
 
 def _draw(count: int, draws: int, rng: np.random.Generator) -> IntArray:

@@ -131,11 +131,16 @@ def blank(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    dress(axes, title)
+    return figure, axes
+
+
+def dress(axes: Axes, title: str) -> None:
+    """The look that all axes share."""
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def message(title: str, text: str) -> Figure:

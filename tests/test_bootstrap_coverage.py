@@ -1,0 +1,35 @@
+"""The benchmark of intervals simulates what it says and tells its kinds of interval apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.bootstrap_coverage import (
+    EFFECTS,
+    GROUPINGS,
+    SEEDS,
+    Effects,
+    cases,
+    shares_held,
+    simulated,
+)
+
+
+def test_simulated_gaps_have_the_spread_of_their_effects() -> None:
+    effects, groups = Effects(1.0, 2.0, 0.5, 1.5, 1.0), np.arange(4000) // 2
+    gap = simulated(effects, groups, 40, np.random.default_rng(0))
+    assert gap.var() == pytest.approx(sum(effect**2 for effect in effects), rel=0.1)
+    assert gap.mean(axis=1).std() == pytest.approx(1.0, rel=0.3)
+
+
+def test_a_single_seed_is_judged_only_where_seeds_do_not_differ() -> None:
+    found = list(cases(SEEDS))
+    assert {name for name, _, seeds in found if seeds == 1} == {"items alone"}
+    assert {grouping for _, grouping, _ in found} == set(GROUPINGS)
+
+
+def test_strong_groups_are_missed_by_an_interval_that_does_not_know_them() -> None:
+    shares = shares_held(EFFECTS["groups, strong"], GROUPINGS["9"], 3, repetitions=40)
+    assert shares["no groups"] < 0.7 < shares["interval"] <= shares["items too"]
+    assert shares["1.96"] <= shares["interval"]
