@@ -20,7 +20,7 @@ help:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,text]'
 	touch $@
 
 sweep: .venv/installed

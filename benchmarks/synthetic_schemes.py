@@ -5,7 +5,7 @@ of distribution at -.2). For every scheme a few configurations are drawn, traine
 ranked on validation data by two rules, `id_val` and `ood_val`; the chosen one is trained again with
 fresh seeds, and its sign accuracy on both test splits is what counts. No rule sees test data.
 
-python benchmarks/synthetic_schemes.py [--draws 8] [--data-seeds 5] [--spurious vision|all]
+python benchmarks/synthetic_schemes.py [--draws 6] [--data-seeds 3] [--spurious vision|all]
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def _interval(gains: np.ndarray) -> str:
 def main() -> None:
     """Parses the command line, runs everything, prints the table and keeps the rows."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--draws", type=int, default=8, help="configurations of each scheme")
-    parser.add_argument("--data-seeds", type=int, default=5, help="data sets")
+    parser.add_argument("--draws", type=int, default=6, help="configurations of each scheme")
+    parser.add_argument("--data-seeds", type=int, default=3, help="data sets")
     parser.add_argument("--spurious", choices=(*MODALITIES, "all"), default="vision")
     parser.add_argument("--schemes", nargs="*", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--workers", type=int, default=2, help="processes")

@@ -39,6 +39,7 @@ Objective = Annotated[str, AfterValidator(_on_validation)]
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
+DEFAULT_BACKBONE_LEARNING_RATE = 2e-5
 # Partitions that have their own number of groups.
 OWN_GROUPS = ("error", "eiil", "oracle")
 DEFAULT_RATE: Mapping[str, float] = {"noise": 1.0, "erase": 0.5, "swap": 0.5}
@@ -168,6 +169,11 @@ class ModelConfig(Section):
     unimodal: dict[str, UnimodalKind] = Field(
         default_factory=dict, description="network of a modality; by shape where not named"
     )
+    backbone: dict[str, str] = Field(
+        default_factory=dict,
+        description="language model of a modality, fine-tuned from raw_text or text_bert: a folder "
+        "or a name of the hub",
+    )
     fuse: dict[str, str] = Field(
         default_factory=dict,
         description="stream: modality it is joined to before that one's first layer, as humour: "
@@ -210,6 +216,12 @@ class TrainingConfig(Section):
     epochs: int = Field(40, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better objective")
     gradient_clip: float = Field(1.0, gt=0.0, description="largest gradient norm per replica")
+    backbone_learning_rate: float | None = Field(
+        None, gt=0.0, description="of fine-tuned language models, 2e-5 where not given"
+    )
+    backbone_batch_size: int | None = Field(
+        None, ge=1, description="samples a language model holds at once; the whole batch if not"
+    )
     averaging: Literal["none", "polynomial"] = Field(
         "polynomial", description="of the weights over steps; the average is evaluated and kept"
     )
@@ -239,6 +251,16 @@ class TrialConfig(Section):
                 f"loss.penalty_anneal_epochs must be below training.epochs, or the penalty never "
                 f"counts, but got {self.loss.penalty_anneal_epochs} and {self.training.epochs}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backbone_settings_are_used(self) -> TrialConfig:
+        for name in ("backbone_learning_rate", "backbone_batch_size"):
+            if getattr(self.training, name) is not None and not self.model.backbone:
+                raise ValueError(
+                    f"training.{name} has no effect without a language model in training: leave it "
+                    "out, or name one with model.backbone.<modality>"
+                )
         return self
 
     @property

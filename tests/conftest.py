@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from learning_data import write_learning
+from tiny_backbones import FAMILIES, write_backbone, write_spoken
 
 from cmir.data import DevelopmentData, load_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Read by huggingface_hub when it is imported: no test fetches a model.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture
@@ -38,6 +42,19 @@ def learning(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
     """A regression task with a text and an audio sequence and a vision vector."""
     folder = write_learning(tmp_path_factory.mktemp("learning") / "regression")
     return load_dataset(folder).development()
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny language models by family; skips where transformers is not installed."""
+    folder = tmp_path_factory.mktemp("backbones")
+    return {family: write_backbone(folder / family, family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
+    """The learning data with a raw text whose one word tells the sign of the label."""
+    return load_dataset(write_spoken(tmp_path_factory.mktemp("spoken") / "data")).development()
 
 
 @pytest.fixture(scope="session")

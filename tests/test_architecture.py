@@ -31,6 +31,9 @@ ALLOWED_IMPORTERS = {
     "optuna": ("cmir.sweep.",),
     "ray": ("cmir.sweep.",),
     "rich": ("cmir.sweep.display", "workflows."),
+    "huggingface_hub": ("cmir.learning.backbones",),
+    "tokenizers": (),
+    "transformers": ("cmir.learning.backbones",),
 }
 
 LONGEST_FILE = 400
@@ -125,6 +128,7 @@ def test_imports_go_one_way_and_outside_libraries_stay_in_their_room() -> None:
         ("cmir/ablation/ablation.py", "import ray"),
         ("workflows/sweep.py", "import mlflow"),
         ("cmir/sweep/study.py", "import rich.console"),
+        ("cmir/learning/embedding.py", "from transformers import AutoModel"),
     ],
 )
 def test_a_planted_wrong_import_is_found(path: str, source: str) -> None:
@@ -152,12 +156,15 @@ def test_a_source_file_says_one_thing_in_at_most_400_lines(path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", ["cmir.data", "cmir.learning"])
-def test_importing_a_room_of_the_learner_loads_no_sweep_library(room: str) -> None:
+def test_importing_a_room_of_the_learner_loads_no_sweep_library_and_no_language_models(
+    room: str,
+) -> None:
     modules = [module_name(path) for path in source_files()]
     inside = [name for name in modules if name == room or name.startswith(f"{room}.")]
     program = (
         f"import importlib, sys\nfor name in {inside!r}: importlib.import_module(name)\n"
-        "print(sorted({'ray', 'optuna', 'mlflow'} & set(sys.modules)))"
+        "print(sorted({'ray', 'optuna', 'mlflow', 'transformers', 'huggingface_hub'}"
+        " & set(sys.modules)))"
     )
     finished = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False

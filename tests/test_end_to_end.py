@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from small_sweep import SMALL, write_space
+from tiny_backbones import write_spoken
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,6 +79,29 @@ def test_real_features_go_from_a_pickle_into_a_sweep(tmp_path: Path, mosi_file: 
     swept = workflow(tmp_path, "sweep", *space, "--trials", "2", "--epochs", "2", "--seeds", "2")
     assert swept.returncode == 0, swept.stdout + swept.stderr
     assert "leaderboard of mosi" in swept.stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_fine_tunes_a_language_model(tmp_path: Path, backbones: dict[str, Path]) -> None:
+    write_spoken(tmp_path / "data" / "small")
+    language_model = {"model.backbone.text": str(backbones["deberta-v2"])}
+    search = {
+        "training.backbone_learning_rate": {"low": 1e-5, "high": 1e-3, "log": True},
+        "training.backbone_batch_size": [5, 16],
+    }
+    space = write_space(
+        tmp_path,
+        fixed={**SMALL["fixed"], **language_model},
+        search=search,
+        start_from=[],
+        trials=2,
+        epochs=2,
+    )
+    swept = workflow(tmp_path, "sweep", "--space", str(space))
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    assert "leaderboard of small" in swept.stdout
+    (kept, *_) = sorted((tmp_path / "mlruns" / "studies" / "small.weights").iterdir())
+    assert any(name.startswith("backbone.1.text.") for name in load_file(kept))
 
 
 def test_the_commands_of_the_readme_exist() -> None:

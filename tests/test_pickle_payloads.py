@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from cmir.data.pickle_payloads import LARGE, split_pickle
 from cmir.errors import InputError
 
 COUNT = LARGE // 4 + 3
+
+
+@pytest.fixture(autouse=True)
+def _every_file_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickle_payloads, "SMALL_FILE", 0)
 
 
 def large() -> dict[str, Any]:
@@ -92,6 +99,13 @@ def test_large_arrays_are_read_only_views_of_the_file(tmp_path: Path) -> None:
         stream.seek(place)
         stream.write(struct.pack("<q", -7))
     assert loaded[7] == -7
+
+
+def test_a_small_file_is_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickle_payloads, "SMALL_FILE", 1 << 24)
+    file = written(tmp_path, large(), 4)
+    assert not split_pickle(file).payloads
+    assert_same(safe_pickle.load(file), pickle.loads(file.read_bytes()))
 
 
 def test_bytes_that_older_protocols_write_as_text_are_undone_in_a_file(
@@ -181,3 +195,36 @@ def test_a_large_string_cannot_name_a_function(tmp_path: Path) -> None:
     file.write_bytes(stream.getvalue())
     with pytest.raises(InputError, match="STACK_GLOBAL requires str"):
         safe_pickle.load(file)
+
+
+def test_the_tables_of_instructions_are_those_of_pickletools() -> None:
+    by_kind: dict[str, Mapping[int, object]] = {
+        "fixed": pickle_payloads._FIXED,
+        "lines": pickle_payloads._LINES,
+        "counted": pickle_payloads._COUNTED,
+    }
+    for opcode in pickletools.opcodes:
+        code, size = ord(opcode.code), 0 if opcode.arg is None else opcode.arg.n
+        kind = "fixed" if size > 0 else "lines" if size == -1 else "counted" if size else "plain"
+        if code in pickle_payloads._PERSISTENT:
+            continue
+        assert (code in pickle_payloads._PLAIN) == (kind == "plain"), opcode.name
+        for name, table in by_kind.items():
+            assert (code in table) == (name == kind), opcode.name
+        if kind == "fixed":
+            assert pickle_payloads._FIXED[code] == size
+        whole = bytes([code]) + bytes(max(size, 0))
+        run = pickle_payloads._RUN.fullmatch(whole)
+        taken_in_runs = kind in ("plain", "fixed") and opcode.name not in ("STOP", "FRAME")
+        assert (run is not None) == taken_in_runs, opcode.name
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_many_small_values_are_read(tmp_path: Path, protocol: int) -> None:
+    rng = np.random.default_rng(1)
+    content = {
+        str(name): [rng.normal(size=40).tolist(), list(range(300)), [None, True, ()], 2**40]
+        for name in range(50)
+    }
+    content["large"] = [np.ones(COUNT)]
+    assert_same(safe_pickle.load(written(tmp_path, content, protocol)), content)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from learning_data import learning_features, learning_samples, write_learning
 from mlflow import MlflowClient
-from small_promotion import finished_sweep, open_store
+from small_promotion import CONTENT, finished_sweep, open_store
+from tiny_backbones import write_spoken
 
 from cmir.data import load_dataset
 from cmir.errors import InputError
@@ -327,3 +328,16 @@ def test_an_interrupt_registers_nothing(
     assert main(["--seeds", "2"]) == 130
     assert list(client.search_registered_models()) == []
     assert runs(client) == []
+
+
+def test_a_fine_tuned_language_model_is_refused_before_anything_is_trained(
+    client: MlflowClient, tmp_path: Path, backbones: dict[str, Path]
+) -> None:
+    write_spoken(tmp_path / "data" / "small")
+    fixed = {**CONTENT["fixed"], "model.backbone.text": str(backbones["albert"])}
+    finished_sweep(tmp_path, fixed=fixed, trials=2, epochs=1)
+    with pytest.raises(
+        InputError,
+        match=r"fine-tunes a language model \(model\.backbone\.text\), which a registered",
+    ):
+        plan_promotion(PromotionRequest(), Places())

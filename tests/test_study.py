@@ -108,3 +108,17 @@ def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(InputError, match="cannot be written here"):
         journal_storage(blocked / "s.journal")
+
+
+def test_a_random_sampler_does_not_look_at_the_scores(tmp_path: Path) -> None:
+    def suggested(name: str, sampler: str, sign: float) -> list[Any]:
+        study = opened(tmp_path / name, sampler=sampler)
+        params = []
+        for place in range(16):
+            asked = study.ask()
+            params.append(asked.params)
+            study.tell(asked.number, finished(sign * place))
+        return params
+
+    assert suggested("a", "random", 1.0) == suggested("b", "random", -1.0)
+    assert suggested("c", "tpe", 1.0) != suggested("d", "tpe", -1.0)

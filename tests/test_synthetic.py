@@ -387,3 +387,13 @@ def test_resampling_needs_the_ground_truth(tmp_path: Path) -> None:
     (folder / "ground_truth.json").unlink()
     with pytest.raises(InputError, match=r"ground_truth.json: must be there"):
         resample_spurious(folder, tmp_path / "other")
+
+
+def test_another_scale_of_labels_is_a_linear_map_of_the_usual_one(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"modalities": SEQUENCE_AND_VECTORS, "samples": SMALL}
+    usual = table(generate(tmp_path / "a", **options))
+    mapped = table(generate(tmp_path / "b", label_range=(-1.0, 1.0), **options))
+    assert mapped["label"].to_numpy() == pytest.approx(usual["label"].to_numpy() / 3, abs=1e-6)
+    again = resample_spurious(tmp_path / "b", tmp_path / "c")
+    assert table(again)["label"].equals(mapped["label"])
+    assert load_dataset(again).label_range == (-1.0, 1.0)

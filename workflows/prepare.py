@@ -48,12 +48,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shift",
         metavar="SCHEME",
-        help="held_out:<column> (such as video or speaker), held_out:cluster, or none. Default: "
+        help="held_out:<column> (such as video or speaker) or held_out:cluster: whole groups; "
+        "word_bias: words change their sentiment (word_bias:CONTRAST: no further than that); "
+        "given:train=train,id_val=valid,ood_val=train:0.05,id_test=test: splits of the source, or "
+        "shares of them; index:FILE: as in the splits.json of a dataset folder; cross:FILE: test "
+        "on another feature file; none. Default: "
         "the splits of the source if it brings ood_valid, else speakers, videos or clusters",
     )
-    parser.add_argument("--shift-seed", type=int, default=0, help="which groups are held out")
+    parser.add_argument("--shift-seed", type=int, default=0, help="of every draw of the shift")
     parser.add_argument(
-        "--shift-share", type=float, default=0.15, help="share of the samples in each ood split"
+        "--shift-share", type=float, default=0.15, help="share of the samples in each split made"
     )
     parser.add_argument("--label", metavar="KEY", help="key of the label in the source")
     parser.add_argument("--task", choices=("regression", "binary"), help="default: by the labels")

@@ -18,6 +18,7 @@ import polars as pl
 from cmir.data.dataset import MultimodalDataset, SplitData, load_dataset
 from cmir.data.features import scanned, valid_steps
 from cmir.data.modality import Modality
+from cmir.data.shifts.strength import Strength, shift_strength
 
 BINS = 7
 
@@ -67,6 +68,7 @@ class DataCard:
     Attributes:
         groups: for each environment column the number of groups in each split.
         shared: for each environment column the number of groups that two splits share.
+        strength: for each modality, and for the words, what a plain model loses by the shift.
         warnings: what makes the out-of-distribution splits doubtful.
     """
 
@@ -80,6 +82,7 @@ class DataCard:
     groups: Mapping[str, Mapping[str, int]]
     shared: Mapping[str, Mapping[tuple[str, str], int]]
     modalities: Mapping[str, ModalityCard]
+    strength: Mapping[str, Strength]
     checksum: str
     warnings: tuple[str, ...]
 
@@ -115,6 +118,7 @@ def data_card(path: Path | str) -> DataCard:
             name: _modality_card(modality, dataset.manifest.nonfinite.get(name))
             for name, modality in dataset.modalities.items()
         },
+        strength=shift_strength(development),
         checksum=dataset.checksum,
         warnings=_warnings(shared),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ def render(card: DataCard) -> str:
         *_group_lines(card),
         "",
         *_modality_lines(card),
+        "",
+        *_strength_lines(card),
         "",
         f"checksum {card.checksum}",
         *(f"WARNING: {warning}" for warning in card.warnings),
@@ -49,15 +51,62 @@ def _origin_lines(card: DataCard) -> list[str]:
 
 
 def _shift_text(shift: Mapping[str, Any]) -> str:
-    if shift.get("scheme") == "given":
+    scheme = shift.get("scheme", "not recorded")
+    return SHIFT_TEXTS[scheme](shift) if scheme in SHIFT_TEXTS else str(scheme)
+
+
+def _given_text(shift: Mapping[str, Any]) -> str:
+    if "splits" not in shift:
         return "the splits of the source"
-    if shift.get("scheme") != "held_out":
-        return str(shift.get("scheme", "not recorded"))
+    splits = shift["splits"]
+    named = ", ".join(f"{name} = {splits[name]}" for name in SPLITS if name in splits)
+    shares = [f"{ours} by {column}" for ours, column in shift["shared_by"].items()]
+    left = ", ".join(f"{count} of {name}" for name, count in shift["left_out"].items())
+    parts = [named, *shares, *([f"left out {left}"] if left else [])]
+    return f"the splits of the source: {'; '.join(parts)}"
+
+
+def _held_out_text(shift: Mapping[str, Any]) -> str:
     parts = [
         f"{name} = {len(groups)} groups, from {_counts(shift.get('taken_from', {}).get(name, {}))}"
         for name, groups in shift.get("groups", {}).items()
     ]
     return f"held out by {shift.get('column')}, seed {shift.get('seed')}: {'; '.join(parts)}"
+
+
+def _word_bias_text(shift: Mapping[str, Any]) -> str:
+    trace = shift["trace"]
+    return (
+        f"word bias, seed {shift['seed']}: contrast of words {trace[0]:.3f} -> {max(trace):.3f} "
+        f"in {shift['proposals']} tried exchanges; ood_val and ood_test are label-matched halves "
+        "of the shifted side, id_val is a label-matched part of the training side"
+    )
+
+
+def _index_text(shift: Mapping[str, Any]) -> str:
+    left = f", {shift['left_out']} samples left out" if shift["left_out"] else ""
+    return f"as in the index {shift['file']}{left}"
+
+
+def _cross_text(shift: Mapping[str, Any]) -> str:
+    slope, offset = shift["label_map"]
+    mapped = "labels as they are"
+    if (slope, offset) != (1.0, 0.0):
+        ours, theirs = shift["label_ranges"]["training"], shift["label_ranges"]["other"]
+        mapped = (
+            f"its labels mapped linearly from [{theirs[0]:g}, {theirs[1]:g}] to "
+            f"[{ours[0]:g}, {ours[1]:g}]: {slope:g} y {offset:+g}"
+        )
+    return f"cross: ood_val and ood_test are those of {shift['file']}, {mapped}"
+
+
+SHIFT_TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "given": _given_text,
+    "held_out": _held_out_text,
+    "word_bias": _word_bias_text,
+    "index": _index_text,
+    "cross": _cross_text,
+}
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -102,6 +151,18 @@ def _modality_lines(card: DataCard) -> list[str]:
         length = "-" if m.mean_length is None else f"{m.mean_length:.1f}"
         shares = [f"{m.zeros:.1%}", f"{m.absent:.1%}"]
         rows.append([name, str(m.steps or "-"), length, str(m.size), m.dtype, *shares, where])
+    return _table(rows)
+
+
+def _strength_lines(card: DataCard) -> list[str]:
+    """A plain model of each modality: correlation with the label, and what a shift takes of it."""
+    head = ["strength of the shift", "id_val", "ood_val", "random", "ridge: correlation with label"]
+    rows = [head]
+    for name, found in card.strength.items():
+        lost = float(np.mean(found.random)) - found.outside
+        spread = f"{np.mean(found.random):.2f} ± {np.std(found.random):.2f}"
+        scores = [f"{found.inside:.2f}", f"{found.outside:.2f}", spread]
+        rows.append([name, *scores, f"ood_val loses {lost:.2f} to a label-matched random split"])
     return _table(rows)
 
 

@@ -39,7 +39,7 @@ from cmir.data.samples import (
 )
 from cmir.errors import InputError
 
-_NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text"})
+_NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text", "text_bert"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,8 @@ import polars as pl
 
 from cmir.data.manifest import SPLITS, Task
 from cmir.data.structural_model import (
+    LABEL_RANGE,
+    FloatArray,
     IntArray,
     LatentKind,
     Latents,
@@ -51,6 +53,7 @@ class Design:
     task: Task
     name: str
     seed: int
+    label_range: tuple[float, float] = LABEL_RANGE
 
     def __post_init__(self) -> None:
         for key in ("speakers", "causal_size", "spurious_size"):
@@ -123,6 +126,13 @@ class Design:
             seed=self.seed,
         )
 
+    def scaled(self, labels: FloatArray) -> FloatArray:
+        """Labels `(N,)` as nature draws them, on the scale that was asked for."""
+        if self.task == "binary" or self.label_range == LABEL_RANGE:
+            return labels
+        (low, high), (lowest, highest) = self.label_range, LABEL_RANGE
+        return low + (labels - lowest) * np.float32((high - low) / (highest - lowest))
+
     def observe(self, name: str, table: pl.DataFrame, latents: Latents) -> Features:
         """What a modality shows of the latents, block by block; see `structural_model.observe`."""
         spec = self.modalities[name]
@@ -165,7 +175,9 @@ def read_design(folder: Path) -> Design:
             "cmir.data.synthetic.generate wrote has it."
         )
     arguments = json.loads(file.read_text(encoding="utf-8"))["arguments"]
-    arguments["correlations"] = tuple(arguments["correlations"])
+    # Folders written before there were other scales name none.
+    for key in {"correlations", "label_range"} & set(arguments):
+        arguments[key] = tuple(arguments[key])
     specs = {key: ModalitySpec(**spec) for key, spec in arguments.pop("modalities").items()}
     return Design(modalities=specs, **arguments)
 

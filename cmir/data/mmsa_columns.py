@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
 ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
+TOKENS = "text_bert"
 # CH-SIMS and CH-SIMS v2: what annotators saw when one modality was shown alone.
 UNIMODAL_LABELS = {
     "regression_labels_T": "label_text",
@@ -204,9 +206,11 @@ def read_text_columns(
     where: str,
     further: Sequence[str] = (),
 ) -> list[pl.Series]:
-    """`video` from ids `video$_$clip`, then `ENVIRONMENT_KEYS`, `raw_text` and further keys.
+    """`video` from ids `video$_$clip`, `ENVIRONMENT_KEYS`, `raw_text`, further keys, `text_bert`.
 
-    A key counts where every split has it.
+    A key counts where every split has it. `text_bert` `(N, 3, T)` holds BERT's token ids, mask and
+    segments; the column holds them without the padding, as the JSON text `[ids, segments]`. Of
+    another shape or content it is left out.
 
     Raises:
         InputError: a key does not hold one text for each sample.
@@ -222,6 +226,9 @@ def read_text_columns(
             }
             _check_counts(own, ids, key, where)
             columns[key] = joined(own)
+    tokens = [_token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
+    if all(own is not None for own in tokens):
+        columns[TOKENS] = [text for own in tokens for text in own or ()]
     return [pl.Series(name, values, dtype=pl.String) for name, values in columns.items()]
 
 
@@ -234,3 +241,20 @@ def _check_counts(
                 f"{where}: {name}: {key} must hold {len(ids[name])} texts, one for each id, but "
                 f"holds {len(values)}."
             )
+
+
+def _token_texts(value: object, count: int) -> list[str] | None:
+    """JSON texts of token ids and segments; None where the array is none of BERT's input."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 3:
+        return None
+    if value.shape[:2] != (count, 3) or not (np.isfinite(value) & (value == np.floor(value))).all():
+        return None
+    ids, mask, segments = value.transpose(1, 0, 2).astype(np.int64)
+    lengths = mask.sum(axis=1)
+    is_prefix = (mask == (np.arange(value.shape[2]) < lengths[:, None])).all()
+    if not is_prefix or (lengths < 1).any():
+        return None
+    return [
+        json.dumps([ids[row, :end].tolist(), segments[row, :end].tolist()], separators=(",", ":"))
+        for row, end in enumerate(lengths.tolist())
+    ]

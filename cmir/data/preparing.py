@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import FloatArray, pool
+from cmir.data.features import FloatArray
 from cmir.data.manifest import Task
 from cmir.data.published import recognise
 from cmir.data.readers import read_source
-from cmir.data.samples import read_lengths
-from cmir.data.shifts import CLUSTER, check_choice, cluster_column, default_column, held_out
+from cmir.data.shifts.index import INDEX_FILE, write_index
+from cmir.data.shifts.making import ShiftedSource, make_shift, read_shift
+from cmir.data.shifts.picture import PICTURE_FILE, draw_annealing
 from cmir.data.source import LabelRange, Source
 from cmir.data.staging import check_target
 from cmir.data.writing import write_dataset
 from cmir.errors import InputError
 
-HELD_OUT = "held_out:"
 HASHED_AT_ONCE = 1 << 24
 READABLE = frozenset({".npy", ".npz", ".parquet", ".pickle", ".pkl"})
 
@@ -58,10 +57,10 @@ def prepare(
         out: the dataset folder to make.
         reader: a key of `READERS`.
         name: name of the dataset; by default that of the folder.
-        shift: "held_out:<column>" or "held_out:cluster" makes the out-of-distribution splits
-            that the source lacks, "none" makes none. By default a source that has `ood_val`
-            keeps its splits, another has speakers, videos or clusters held out.
-        shift_seed: decides which groups are held out.
+        shift: how the out-of-distribution splits are made, see `shifts.making.FORMS`; "none" keeps
+            those of the source. By default a source that has `ood_val` keeps its splits, another
+            has speakers, videos or clusters held out.
+        shift_seed: of every draw, such as which groups are held out.
         shift_share: share of the samples for each new split.
         label: key of the label in the file.
         task: "regression" or "binary"; found from the labels by default.
@@ -79,31 +78,39 @@ def prepare(
             written; nothing is left behind.
     """
     # First what costs nothing: reading may take minutes.
-    check_choice(shift_seed, shift_share)
+    request = read_shift(shift, shift_seed, shift_share)
     check_target(Path(out).resolve(), overwrite)
     paths = [Path(path) for path in ([source] if isinstance(source, Path | str) else source)]
     options = {"label": label, "task": task, "splits": splits, "steps": steps}
-    found = _with_range(read_source(reader, paths, **options), label_range)
-    samples, record = _shifted(found, shift, shift_seed, shift_share)
-    return write_dataset(
+
+    def read(files: Sequence[Path]) -> Source:
+        return read_source(reader, files, **options)
+
+    shifted = make_shift(_with_range(read(paths), label_range), request, read)
+    found = shifted.source
+    folder = write_dataset(
         out,
-        samples=samples,
-        features=_told(found, progress),
+        samples=shifted.samples,
+        features=_told(shifted, progress),
         task=found.task,
         label_range=found.label_range,
         name=name or Path(out).resolve().name,
         source=_origin(paths, reader, found, progress),
-        shift=record,
+        shift=shifted.record,
         nonfinite="zero",
         overwrite=overwrite,
     )
+    write_index(folder / INDEX_FILE, shifted.samples)
+    if "trace" in shifted.record:
+        draw_annealing(folder / PICTURE_FILE, shifted.record["trace"])
+    return folder
 
 
-def _told(source: Source, progress: Progress) -> dict[str, Iterator[FloatArray]]:
+def _told(source: ShiftedSource, progress: Progress) -> dict[str, Iterator[FloatArray]]:
     """The features of each modality; each block tells how far the conversion is."""
     sizes = {
-        key: sum(int(np.prod(part.shape)) for part in parts) * 4
-        for key, parts in source.parts.items()
+        key: source.samples.height * int(np.prod(parts[0].shape[1:])) * 4
+        for key, parts in source.source.parts.items()
     }
     done = 0
 
@@ -114,7 +121,7 @@ def _told(source: Source, progress: Progress) -> dict[str, Iterator[FloatArray]]
             done += block.size * 4
             progress(f"writing {key}", done, sum(sizes.values()))
 
-    return {key: blocks(key) for key in source.parts}
+    return {key: blocks(key) for key in sizes}
 
 
 def _with_range(source: Source, label_range: LabelRange | None) -> Source:
@@ -129,51 +136,6 @@ def _with_range(source: Source, label_range: LabelRange | None) -> Source:
             f"{found}. Leave it out or widen it."
         )
     return replace(source, label_range=label_range)
-
-
-def _shifted(
-    source: Source, shift: str | None, seed: int, share: float
-) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    if "ood_val" in source.samples["split"]:
-        if shift not in (None, "none"):
-            raise InputError(
-                f"--shift {shift}: the source brings an out-of-distribution validation split. "
-                "Leave --shift out to keep it."
-            )
-        return source.samples, {"scheme": "given"}
-    column = default_column(source.samples) if shift is None else _column(shift)
-    samples = source.samples
-    if column == CLUSTER and CLUSTER not in samples.columns:
-        vectors = (_pooled(source, key) for key in source.parts)
-        samples = samples.with_columns(cluster_column(vectors, seed=seed))
-    return held_out(samples, column, seed=seed, share=share)
-
-
-def _column(shift: str) -> str:
-    if shift == "none":
-        raise InputError(
-            "--shift none: a sweep needs an out-of-distribution validation split, and the source "
-            "brings none. Use --shift held_out:<column> or held_out:cluster."
-        )
-    column = shift.removeprefix(HELD_OUT)
-    if column == shift or not column:
-        raise InputError(
-            f"--shift must be held_out:<column>, held_out:cluster or none, but got {shift!r}."
-        )
-    return column
-
-
-def _pooled(source: Source, key: str) -> npt.NDArray[np.float32]:
-    first = source.parts[key][0]
-    lengths = read_lengths(source.samples, key, first.shape, "samples")
-    vectors: list[FloatArray] = []
-    row = 0
-    for block in source.blocks(key):
-        finite = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-        stop = row + len(block)
-        vectors.append(finite if lengths is None else pool(finite, lengths[row:stop]))
-        row = stop
-    return np.concatenate(vectors).astype(np.float32)
 
 
 def _origin(

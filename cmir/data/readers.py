@@ -59,6 +59,7 @@ def npz(
     The keys and splits are those of `mmsa`. To write one:
 
     >>> import tempfile
+    >>> import numpy as np
     >>> file = Path(tempfile.mkdtemp()) / "features.npz"
     >>> audio = np.zeros((2, 5), np.float32)
     >>> splits = {

@@ -32,8 +32,8 @@ def load(path: Path | str) -> object:
     functions of our own, so that a file can neither call into another module nor change ours.
     Files of Python 2 are read too; their byte strings become text, by UTF-8 where they can.
 
-    Arrays of more than 16 kB are read-only and stay in the file, mapped: what is touched is read.
-    The file must not be shortened while they are in use.
+    In a file of 16 MB or more, arrays of 4 kB or more are read-only and stay in the file, mapped:
+    what is touched is read. Such a file must not be shortened while they are in use.
 
     Raises:
         InputError: the file is missing, is no pickle, is truncated, or names anything outside

@@ -84,7 +84,7 @@ def _content(target: Path) -> set[str]:
 
 def _belongs(name: str) -> bool:
     known = {MANIFEST_FILE, SAMPLES_FILE, STATISTICS_FILE, "ground_truth.json", "ground_truth.npz"}
-    return name in known or name.endswith(".npy")
+    return name in known | {"splits.json", "annealing.png"} or name.endswith(".npy")
 
 
 def _replace(target: Path, new: Path, replaced: Path) -> None:

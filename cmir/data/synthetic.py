@@ -64,6 +64,7 @@ def generate(
     spurious_size: int = 10,
     label_noise: float = 0.25,
     task: Task = "regression",
+    label_range: tuple[float, float] = LABEL_RANGE,
     name: str = "synthetic",
     seed: int = 0,
     overwrite: bool = False,
@@ -93,7 +94,8 @@ def generate(
         causal_size: number of causal latents.
         spurious_size: number of spurious latents.
         label_noise: part of the label's variance that the causal latents do not explain.
-        task: "regression" (sentiment in [-3, 3]) or "binary" (0 and 1).
+        task: "regression" (sentiment) or "binary" (0 and 1).
+        label_range: scale of the sentiment, drawn in [-3, 3] and mapped linearly.
         name: how the dataset is called.
         seed: the same seed and arguments write the same bytes.
         overwrite: replace a dataset folder that is there already.
@@ -115,6 +117,7 @@ def generate(
         spurious_size=spurious_size,
         label_noise=label_noise,
         task=task,
+        label_range=label_range,
         name=name,
         seed=seed,
     )
@@ -181,10 +184,10 @@ def _write(
 ) -> Path:
     write_dataset(
         path,
-        samples=table.drop("environment_number").with_columns(label=latents.labels),
+        samples=table.drop("environment_number").with_columns(label=design.scaled(latents.labels)),
         features={name: design.observe(name, table, latents) for name in design.modalities},
         task=design.task,
-        label_range=LABEL_RANGE if design.task == "regression" else None,
+        label_range=design.label_range if design.task == "regression" else None,
         name=design.name,
         source={"reader": "synthetic", "seed": design.seed},
         shift=_shift(design, table),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,6 +32,13 @@ class Inputs:
 
     values: Tensor
     mask: Tensor | None = None
+
+
+class Feature(Protocol):
+    """One modality of all samples."""
+
+    def gather(self, rows: Tensor) -> Inputs:
+        """Samples `(replica, batch)` to their inputs."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Sequences:
         return Inputs(torch.where(mask[..., None], standard, 0.0), mask)
 
 
-Features = Mapping[str, Vectors | Sequences]
+Features = Mapping[str, Feature]
 
 
 def used_modalities(data: DevelopmentData | HeldoutData, config: ModelConfig) -> tuple[str, ...]:
@@ -71,7 +79,8 @@ def used_modalities(data: DevelopmentData | HeldoutData, config: ModelConfig) ->
     Raises:
         InputError: a configured modality that the data set does not have.
     """
-    for name in (*config.modalities, *config.unimodal, *config.fuse, *config.fuse.values()):
+    named = (*config.modalities, *config.unimodal, *config.fuse, *config.fuse.values())
+    for name in (*named, *config.backbone):
         if name not in data.modalities:
             raise InputError(
                 f"model: the data set '{data.name}' has the modalities "
@@ -85,20 +94,22 @@ def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
     """The network of a modality: as configured, else by shape.
 
     Vectors get an `mlp`, language sequences `pool` (linear and time mean), other sequences
-    `transformer` (Mai and Han 2026, Eq. 10-11).
+    `transformer` (Mai and Han 2026, Eq. 10-11). What a language model of the configuration gives
+    are language sequences, whatever the data set holds in their place.
 
     Raises:
         InputError: a sequence network for vectors, or an `mlp` for sequences.
     """
     default: UnimodalKind = "transformer"
-    if modality.steps is None:
+    is_vector = modality.steps is None and modality.name not in config.backbone
+    if is_vector:
         default = "mlp"
-    elif modality.name in LANGUAGE:
+    elif modality.name in LANGUAGE or modality.name in config.backbone:
         default = "pool"
     kind = config.unimodal.get(modality.name, default)
-    if (kind == "mlp") != (modality.steps is None):
-        shape = "vectors (N, D)" if modality.steps is None else "sequences (N, T, D)"
-        allowed = "mlp" if modality.steps is None else "pool or transformer or transformer_conv"
+    if (kind == "mlp") != is_vector:
+        shape = "vectors (N, D)" if is_vector else "sequences (N, T, D)"
+        allowed = "mlp" if is_vector else "pool or transformer or transformer_conv"
         raise InputError(
             f"model.unimodal.{modality.name} must be {allowed} for {shape}, but got '{kind}'."
         )
@@ -130,7 +141,8 @@ def _input_kind(
     kind = unimodal_kind(target, config)
     if kind not in SEQUENTIAL:
         return "mlp" if modality.steps is None else "pool"
-    if modality.steps != target.steps or not np.array_equal(
+    has_other_steps = target.name in config.backbone or modality.steps != target.steps
+    if has_other_steps or not np.array_equal(
         np.asarray(modality.lengths), np.asarray(target.lengths)
     ):
         raise InputError(
@@ -143,10 +155,16 @@ def _input_kind(
 
 def load_features(
     data: DevelopmentData | HeldoutData, config: ModelConfig, device: torch.device
-) -> dict[str, Vectors | Sequences]:
-    """The features that a configuration needs, by modality name, on the device."""
-    kinds = input_kinds(data, config)
-    return {name: _load(data.modalities[name], kind, device) for name, kind in kinds.items()}
+) -> dict[str, Feature]:
+    """The features that a configuration needs, by modality name, on the device.
+
+    Those of a language model in training are not among them: they are not in the data set.
+    """
+    return {
+        name: _load(data.modalities[name], kind, device)
+        for name, kind in input_kinds(data, config).items()
+        if name not in config.backbone
+    }
 
 
 def load_steps(

@@ -20,6 +20,7 @@ from torch import Tensor
 from cmir.config import ModelConfig, UnimodalKind
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
+from cmir.learning.backbones import find_backbone
 from cmir.learning.features import Inputs, input_kinds
 from cmir.learning.replicas import Layout, Part, linear, linear_parts
 from cmir.learning.unimodal import unimodal_parts, unimodal_vector
@@ -154,7 +155,13 @@ def network_for(data: DevelopmentData, config: ModelConfig) -> Network:
 
     Raises:
         InputError: the configuration names a modality the data set lacks, or a unimodal network
-            that does not fit a modality's shape.
+            that does not fit a modality's shape; or its language model cannot be found.
     """
     kinds = input_kinds(data, config)
-    return Network(config, {name: data.modalities[name].size for name in kinds}, kinds)
+    return Network(config, {name: _size(data, name, config) for name in kinds}, kinds)
+
+
+def _size(data: DevelopmentData, name: str, config: ModelConfig) -> int:
+    if name in config.backbone:
+        return find_backbone(config.backbone[name]).width
+    return data.modalities[name].size

@@ -49,9 +49,13 @@ class StackedAdamW:
         """The weights to evaluate and to keep, `(replica, weights)`: the average if any."""
         return self.weights.detach() if self._average is None else self._average
 
-    def step(self, losses: Tensor) -> None:
-        """Follows the gradient of losses `(replica,)` once; replica r moves by its own loss."""
-        (gradient,) = torch.autograd.grad(losses.sum(), self.weights)
+    def step(self, losses: Tensor, inputs: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+        """Follows the gradient of losses `(replica,)` once; replica r moves by its own loss.
+
+        Returns:
+            the gradients by `inputs`, for whoever computed these.
+        """
+        gradient, *others = torch.autograd.grad(losses.sum(), (self.weights, *inputs))
         norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         gradient.mul_((self.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
         for row, slope in zip(self._rows, gradient, strict=True):
@@ -61,6 +65,7 @@ class StackedAdamW:
         if self._average is not None:
             share = (WINDOW + 1) / (self._steps + WINDOW)
             self._average.lerp_(self.weights.detach(), share)
+        return tuple(others)
 
     def reset(self, replicas: Sequence[int]) -> None:
         """Forgets the moments of these rows, as V-REx asks for when its penalty sets in."""

@@ -36,6 +36,8 @@ class TrialResult:
         best_epochs: the epoch kept for each seed, counted from 1.
         weights: `(seed, weights)` on the CPU, in the order of the network's layout.
         seconds: wall time since the training began.
+        backbones: of each seed the weights of its fine-tuned language models, by `modality.name`,
+            on the CPU; empty where none was trained.
         diagnosis: of the partition that it was trained with; None without one.
     """
 
@@ -46,6 +48,7 @@ class TrialResult:
     best_epochs: tuple[int, ...]
     weights: Tensor
     seconds: float
+    backbones: tuple[Mapping[str, Tensor], ...] = ()
     diagnosis: Diagnosis | None = None
 
 

@@ -17,7 +17,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
 from cmir.learning.evaluation import ByReplica, goal_of, predict, split_metrics, summary
-from cmir.learning.features import load_features
+from cmir.learning.features import Features, load_features
 from cmir.learning.model import network_for
 from cmir.learning.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.learning.optimiser import RowSettings, StackedAdamW
@@ -36,8 +36,9 @@ class Stack:
         configs: Sequence[TrialConfig],
         device: torch.device,
         partitions: Partitions | None = None,
+        features: Features | None = None,
     ) -> None:
-        """Starts every replica from its own seed.
+        """Starts every replica from its own seed; `features` replace those of the data set.
 
         Raises:
             InputError: the configurations differ in more than what may vary between replicas, or
@@ -49,7 +50,7 @@ class Stack:
         self._shared = shared = configs[0]
         self._goal = goal_of(shared.objective, data.task, data.label_range)
         self._network = network_for(data, shared.model)
-        self._features = load_features(data, shared.model, device)
+        self._features = load_features(data, shared.model, device) if features is None else features
         partitions, environments = partitions or Partitions(data), shared.environments
         groups = partitions.groups(environments.partition, environments.group_count)
         self._diagnosis = partitions.diagnosis(environments.partition, environments.group_count)
@@ -110,7 +111,7 @@ class Stack:
         anneal = self._shared.loss.penalty_anneal_epochs
         active = self._settings.active()
         if self._epoch == anneal + 1 > 1:
-            self._optimiser.reset((self._settings.penalty > 0).nonzero().flatten().tolist())
+            self._forget((self._settings.penalty > 0).nonzero().flatten().tolist())
         history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
         stacked = {
             name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]
@@ -126,9 +127,15 @@ class Stack:
         terms, self._memory = self._objective.terms(
             weights, batch, self._settings, noise, active, self._memory
         )
-        self._optimiser.step(weighted_sum(terms, self._settings, penalty_counts))
+        self._follow(weighted_sum(terms, self._settings, penalty_counts))
         self._last_batch = batch
         return {name: value.detach() for name, value in terms.items()}
+
+    def _follow(self, losses: Tensor) -> None:
+        self._optimiser.step(losses)
+
+    def _forget(self, replicas: Sequence[int]) -> None:
+        self._optimiser.reset(replicas)
 
     def _idle_terms(self, active: Sequence[str]) -> ByReplica:
         """Terms whose weight is zero everywhere, on the last batch only, without gradient."""

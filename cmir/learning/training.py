@@ -11,6 +11,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.evaluation import goal_of, split_metrics
+from cmir.learning.finetuning import check_backbones, fine_tune
 from cmir.learning.independence import FEWEST_FOR_HSIC
 from cmir.learning.model import network_for
 from cmir.learning.partitions import Partitions
@@ -24,7 +25,8 @@ def fit(
     device: str | torch.device = "cpu",
     partitions: Partitions | None = None,
 ) -> Iterator[EpochReport]:
-    """Trains all seeds of a configuration as one stacked network.
+    """Trains all seeds of a configuration as one stacked network, or, with a fine-tuned language
+    model, one after the other.
 
     Each seed stops by itself after `training.patience` epochs without a better objective and
     keeps its best epoch. Repeatable bit for bit on one machine and device with the same number of
@@ -45,6 +47,9 @@ def fit(
     """
     partitions = partitions or Partitions(data)
     check(data, config, partitions)
+    if config.model.backbone:
+        yield from fine_tune(data, config, torch.device(device), partitions)
+        return
     stack = Stack(data, [config], torch.device(device), partitions)
     while stack.running:
         report = stack.run_epoch()[0]
@@ -59,6 +64,7 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
     The partition is made, and its reference predictor trained, unless `partitions` has them.
     """
     _check_objective(data, config)
+    check_backbones(data, config)
     network_for(data, config.model)
     _check_loss(data, config)
     _check_batch(data, config)

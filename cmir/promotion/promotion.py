@@ -134,7 +134,7 @@ def _refuse(
             client,
             run,
             params=_params(plan, winner),
-            tags={**_facts(plan), PROMOTION: "refused", "reasons": ", ".join(failed)},
+            tags={**facts_of(plan), PROMOTION: "refused", "reasons": ", ".join(failed)},
             text=refusal(plan, outcome.candidates, outcome.verdicts),
             data=plan.data,
         )
@@ -155,10 +155,10 @@ def _register(
     ensemble = ensemble_of(winner.result, plan.data)
     probes = probe(winner.result, plan.data)
     with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
-        readings, heldout = _read_heldout(plan, ensemble, registry)
+        readings, heldout = read_heldout(plan, ensemble, registry)
         text = description(plan, outcome.candidates, winner, outcome.verdicts, heldout, readings)
         text = f"{text}\n\n{probe_text(probes)}"
-        facts = _facts(plan) | {READINGS: str(readings)}
+        facts = facts_of(plan) | {READINGS: str(readings)}
         describe_run(
             client,
             run,
@@ -192,7 +192,7 @@ def _register(
     )
 
 
-def _read_heldout(
+def read_heldout(
     plan: PromotionPlan, ensemble: Ensemble, registry: Registry
 ) -> tuple[int, dict[str, float]]:
     """Counts the reading, then reads; where there is nothing to read nothing is counted."""
@@ -202,7 +202,7 @@ def _read_heldout(
     return readings, heldout_scores(ensemble, plan.dataset.heldout())
 
 
-def _facts(plan: PromotionPlan) -> dict[str, str]:
+def facts_of(plan: PromotionPlan) -> dict[str, str]:
     """Tags of the run and of the version: what was chosen from, how, and by which code."""
     return provenance() | {
         "sweep": plan.sweep,

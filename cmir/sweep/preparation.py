@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cmir.data import DevelopmentData, load_dataset
-from cmir.data.synthetic import DEFAULT_MODALITIES, generate
+from cmir.data.synthetic import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
 from cmir.errors import InputError
 from cmir.learning.partitions import Partitions
 from cmir.learning.training import check
@@ -118,7 +118,9 @@ def _stand_in(name: str, wanted: SyntheticSection, places: Places) -> Path:
     return generate(
         folder,
         modalities=shapes or DEFAULT_MODALITIES,
+        samples=wanted.samples or DEFAULT_SAMPLES,
         task=wanted.task,
+        label_range=wanted.label_range,
         name=name + SYNTHETIC,
         seed=wanted.seed,
     )

@@ -27,7 +27,7 @@ from cmir.errors import InputError
 from cmir.learning.metrics import direction
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.search_space import Assignment, SearchSpace
-from cmir.sweep.sweep_file import Choice, Range, Value
+from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value
 
 CONFIG, ENDING, RETRY_OF, STARTED = "config", "ending", "retry_of", "started"
 QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
@@ -188,7 +188,7 @@ def open_study(
     for key, value in facts.items():
         study.set_user_attr(key, value)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    study.sampler = _sampler(len(ended), space.file.trials)
+    study.sampler = _sampler(len(ended), space.file)
     return SweepStudy(study, space)
 
 
@@ -254,17 +254,19 @@ def _check_question(
         )
 
 
-def _sampler(finished: int, budget: int) -> optuna.samplers.BaseSampler:
-    """TPE; its seed follows from what is finished, so that continuing repeats no suggestion.
+def _sampler(finished: int, file: SweepFile) -> optuna.samplers.BaseSampler:
+    """The file's sampler; its seed follows from what is finished: continuing repeats nothing.
 
-    The first third of the budget is random: with fewer, TPE settles on the scheme that happens
-    to come out well first (docs/decisions.md, "TPE settles too early").
+    With TPE the first third of the budget is random: with fewer, TPE settles on the scheme that
+    happens to come out well first (docs/decisions.md, "TPE settles too early").
     """
     seed = int(np.random.SeedSequence([2026, finished]).generate_state(1)[0])
+    if file.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=max(10, budget // 3), multivariate=True, group=True
+            seed=seed, n_startup_trials=max(10, file.trials // 3), multivariate=True, group=True
         )
 
 

@@ -88,7 +88,11 @@ class SyntheticSection(Section):
     """
 
     modalities: dict[str, int | list[int]] = Field(default_factory=dict)
+    samples: dict[str, int] = Field(default_factory=dict, description="samples of each split")
     task: Literal["regression", "binary"] = "regression"
+    label_range: tuple[float, float] = Field(
+        (-3.0, 3.0), strict=False, description="scale of a regression's labels"
+    )
     seed: int = Field(0, ge=0)
 
 
@@ -126,6 +130,9 @@ class SweepFile(Section):
     objective: Objective = "ood_val/mae"
     trials: int = Field(48, ge=1)
     seeds: int = Field(3, ge=1)
+    sampler: Literal["tpe", "random"] = Field(
+        "tpe", description="random draws every configuration apart from the start points"
+    )
     epochs: int = Field(40, ge=1)
     fixed: dict[str, Value] = Field(default_factory=dict)
     search: dict[str, Dimension] = Field(default_factory=dict)

@@ -13,12 +13,16 @@ from cmir.sweep.records import TrialRecord
 
 
 def save_weights(result: TrialResult, path: Path) -> None:
-    """Writes `(seed, weights)` as safetensors, whole or not at all."""
+    """Writes `(seed, weights)` as safetensors, whole or not at all.
+
+    Fine-tuned language models follow as `backbone.<seed>.<modality>.<name>`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
-    save_file(
-        {"weights": result.weights}, draft, metadata={"config": result.config.model_dump_json()}
-    )
+    tensors = {"weights": result.weights}
+    for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
+        tensors |= {f"backbone.{seed}.{name}": value for name, value in backbone.items()}
+    save_file(tensors, draft, metadata={"config": result.config.model_dump_json()})
     draft.replace(path)
 
 

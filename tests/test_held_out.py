@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cmir.data.shifts import cluster_column, default_column, held_out
+from cmir.data.shifts.held_out import cluster_column, default_column, held_out
 from cmir.errors import InputError
 
 

@@ -139,13 +139,13 @@ def _choose(
     order = [free[index] for index in rng.permutation(len(free))]
     if name == "ood_val":
         tested = set(samples.filter(pl.col("split") == "id_test")[column].to_list())
-        groups = _fill([group for group in order if group not in tested], sizes, target)
+        groups = fill([group for group in order if group not in tested], sizes, target)
         if sum(sizes[group] for group in groups) >= target / 2:
             return groups
-    return _fill(order, sizes, target) or sorted(order, key=lambda group: sizes[group])[:1]
+    return fill(order, sizes, target) or sorted(order, key=lambda group: sizes[group])[:1]
 
 
-def _fill(order: list[str], sizes: Mapping[str, int], target: float) -> list[str]:
+def fill(order: list[str], sizes: Mapping[str, int], target: float) -> list[str]:
     """Groups in this order, each taken if that brings their total nearer to the target."""
     total, groups = 0, []
     for group in order:

@@ -1,0 +1,174 @@
+"""The paper's protocol in one command, and its table with our numbers beside the published ones:
+
+python workflows/reproduce_paper.py --space search_spaces/paper/mosi.yaml
+python workflows/reproduce_paper.py --all
+
+Draws 50 random configurations, judges them on the validation split, trains the best again with 5
+fresh seeds and reads the test split once. Runs or continues: what is done is not done again.
+
+Exit codes: 0 done; 1 no trial finished; 2 bad input, or no data for --space; 130 interrupted,
+nothing lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cmir.errors import InputError
+from cmir.learning.reports import EpochReport
+from cmir.promotion.paper_numbers import PAPER
+from cmir.promotion.paper_protocol import Reproduction, reproduce
+from cmir.promotion.paper_table import Entry, entry, tables
+from cmir.promotion.planning import PromotionRequest, plan_promotion
+from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.sweep.display import SweepDisplay
+from cmir.sweep.places import Places
+from cmir.sweep.records import TrialRecord
+from cmir.sweep.schedule import Progress
+from cmir.sweep.sweep_file import read_sweep_file
+from cmir.sweep.tracking import connect
+
+RETRAININGS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, follows the protocol, prints the table; returns the exit code."""
+    given = _parse(arguments)
+    console = Console()
+    try:
+        entries = [_entry(space, given, console) for space in _spaces(given)]
+    except InputError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        return 2
+    except NoTrialError as fault:
+        console.print(f"{fault}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Nothing is lost: the same command continues.")
+        return 130
+    _print(console, entries)
+    return 2 if given.space and entries[0].found is None else 0
+
+
+class NoTrialError(Exception):
+    """A sweep in which no trial finished."""
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--space", type=Path, help="a sweep file of search_spaces/paper")
+    which.add_argument("--all", action="store_true", help="all six data sets, as far as they are")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("search_spaces/paper"), help="of the files of --all"
+    )
+    parser.add_argument("--trials", type=_positive, help="configurations (default: the file's, 50)")
+    parser.add_argument("--epochs", type=_positive, help="in place of the file's")
+    parser.add_argument(
+        "--retrain",
+        type=_positive,
+        default=RETRAININGS,
+        help="fresh seeds of the best (default: 5)",
+    )
+    parser.add_argument("--concurrency", type=_positive, help="trials at a time")
+    parser.add_argument(
+        "--stand-in", action="store_true", help="where the data is missing, a synthetic one"
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
+    return number
+
+
+def _spaces(given: argparse.Namespace) -> list[Path]:
+    if given.space:
+        return [given.space]
+    return [given.folder / f"{name.removeprefix('paper_')}.yaml" for name in PAPER]
+
+
+def _entry(space: Path, given: argparse.Namespace, console: Console) -> Entry:
+    file = read_sweep_file(space)
+    known = entry(file.name, None)
+    places = Places()
+    if not (places.root / file.data.path).exists() and not given.stand_in:
+        console.print(
+            f"{known.row.title}: there is no data at {file.data.path}; {space} says how to make it",
+            highlight=False,
+        )
+        return known
+    return entry(file.name, _reproduce(space, given, console, places))
+
+
+def _reproduce(
+    space: Path, given: argparse.Namespace, console: Console, places: Places
+) -> Reproduction:
+    outcome = _search(space, given, console, places)
+    if not outcome.is_complete:
+        raise KeyboardInterrupt
+    if all(record.outcome != "finished" for record in outcome.records):
+        raise NoTrialError(f"{outcome.sweep}: no trial finished. Reasons stand in MLflow.")
+    rule = outcome.records[0].config["objective"].partition("/")[0]
+    request = PromotionRequest(sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain)
+
+    def on_epoch(record: TrialRecord, report: EpochReport) -> None:
+        if report.result is not None:
+            console.print(
+                f"trial {record.number} again  {report.result.seconds:.1f} s  "
+                f"{len(report.result.config.seeds)} fresh seeds",
+                highlight=False,
+            )
+
+    return reproduce(plan_promotion(request, places), connect(), on_epoch)
+
+
+def _search(
+    space: Path, given: argparse.Namespace, console: Console, places: Places
+) -> SweepOutcome:
+    chosen = {"trials": given.trials, "epochs": given.epochs}
+    overrides = {name: value for name, value in chosen.items() if value is not None}
+    displays: list[SweepDisplay] = []
+
+    def show(start: SweepStart) -> Progress:
+        file = start.prepared.file
+        console.print(
+            f"sweep [bold]{start.sweep}[/bold] over {start.prepared.data.name}: {file.trials} "
+            f"{file.sampler} configurations of up to {file.epochs} epochs, {start.done} are done",
+            highlight=False,
+        )
+        displays.append(SweepDisplay(console, start).__enter__())
+        return displays[0].progress()
+
+    try:
+        return conduct(SweepRequest(space, overrides, given.concurrency), places, show)
+    finally:
+        for display in displays:
+            display.__exit__()
+
+
+def _print(console: Console, entries: Sequence[Entry]) -> None:
+    for head, lines in tables(entries):
+        table = Table()
+        for column in head:
+            table.add_column(column, overflow="fold")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    for one in entries:
+        if one.note:
+            console.print(one.note, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
