@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import keep, show
 from benchmarks.synthetic_arms import ARMS, MODALITIES, Arm, configured
-from cmir.data import MultimodalDataset, load_dataset
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.structural_model import ModalitySpec
 from cmir.data.synthetic import LAST_MODALITY_SPURIOUS, generate
 from cmir.learning.evaluation import predict, split_metrics
@@ -79,7 +80,8 @@ def run(task: Task) -> list[Row]:
     linked = load_dataset(task.folder / "linked")
     trained_on = linked if arm.linked else load_dataset(task.folder / "cut")
     drawn = arm.draw(task.draws, task.seed)
-    found = search(trained_on, drawn)
+    configs = [configured(values, SEARCH_SEEDS) for values in drawn]
+    found = trained(trained_on.development(), configs)
     rows = []
     for rule in RULES:
         best = max(found, key=lambda index: found[index].metrics[f"{rule}/{METRIC}"])
@@ -95,12 +97,9 @@ def varied(arm: Arm) -> set[str]:
     return {"training.learning_rate", *arm.search, *rates}
 
 
-def search(
-    dataset: MultimodalDataset, drawn: Sequence[Mapping[str, Any]]
-) -> dict[int, TrialResult]:
-    """All draws of a scheme as one stack; what diverged is left out."""
-    configs = [configured(values, SEARCH_SEEDS) for values in drawn]
-    stack, ended = Stack(dataset.development(), configs, CPU), dict[int, TrialResult]()
+def trained(data: DevelopmentData, configs: Sequence[TrialConfig]) -> dict[int, TrialResult]:
+    """Configurations of one structure as one stack, by their places; what diverged is left out."""
+    stack, ended = Stack(data, configs, CPU), dict[int, TrialResult]()
     while stack.running:
         for index, report in stack.run_epoch().items():
             if not isinstance(report, Diverged) and report.result is not None:

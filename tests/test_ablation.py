@@ -18,7 +18,7 @@ from small_promotion import open_store
 from cmir.ablation.ablation import folder_of
 from cmir.ablation.arms import arms
 from cmir.ablation.planning import AblationPlan, plan_ablation, read_configuration
-from cmir.ablation.store import ArmEnding, ArmStore
+from cmir.ablation.store import ArmEnding, ArmStore, mixed_code
 from cmir.data import load_dataset
 from cmir.data.dataset import HeldoutData, MultimodalDataset
 from cmir.errors import InputError
@@ -234,6 +234,12 @@ def test_a_store_that_went_away_costs_no_arm(
     assert "the server went away" in outcome.trouble
     assert outcome.table["ood_val/mae"].null_count() == 0
     assert ablated(plan, tmp_path).trouble == ""
+
+
+def test_arms_of_several_commits_are_told() -> None:
+    one, other = (ArmEnding("finished", code={"git.commit": name}) for name in "ab")
+    assert mixed_code([one, one, ArmEnding("failed")]) == ""
+    assert "trained by 2 commits" in mixed_code([one, other])
 
 
 def test_a_reading_that_cannot_be_counted_is_not_done(

@@ -240,6 +240,9 @@ def test_true_environments_are_a_scheme_where_they_are_known(tmp_path: Path) -> 
     named = by_name(arms(full, data))
     assert named["partition oracle"].fingerprint == named["full"].fingerprint
     assert named["random partition"].config.environments.groups == 3
+    # One video of each speaker: the same partition is not tried twice.
+    assert "partition speaker" in named
+    assert "partition video" not in named
 
 
 def test_the_control_of_inferred_environments_has_two(learning: DevelopmentData) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from learning_data import small_config
@@ -72,9 +73,9 @@ def test_plain_training_keeps_sizes_and_optimiser_and_nothing_else() -> None:
     ],
 )
 def test_a_scheme_that_changes_nothing_is_plain_training(
-    changes: dict[str, object], plainly: bool
+    changes: dict[str, Any], plainly: bool
 ) -> None:
-    nothing = {"loss__mutual_information": 0.0, "loss__reconstruction": 0.0}
+    nothing: dict[str, Any] = {"loss__mutual_information": 0.0, "loss__reconstruction": 0.0}
     assert is_plain(small_config(**(nothing | changes))) is plainly
 
 

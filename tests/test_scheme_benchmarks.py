@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from small_sweep import write_data
 
-from benchmarks import scheme_times, synthetic_schemes
+from benchmarks import scheme_times, split_forms, synthetic_schemes
 from benchmarks.synthetic_arms import ARMS, BASE, configured
 from cmir.data import load_dataset
 
@@ -71,3 +71,20 @@ def test_an_epoch_is_timed_against_plain_training(
     assert rows["variant"].to_list() == list(chosen)
     assert (rows["least"] <= rows["median"]).all()
     assert (rows["plain s"] > 0).all()
+
+
+def test_what_the_parts_hold_is_measured_for_each_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"train": 200, "id_val": 60, "ood_val": 60}
+    monkeypatch.setattr(synthetic_schemes, "SAMPLES", sizes)
+    monkeypatch.setattr(
+        split_forms, "GRID", {"samples": ((0.0, 0.0), (1.0, 1.0)), "hsic": ((10.0, 1.0),)}
+    )
+    out = tmp_path / "split.parquet"
+    split_forms.main(["--seeds", "1", "--out", str(out)])
+    rows = pl.read_parquet(out)
+    assert rows["form"].to_list() == ["samples", "samples", "hsic"]
+    assert (rows["moved by spurious"] < 1.6).all()
+    # As printed, with weight zero, nothing keeps the causal direction out of Z_spu.
+    assert rows["cause spu"][0] > 0.3

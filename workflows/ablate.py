@@ -189,6 +189,8 @@ def _report(console: Console, plan: AblationPlan, outcome: AblationOutcome) -> N
         console.print(f"  {line}", markup=False, highlight=False)
     for line in how_to_read(plan):
         console.print(line, markup=False, highlight=False)
+    if outcome.caveat:
+        console.print(outcome.caveat, highlight=False)
     if outcome.trouble:
         console.print(
             f"MLflow lacks this ablation: {outcome.trouble} Nothing is lost: the same command "

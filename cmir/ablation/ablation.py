@@ -19,7 +19,7 @@ from cmir.ablation.planning import AblationPlan, AblationRequest
 from cmir.ablation.publishing import publish
 from cmir.ablation.report import description
 from cmir.ablation.scoring import Yardstick, measured
-from cmir.ablation.store import ArmEnding, ArmStore
+from cmir.ablation.store import ArmEnding, ArmStore, mixed_code
 from cmir.ablation.table import ablation_table, scored
 from cmir.ablation.training import VALIDATION, ArmTask, train_arm
 from cmir.config import TrialConfig
@@ -62,6 +62,7 @@ class AblationOutcome:
         heldout: the same on the held-out splits, where they were asked for.
         reading: of the held-out splits.
         files: the picture, the text and the tables.
+        caveat: what speaks against comparing the arms, empty if nothing does.
         trouble: why MLflow lacks something, empty if it has all.
     """
 
@@ -69,6 +70,7 @@ class AblationOutcome:
     heldout: pl.DataFrame | None
     reading: Reading | None
     files: Sequence[Path]
+    caveat: str
     trouble: str
 
 
@@ -189,10 +191,11 @@ def _conclude(
         reading = read_arms(plan, wanted, endings, store, full, registry, places)
         keys = measured(plan.metric, reading.splits)
         heldout = ablation_table(rows, endings, reading.columns, keys)
-    text = description(plan, table, heldout, reading)
+    caveat = mixed_code(endings[name] for name in wanted)
+    text = "\n\n".join(filter(None, (caveat, description(plan, table, heldout, reading))))
     files = _write(store.folder, plan, table, heldout, text)
     trouble = publish(client, plan, rows, endings, (table, heldout), files, text)
-    return AblationOutcome(table, heldout, reading, files, trouble)
+    return AblationOutcome(table, heldout, reading, files, caveat, trouble)
 
 
 def _write(

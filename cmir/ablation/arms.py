@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
 from cmir.ablation.arm import (
     FAMILIES,
     FULL,
@@ -272,8 +274,17 @@ def _partition_arm(origin: Origin, partition: str) -> Arm:
 
 def _partitions(data: DevelopmentData) -> list[str]:
     columns = [name for name in COLUMNS if name in data.environment_columns]
+    samples = data.train.samples
+    # One video of each speaker: both columns are one partition.
+    if columns == list(COLUMNS) and _is_one_partition(*(samples[name] for name in COLUMNS)):
+        columns = columns[:1]
     oracle = ["oracle"] if (data.path / GROUND_TRUTH).is_file() else []
     return [*PARTITIONS, *columns, *INFERRED, *oracle]
+
+
+def _is_one_partition(one: pl.Series, other: pl.Series) -> bool:
+    pairs = pl.DataFrame([one, other]).n_unique()
+    return pairs == one.n_unique() == other.n_unique()
 
 
 def _penalty(origin: Origin) -> tuple[dict[str, Any], str]:

@@ -33,7 +33,7 @@ FAMILY_LABEL: Mapping[str, str] = {
     "penalties": "another penalty",
 }
 # Differences far beyond the others would press these into one line.
-FURTHEST = 3.0
+FURTHEST = 6.0
 
 Row = Mapping[str, Any]
 
@@ -113,9 +113,9 @@ def _draw_split(
         axes.plot(shown, places[row["arm"]], marker, color=colour, markersize=5.5, zorder=3)
         if beyond:
             axes.annotate(
-                f"{value:+.2f}", (shown, places[row["arm"]]), fontsize=8, va="center",
+                f"{value:+.2f}", (shown, places[row["arm"]]), fontsize=8, va="bottom",
                 ha="left" if value < 0 else "right", color=colour,
-                xytext=(6 if value < 0 else -6, 0), textcoords="offset points",
+                xytext=(6 if value < 0 else -6, 1), textcoords="offset points",
             )  # fmt: skip
     for row in rows:
         if row["outcome"] != "finished":

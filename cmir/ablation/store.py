@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,6 +41,17 @@ class ArmEnding:
     seconds: float = 0.0
     config: Mapping[str, Any] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+
+
+def mixed_code(endings: Iterable[ArmEnding]) -> str:
+    """A warning where the arms of one table were trained by several commits; else empty."""
+    commits = {ending.code.get("git.commit", "") for ending in endings if ending.code}
+    if len(commits) < 2:
+        return ""
+    return (
+        f"The arms were trained by {len(commits)} commits of the code and may differ by that: "
+        "delete the ablation's folder to train all of them anew."
+    )
 
 
 @dataclass(frozen=True)

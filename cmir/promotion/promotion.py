@@ -144,16 +144,13 @@ def _refuse(
     if request.dry_run:
         return outcome
     plan, winner = outcome.plan, outcome.winner
+    reasons = failed_gates(outcome.verdicts)
     with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
         describe_run(
             client,
             run,
             params=params_of(plan, winner),
-            tags={
-                **facts_of(plan),
-                PROMOTION: "refused",
-                "reasons": failed_gates(outcome.verdicts),
-            },
+            tags={**facts_of(plan), PROMOTION: "refused", "reasons": reasons},
             text=refusal(plan, outcome.candidates, outcome.verdicts),
             data=plan.data,
         )

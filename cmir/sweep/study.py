@@ -196,12 +196,22 @@ def journal_storage(path: Path) -> BaseStorage:
     """A journal file as storage; its folder is made if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        # Absolute, because Optuna's lock is a link to this path from the folder of the journal: a
+        # relative one leads nowhere, and waiting for a lock that was left behind never ends.
+        return JournalStorage(JournalFileBackend(str(path.resolve())))
     except OSError as error:
         raise InputError(
             f"{path}: the record of the sweep cannot be written here: {error.strerror}. "
             "Run in a folder you may write to, or give --storage."
         ) from None
+
+
+def release_left_lock(path: Path) -> None:
+    """Removes the lock of a journal whose writer was killed while it held it.
+
+    Only for who holds the lock of the sweep, under which nobody else writes the journal.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def storage_at(url: str) -> BaseStorage:
