@@ -11,7 +11,7 @@ from small_sweep import SMALL
 
 from cmir.errors import InputError
 from cmir.sweep.records import Ending
-from cmir.sweep.search_space import checked_space
+from cmir.sweep.search_space import SearchSpace, checked_space
 from cmir.sweep.study import (
     SweepStudy,
     journal_storage,
@@ -146,3 +146,20 @@ def test_a_lock_that_a_killed_driver_left_does_not_hold_the_next_one_up(
     release_left_lock(journal)
     study = open_study(journal_storage(journal), "s", space, FACTS)
     assert study.interrupted == 1
+
+
+def test_a_suggestion_that_is_no_configuration_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = opened(tmp_path)
+
+    def refuse(*arguments: object) -> None:
+        raise InputError("trial 0: contradiction")
+
+    monkeypatch.setattr(SearchSpace, "trial", refuse)
+    with pytest.raises(InputError, match="contradiction"):
+        study.ask()
+    monkeypatch.undo()
+    again = opened(tmp_path)
+    assert again.interrupted == 0
+    assert again.ask().number == 1

@@ -87,14 +87,23 @@ class SweepStudy:
         return len(self._interrupted)
 
     def ask(self) -> AskedTrial:
-        """The next trial: first what was interrupted, then start points and retries, then TPE."""
+        """The next trial: first what was interrupted, then start points and retries, then TPE.
+
+        Raises:
+            InputError: the space allows a contradiction that no two of its ends show. The trial
+                is dropped, so that it does not stop the sweep again when that is continued.
+        """
         if self._interrupted:
             trial = self._open[self._interrupted.pop(0)]
         else:
             trial = self._study.ask()
             self._open[trial.number] = trial
         params = self._suggest(trial)
-        config = self._space.trial(params, f"trial {trial.number}")
+        try:
+            config = self._space.trial(params, f"trial {trial.number}")
+        except InputError:
+            self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
+            raise
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
         return AskedTrial(trial.number, params, config)
