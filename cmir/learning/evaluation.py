@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +67,23 @@ def known_metrics(task: str, label_range: LabelRange = MOSI_RANGE) -> tuple[str,
 
 
 def predict(
-    network: Network, weights: Weights, features: Features, rows: np.ndarray, device: torch.device
+    network: Network,
+    weights: Weights,
+    features: Features,
+    rows: np.ndarray,
+    device: torch.device,
+    missing: Collection[str] = (),
 ) -> Tensor:
-    """Predictions `(replica, n)` for the rows `(n,)` of a data set, on the device."""
+    """Predictions `(replica, n)` for the rows `(n,)` of a data set, on the device.
+
+    Of the `missing` modalities the unimodal vector is zero, see `Network.forward`.
+    """
     replicas = next(iter(weights.values())).shape[0]
     index = torch.from_numpy(rows).to(device)
     chunk_size = max(16, CHUNK // replicas)
     with torch.no_grad():
         parts = [
-            network.forward(weights, shared_inputs(features, chunk, replicas))
+            network.forward(weights, shared_inputs(features, chunk, replicas), missing)
             for chunk in torch.split(index, chunk_size)
         ]
     return torch.cat(parts, dim=1)

@@ -10,7 +10,7 @@ linear layers in a row are one, so here it is FC(M d -> d') ReLU FC(d' -> d') Re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -144,9 +144,18 @@ class Network:
         """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`."""
         return linear(weights, "predictor.third", hidden).squeeze(-1)
 
-    def forward(self, weights: Weights, inputs: Mapping[str, Inputs]) -> Tensor:
-        """Predictions `(replica, batch)` for a batch of inputs, nothing perturbed."""
+    def forward(
+        self, weights: Weights, inputs: Mapping[str, Inputs], missing: Collection[str] = ()
+    ) -> Tensor:
+        """Predictions `(replica, batch)` for a batch of inputs, nothing perturbed.
+
+        The vector X_m of a missing modality is zero whatever its inputs are, which is what the
+        view `erase` trains for: do(X_m = 0).
+        """
         features = self.unimodal(weights, inputs)
+        if missing:
+            present = [name not in missing for name in self.sizes]
+            features = features * torch.tensor(present, device=features.device)[:, None, None]
         return self.predict(weights, self.invariant(weights, self.hidden(weights, features)))
 
 

@@ -18,13 +18,15 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cmir.config import ModelConfig, Section, UnimodalKind
+from cmir.config import ModelConfig, Section, TrialConfig, UnimodalKind
 from cmir.data import DevelopmentData
 from cmir.data.features import pool_all
+from cmir.errors import InputError
 from cmir.learning.evaluation import predict
 from cmir.learning.features import SEQUENTIAL, Features, Sequences, Vectors
 from cmir.learning.model import Network, network_for
 from cmir.learning.reports import TrialResult
+from cmir.promotion.distances import distance, training_limits
 from cmir.promotion.requests import Expected, Request, read_request
 
 FILES = {
@@ -44,7 +46,11 @@ class ModalityCard(Section):
 
 
 class ModelCard(Section):
-    """What the weights need to become a network, and where they come from."""
+    """What the weights need to become a network, and where they come from.
+
+    `erased` are the modalities whose absence was trained for, `distance_limits` what `distances`
+    calls the limit of each; a model that was registered before they were kept has neither.
+    """
 
     format: Literal[1] = 1
     task: Literal["regression", "binary"]
@@ -54,6 +60,8 @@ class ModelCard(Section):
     seeds: tuple[int, ...] = Field(strict=False)
     trained_on: str
     development_checksum: str
+    erased: tuple[str, ...] = Field((), strict=False)
+    distance_limits: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +96,15 @@ class Ensemble:
         parts = self.card.modalities.items()
         return {name: Expected(part.size, part.kind != "mlp") for name, part in parts}
 
-    def predict(self, data: Any) -> dict[str, npt.NDArray[Any]]:
+    def predict(self, data: Any, distances: bool = False) -> dict[str, npt.NDArray[Any]]:
         """Predictions for a batch or one sample; see `read_request` for what is taken.
+
+        A modality whose erasure was trained for (`card.erased`) may be left out: its unimodal
+        vector is then zero, as in those views.
+
+        Args:
+            data: raw features.
+            distances: whether to add `outside` and `distance_<modality>`, see `outlying`.
 
         Returns:
             columns with one entry per sample: `prediction`, the mean over the seeds in label
@@ -98,9 +113,35 @@ class Ensemble:
             `std` its deviation.
 
         Raises:
-            InputError: the request does not fit the model.
+            InputError: the request does not fit the model, or the model carries no limits of
+                distances and they were asked for.
         """
-        return self.columns(self.scores(read_request(data, self.expected)))
+        request = read_request(data, self.expected, self.card.erased)
+        columns = self.columns(self.scores(request))
+        return columns | self.outlying(request) if distances else columns
+
+    def outlying(self, request: Request) -> dict[str, npt.NDArray[Any]]:
+        """Distances to what training saw, of the modalities that came.
+
+        Returns:
+            `outside` `(n,)`, whether any modality lies beyond its limit, and
+            `distance_<modality>` `(n,)`, see `cmir.promotion.distances`.
+
+        Raises:
+            InputError: the model was registered before the limits were kept.
+        """
+        limits = self.card.distance_limits
+        if not limits:
+            raise InputError(
+                "distances: this version carries no distances of its training samples: it was "
+                "registered before they were kept. Promote again, or do not ask for them."
+            )
+        came = [name for name in self.card.modalities if name not in request.missing]
+        found = {name: self._distance(name, request) for name in came}
+        beyond = [values > limits[name] for name, values in found.items()]
+        return {"outside": np.any(beyond, axis=0)} | {
+            f"distance_{name}": values for name, values in found.items()
+        }
 
     def scores(self, request: Request) -> Scores:
         """The seeds' own scores `(seed, n)`: label units, or logits of a binary task."""
@@ -108,7 +149,8 @@ class Ensemble:
             return np.zeros((len(self.weights), 0))
         named = self.network.layout.unpack(self.weights)
         rows, features = np.arange(request.count), self._features(request)
-        found = predict(self.network, named, features, rows, torch.device("cpu"))
+        device = torch.device("cpu")
+        found = predict(self.network, named, features, rows, device, request.missing)
         return found.numpy().astype(np.float64)
 
     def columns(self, scores: Scores) -> dict[str, npt.NDArray[Any]]:
@@ -130,6 +172,12 @@ class Ensemble:
         moments |= {f"{name}.std": value for name, value in self.std.items()}
         save_file(moments, paths["standardisation"])
         return {name: str(path) for name, path in paths.items()}
+
+    def _distance(self, name: str, request: Request) -> npt.NDArray[np.float64]:
+        values = request.values[name]
+        if self.expected[name].is_sequence:
+            values = pool_all(values, request.lengths[name])
+        return distance(values, self.mean[name].numpy(), self.std[name].numpy())
 
     def _features(self, request: Request) -> Features:
         return {name: self._feature(name, request) for name in self.card.modalities}
@@ -159,10 +207,26 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
         seeds=result.config.seeds,
         trained_on=data.name,
         development_checksum=data.checksum,
+        erased=erased_modalities(result.config, network),
+        distance_limits=training_limits(data, network.inputs),
     )
     mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.inputs}
     std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.inputs}
     return Ensemble(card, result.weights, mean, std)
+
+
+def erased_modalities(config: TrialConfig, network: Network) -> tuple[str, ...]:
+    """The modalities whose absence a training prepared for.
+
+    Those that `erase` views erased at a positive rate, where a loss saw the views: R_inv with a
+    positive weight, or the prediction over all views. A modality that a stream is fused into is
+    not among them: without it the stream would have no place.
+    """
+    is_seen = config.loss.invariance > 0 or config.loss.prediction_views == "all"
+    if config.environments.view != "erase" or not is_seen:
+        return ()
+    rate, targets = config.environments.rate_of, config.model.fuse.values()
+    return tuple(name for name in network.sizes if rate(name) > 0 and name not in targets)
 
 
 def load_ensemble(paths: Mapping[str, str]) -> Ensemble:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,16 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from requests.exceptions import RequestException
 
 from cmir.data import DevelopmentData
 from cmir.promotion.ensemble import Ensemble
 from cmir.promotion.gates import Champion
 from cmir.promotion.history import OvertakenError, move_alias
-from cmir.promotion.requests import LENGTHS
+from cmir.promotion.requests import DISTANCES, LENGTHS
 from cmir.promotion.silence import in_silence
 from cmir.sweep.tracking import dataset_input
 
@@ -164,11 +165,10 @@ def promotion_run(
     run_id = str(run.info.run_id)
     try:
         yield run_id
-    except Exception:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    except BaseException:
-        client.set_terminated(run_id, "KILLED")
+    except BaseException as error:
+        # Where the server has gone away this would hide why.
+        with suppress(MlflowException, RequestException):
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     client.set_terminated(run_id, "FINISHED")
 
@@ -215,7 +215,10 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
     an MLflow ignore the flag, the schema lets every valid request through.
     """
     anything = AnyType()  # type: ignore[no-untyped-call]
-    inputs: Columns = [ColSpec(Array(anything), name) for name in ensemble.expected]
+    inputs: Columns = [
+        ColSpec(Array(anything), name, required=name not in ensemble.card.erased)
+        for name in ensemble.expected
+    ]
     inputs += [
         ColSpec(anything, f"{name}{LENGTHS}", required=False)
         for name, shape in ensemble.expected.items()
@@ -225,7 +228,8 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
     if ensemble.card.task == "binary":
         outputs[0] = ColSpec("long", "prediction")
         outputs.append(ColSpec("double", "probability"))
-    signature = ModelSignature(Schema(inputs), Schema(outputs))
+    asked = ParamSchema([ParamSpec(DISTANCES, "boolean", False)])
+    signature = ModelSignature(Schema(inputs), Schema(outputs), asked)
     signature._is_signature_from_type_hint = True
     return signature
 
@@ -258,7 +262,11 @@ def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
             signature=signature_of(ensemble),
             input_example=_example(ensemble, data),
             pip_requirements=pinned_requirements(),
-            metadata={"inputs": shapes, "seeds": list(ensemble.card.seeds)},
+            metadata={
+                "inputs": shapes,
+                "may_be_left_out": list(ensemble.card.erased),
+                "seeds": list(ensemble.card.seeds),
+            },
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from cmir.errors import InputError, nearest
 
 LENGTHS = "_lengths"
+# The parameter of a request that asks for the distances to training too.
+DISTANCES = "distances"
 
 Array = npt.NDArray[np.float32]
 
@@ -28,6 +30,11 @@ class Expected:
         """Axes of a batch: 3 of a sequence, 2 of vectors."""
         return 3 if self.is_sequence else 2
 
+    def zeros(self, count: int) -> Array:
+        """What stands in the place of `count` samples that did not come; one step of a sequence."""
+        steps = (1,) if self.is_sequence else ()
+        return np.zeros((count, *steps, self.size), dtype=np.float32)
+
     @property
     def shapes(self) -> str:
         """The allowed shapes in words."""
@@ -43,14 +50,18 @@ class Request:
         count: n.
         values: `(n, T, D)` or `(n, D)` by modality, raw as in the data file, finite.
         lengths: valid steps `(n,)` of each sequence.
+        missing: modalities that did not come and may be left out; their values are zeros.
     """
 
     count: int
     values: Mapping[str, Array]
     lengths: Mapping[str, npt.NDArray[np.int64]]
+    missing: frozenset[str] = frozenset()
 
 
-def read_request(data: Any, expected: Mapping[str, Expected]) -> Request:
+def read_request(
+    data: Any, expected: Mapping[str, Expected], optional: Collection[str] = ()
+) -> Request:
     """Checks a dict of arrays, or a table with one sample a row.
 
     Args:
@@ -58,15 +69,18 @@ def read_request(data: Any, expected: Mapping[str, Expected]) -> Request:
             any number type, or nested lists. `<modality>_lengths`, `(N,)` or one number, says how
             many steps of a sequence are valid; without it all are.
         expected: what the model was trained on.
+        optional: modalities that may be left out, of all samples of the request and not of all
+            modalities.
 
     Raises:
         InputError: unknown or missing modality, wrong shape, no numbers, NaN or infinity; the
             message names the modality, what is required and what came.
     """
     given = _as_mapping(data, expected)
-    _check_names(given, expected)
-    arrays = {name: _array(name, given[name], shape) for name, shape in expected.items()}
-    singles = {name for name, shape in expected.items() if arrays[name].ndim < shape.batch_rank}
+    missing = _missing(given, expected, optional)
+    came = {name: shape for name, shape in expected.items() if name not in missing}
+    arrays = {name: _array(name, given[name], shape) for name, shape in came.items()}
+    singles = {name for name, shape in came.items() if arrays[name].ndim < shape.batch_rank}
     if singles and len(singles) < len(arrays):
         raise InputError(
             f"{', '.join(sorted(singles))} came as one sample, but "
@@ -75,12 +89,13 @@ def read_request(data: Any, expected: Mapping[str, Expected]) -> Request:
         )
     values = {name: array[None] if singles else array for name, array in arrays.items()}
     count = _count(values)
+    values |= {name: expected[name].zeros(count) for name in missing}
     lengths = {
         name: _lengths(name, given.get(f"{name}{LENGTHS}"), count, values[name].shape[1])
         for name, shape in expected.items()
         if shape.is_sequence
     }
-    return Request(count, values, lengths)
+    return Request(count, values, lengths, missing)
 
 
 def _as_mapping(data: Any, expected: Mapping[str, Expected]) -> dict[str, Any]:
@@ -100,18 +115,33 @@ def _cells(column: Any) -> Any:
     return cells[0] if len(cells) == 1 else cells
 
 
-def _check_names(given: Mapping[str, Any], expected: Mapping[str, Expected]) -> None:
+def _missing(
+    given: Mapping[str, Any], expected: Mapping[str, Expected], optional: Collection[str]
+) -> frozenset[str]:
+    """Checks the names; returns the modalities that are left out and may be."""
     sequences = [name for name, shape in expected.items() if shape.is_sequence]
     known = [*expected, *(f"{name}{LENGTHS}" for name in sequences)]
     for name in given:
         if name not in known:
             raise InputError(f"'{name}' is no input of this model.{nearest(str(name), known)}")
+    missing = frozenset(name for name in expected if given.get(name) is None)
     for name, shape in expected.items():
-        if given.get(name) is None:
+        if name in missing and (name not in optional or len(missing) == len(expected)):
+            came = [key for key in given if given[key] is not None]
             raise InputError(
                 f"{name}: is required, of shape {shape.shapes}, but only "
-                f"{', '.join(given) or 'nothing'} came."
+                f"{', '.join(came) or 'nothing'} came.{_may_miss(optional)}"
             )
+    for name in missing:
+        if given.get(f"{name}{LENGTHS}") is not None:
+            raise InputError(f"{name}{LENGTHS}: came without {name}. Leave both out, or give both.")
+    return missing
+
+
+def _may_miss(optional: Collection[str]) -> str:
+    if not optional:
+        return ""
+    return f" Only {' and '.join(sorted(optional))} may be left out, and not every modality."
 
 
 def _array(name: str, value: Any, shape: Expected) -> Array:

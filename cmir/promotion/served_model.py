@@ -11,7 +11,10 @@ import pandas as pd  # type: ignore[import-untyped]
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from cmir.errors import InputError
 from cmir.promotion.ensemble import Ensemble, load_ensemble
+from cmir.promotion.refused_request import RefusedRequestError
+from cmir.promotion.requests import DISTANCES
 
 if TYPE_CHECKING:  # Out of reach for MLflow, which would read a schema out of the type hints.
     from mlflow.pyfunc.model import PythonModelContext
@@ -25,8 +28,15 @@ class _Predicting:
     def predict(
         self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A dict of raw arrays to a table with `prediction` and `std`."""
-        return pd.DataFrame(self.ensemble.predict(model_input))
+        """A dict of raw arrays to a table with `prediction` and `std`.
+
+        With the parameter `distances` the table also has `outside` and `distance_<modality>`.
+        """
+        distances = bool((params or {}).get(DISTANCES, False))
+        try:
+            return pd.DataFrame(self.ensemble.predict(model_input, distances=distances))
+        except InputError as error:
+            raise RefusedRequestError(str(error)) from None
 
 
 class ServedModel(_Predicting, PythonModel):
