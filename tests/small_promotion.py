@@ -23,6 +23,14 @@ from cmir.sweep.study import journal_storage, open_study
 from cmir.sweep.sweep_file import parse_sweep
 from cmir.sweep.tracking import connect
 
+# What every trial passes.
+OPEN_GATES = {
+    "finished_trials": 2,
+    "seeds": 2,
+    "champion_margin": 10.0,
+    "against_plain": "none",
+    "noise_loss": 1000.0,
+}
 CONTENT: Mapping[str, Any] = SMALL | {
     "trials": 3,
     "fixed": SMALL["fixed"] | {"model.unimodal.audio": "pool"},

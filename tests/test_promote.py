@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from learning_data import learning_features, learning_samples, write_learning
 from mlflow import MlflowClient
-from small_promotion import CONTENT, finished_sweep, open_store
+from small_promotion import CONTENT, OPEN_GATES, finished_sweep, open_store
 from tiny_backbones import write_spoken
 
 from cmir.data import load_dataset
@@ -27,13 +27,6 @@ from cmir.sweep.records import TrialRecord
 from cmir.sweep.tracking import SweepTracker
 from workflows.promote import Watch, main
 
-OPEN_GATES = {
-    "finished_trials": 2,
-    "seeds": 2,
-    "champion_margin": 10.0,
-    "against_plain": "none",
-    "noise_loss": 1000.0,
-}
 NAME = "cmir-small"
 
 

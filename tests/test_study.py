@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna import create_study
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial
 from small_sweep import SMALL
@@ -18,6 +19,8 @@ from cmir.sweep.study import (
     open_study,
     records_of,
     release_left_lock,
+    storage_at,
+    storing,
 )
 from cmir.sweep.sweep_file import parse_sweep
 
@@ -146,6 +149,29 @@ def test_a_lock_that_a_killed_driver_left_does_not_hold_the_next_one_up(
     release_left_lock(journal)
     study = open_study(journal_storage(journal), "s", space, FACTS)
     assert study.interrupted == 1
+
+
+def test_a_database_that_does_not_answer_is_bad_input_without_its_password() -> None:
+    with pytest.raises(InputError) as refusal:
+        storage_at("postgresql+psycopg://me:secret@127.0.0.1:1/studies")
+    told = str(refusal.value)
+    assert told.startswith("--storage postgresql+psycopg://me:***@127.0.0.1:1/studies: cannot be")
+    assert "secret" not in told
+    assert "pip install 'cmir-sweep[postgres]'" in told
+
+
+def test_a_database_that_goes_away_is_told_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    storage = storage_at(f"sqlite:///{file}")
+    create_study(storage=storage, study_name="s")
+    file.write_bytes(b"this is no database" * 100)
+
+    def read() -> None:
+        with storing(f"sqlite:///{file}"):
+            storage.get_all_studies()
+
+    with pytest.raises(InputError, match=r"studies.db: answers no longer: .*run the same command"):
+        read()
 
 
 def test_a_suggestion_that_is_no_configuration_does_not_come_back(

@@ -1,22 +1,31 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mlflow import MlflowClient
+from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from requests.exceptions import RequestException
+from small_promotion import open_store
 
 from cmir.errors import InputError
 from cmir.sweep.records import Ending, TrialRecord
-from cmir.sweep.tracking import SweepTracker, connect, dataset_input
+from cmir.sweep.tracking import (
+    MOST_FAILURES,
+    SweepTracker,
+    answering,
+    connect,
+    dataset_input,
+)
 
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return connect()
+    return open_store(tmp_path, monkeypatch)
 
 
 def record(number: int, outcome: str = "finished") -> TrialRecord:
@@ -82,7 +91,8 @@ def test_a_run_that_was_cut_off_half_way_is_written_again(client: MlflowClient) 
     second = SweepTracker(client, "e", "s", first.parent)
     second.write_missing([record(0)])
     assert second.flush() == 0
-    assert second.run_of(0) is not None
+    (run,) = children(client, second)
+    assert (second.run_of(0), run.info.status) == (run.info.run_id, "FINISHED")
 
 
 def test_a_store_that_fails_for_a_while_costs_nothing(
@@ -129,3 +139,110 @@ def test_a_store_that_cannot_be_opened_is_bad_input(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/all.db")
     with pytest.raises(InputError, match=r"MLflow at sqlite:////dev/null/all.db does not answer"):
         connect()
+
+
+def test_a_server_that_failed_is_left_in_peace_for_a_while(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = SweepTracker(client, "e", "s", None)
+    create, asked, down = client.create_run, [], [True]
+
+    def create_when_up(*arguments: object) -> Run:
+        asked.append(arguments)
+        if down[0]:
+            raise ConnectionError("the server went away")
+        return create(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client, "create_run", create_when_up)
+    for number in range(5):
+        tracker.write(record(number))
+    while not tracker._waiting.empty():
+        time.sleep(0.01)
+    assert len(asked) == 1
+    down[0] = False
+    assert tracker.flush() == 0
+    assert len(children(client, tracker)) == 5
+
+
+def test_a_server_that_stays_away_is_not_asked_for_each_trial(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = SweepTracker(client, "e", "s", None)
+    asked = []
+
+    def away(*arguments: object) -> Run:
+        asked.append(arguments)
+        raise ConnectionError("the server went away")
+
+    monkeypatch.setattr(client, "create_run", away)
+    for number in range(9):
+        tracker.write(record(number))
+    assert tracker.flush() == 9
+    assert len(asked) <= 1 + MOST_FAILURES
+
+
+def test_one_trial_that_cannot_be_written_does_not_keep_back_the_others(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmir.sweep.tracking.REST", 0.0)
+    tracker = SweepTracker(client, "e", "s", None)
+    log = client.log_batch
+
+    def log_all_but_one(run: str, *arguments: Any, **named: Any) -> None:
+        if any(param.value == "bad" for param in named.get("params", [])):
+            raise ValueError("refused")
+        log(run, *arguments, **named)
+
+    monkeypatch.setattr(client, "log_batch", log_all_but_one)
+    bad = record(0)
+    tracker.write(replace(bad, config={**bad.config, "environments.view": "bad"}))
+    tracker.write(record(1))
+    tracker.write(record(2))
+    assert tracker.flush() == 1
+    assert [tracker.run_of(number) is None for number in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize("lost", ["create_run", "set_terminated"])
+def test_an_answer_that_was_lost_makes_no_second_run(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    tracker = SweepTracker(client, "e", "s", None)
+    do, calls = getattr(client, lost), []
+
+    def do_and_lose_the_first_answer(*arguments: object) -> object:
+        done = do(*arguments)
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ConnectionError("the server went away after it had done as told")
+        return done
+
+    monkeypatch.setattr(client, lost, do_and_lose_the_first_answer)
+    tracker.write(record(0))
+    assert tracker.flush() == 0
+    (run,) = children(client, tracker)
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
+    assert len(client.get_metric_history(run.info.run_id, "ood_val/mae")) == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MlflowException("Max retries exceeded"),
+        MlflowException("the database is gone", TEMPORARILY_UNAVAILABLE),
+        RequestException("connection refused"),
+    ],
+)
+def test_a_server_that_goes_away_is_told_in_one_sentence(
+    client: MlflowClient, fault: Exception
+) -> None:
+    def ask() -> None:
+        with answering(client):
+            raise fault
+
+    with pytest.raises(InputError, match=r"^MLflow at sqlite.* answers no longer: .*run the same"):
+        ask()
+
+
+def test_what_a_server_refuses_is_no_absence(client: MlflowClient) -> None:
+    with pytest.raises(MlflowException, match="No Experiment"), answering(client):
+        client.get_experiment("77")

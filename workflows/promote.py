@@ -49,7 +49,7 @@ from cmir.promotion.selection import RULES
 from cmir.promotion.versions import known_model, model_names
 from cmir.sweep.places import Places
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.tracking import connect
+from cmir.sweep.tracking import answering, connect
 
 REFUSED = 3
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = plan_promotion(request, Places())
         client = connect()
         _announce(console, plan)
-        with Watch(console, plan) as watch:
+        with Watch(console, plan) as watch, answering(client):
             outcome = promote(plan, request, client, watch.on_epoch, watch.on_training)
     except InputError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.display import SweepDisplay
 from cmir.sweep.places import Places
 from cmir.sweep.schedule import Progress
+from cmir.sweep.study import without_password
 
 SHOWN_ROWS = 10
 
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         for display in displays:
             display.__exit__()
-    return _report(console, outcome, given.space)
+    return _report(console, outcome, given.storage)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -108,7 +110,7 @@ def _announce(console: Console, start: SweepStart) -> None:
         )
 
 
-def _report(console: Console, outcome: SweepOutcome, space: Path) -> int:
+def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int:
     findings = outcome.findings
     finished = findings.table.filter(pl.col("outcome") == "finished")
     if not finished.is_empty():
@@ -131,9 +133,12 @@ def _report(console: Console, outcome: SweepOutcome, space: Path) -> int:
         console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
         return 1
     folder = _own_commands()
-    command = f"{folder}python workflows/promote.py --sweep {outcome.sweep}"
-    console.print(f"next:  {command}", highlight=False, soft_wrap=True)
-    console.print(f"look:  {folder}mlflow ui", highlight=False)
+    where = f" --storage {shlex.quote(without_password(storage))}" if storage else ""
+    command = f"{folder}python workflows/promote.py --sweep {outcome.sweep}{where}"
+    console.print(f"next:  {command}", highlight=False, soft_wrap=True, markup=False)
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    pages = server if server.startswith("http") else f"{folder}mlflow ui"
+    console.print(f"look:  {pages}", highlight=False, soft_wrap=True)
     return 0
 
 

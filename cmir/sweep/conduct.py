@@ -28,8 +28,9 @@ from cmir.sweep.study import (
     open_study,
     release_left_lock,
     storage_at,
+    storing,
 )
-from cmir.sweep.tracking import SweepTracker, connect, dataset_input
+from cmir.sweep.tracking import SweepTracker, answering, connect, dataset_input
 from cmir.sweep.trial import CmirTrial
 from cmir.sweep.weights import WeightsKeeper
 
@@ -120,9 +121,10 @@ def conduct(
     with places.lock(name), terminate_as_interrupt():
         study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
         client = connect()
-        tracker = SweepTracker(client, prepared.file.name, name, study.parent_run)
-        study.remember_parent_run(tracker.parent)
-        _describe(tracker, prepared, name)
+        with answering(client):
+            tracker = SweepTracker(client, prepared.file.name, name, study.parent_run)
+            study.remember_parent_run(tracker.parent)
+            _describe(tracker, prepared, name)
         tracker.write_missing(study.records())
         resources = _resources(request)
         start = SweepStart(
@@ -137,7 +139,8 @@ def conduct(
         keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
         progress = _with_tracking(display(start), tracker, keeper)
         if study.counted < prepared.file.trials:
-            _run(study, prepared, request, places, resources, progress)
+            with storing(request.storage):
+                _run(study, prepared, request, places, resources, progress)
         findings = publish(tracker, study.records(), prepared, keeper, study.counted)
         return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
 

@@ -10,17 +10,22 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
 
 from cmir.config import TrialConfig
 from cmir.errors import InputError
@@ -228,9 +233,54 @@ def storage_at(url: str) -> BaseStorage:
     if "://" not in url:
         return journal_storage(Path(url))
     try:
-        return optuna.storages.get_storage(url)
+        # A kept connection would not outlive a restart of the server, nor be closed at the end.
+        unkept = {} if url.startswith("sqlite") else {"poolclass": NullPool}
+        return RDBStorage(url, engine_kwargs=unkept)
     except Exception as error:  # SQLAlchemy and its drivers raise what they like.
-        raise InputError(f"--storage {url}: cannot be opened: {error}") from None
+        told = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        raise InputError(
+            f"--storage {without_password(url)}: cannot be opened: {told}.{_driver_of(url)}"
+        ) from None
+
+
+def without_password(url: str) -> str:
+    """The address of a storage as it may be shown.
+
+    Example:
+        >>> without_password("postgresql+psycopg://me:secret@db/studies")
+        'postgresql+psycopg://me:***@db/studies'
+    """
+    try:
+        return make_url(url).render_as_string()
+    except ArgumentError:  # A path, or no address at all.
+        return url
+
+
+def _driver_of(url: str) -> str:
+    if not url.startswith("postgresql"):
+        return ""
+    return (
+        " PostgreSQL must run, have the database, and needs the extra: "
+        "pip install 'cmir-sweep[postgres]', then postgresql+psycopg://USER@HOST/DATABASE."
+    )
+
+
+@contextmanager
+def storing(url: str | None) -> Iterator[None]:
+    """Turns the going away of the study's database into an error that says what to do.
+
+    Raises:
+        InputError: the storage at `url` failed inside the block.
+    """
+    try:
+        yield
+    except StorageInternalError as error:
+        told = f"{error.__cause__ or error}".splitlines()[0].rstrip(".")
+        raise InputError(
+            f"--storage {without_password(url or 'journal')}: answers no longer: {told}. Trials "
+            "that were told to it are kept, the others run again: start it, then run the same "
+            "command again."
+        ) from error
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:

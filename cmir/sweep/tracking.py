@@ -13,19 +13,33 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow import MlflowClient
+from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from requests.exceptions import RequestException
 
 from cmir.errors import InputError
 from cmir.sweep.records import TrialRecord
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Else each ended run is told to the terminal where the store is a server.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+# Seconds for which a server that failed is not asked again: each question may wait for half a
+# minute, and a sweep may end a trial a second.
+REST = 30.0
+# More failures in a row are the server's, not those of single trials.
+MOST_FAILURES = 2
+UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 NOTE = "mlflow.note.content"
 LARGEST_BATCH = 900
@@ -43,7 +57,7 @@ def connect() -> MlflowClient:
     Raises:
         InputError: the store does not answer or cannot be written.
     """
-    for name, value in PATIENCE.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -59,6 +73,24 @@ def connect() -> MlflowClient:
     return client
 
 
+@contextmanager
+def answering(client: MlflowClient) -> Iterator[None]:
+    """Turns the going away of the tracking server into an error that says what to do.
+
+    Raises:
+        InputError: the server or its database did not answer inside the block.
+    """
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        if isinstance(error, MlflowException) and error.error_code not in UNANSWERED:
+            raise
+        raise InputError(
+            f"MLflow at {client.tracking_uri} answers no longer: {first_line(error)} Start it "
+            "again, then run the same command again."
+        ) from error
+
+
 class SweepTracker:
     """The runs of one sweep."""
 
@@ -67,8 +99,11 @@ class SweepTracker:
         self._client, self._sweep = client, sweep
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
-        self._written = self._trials_written()
-        self._failed: list[TrialRecord] = []
+        self._written: dict[int, str] = {}
+        self._begun: dict[int, str] = {}
+        self._look()
+        self._backlog: list[TrialRecord] = []
+        self._failures, self._rests_until = 0, 0.0
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
         self._writer = threading.Thread(target=self._write_all, daemon=True)
         self._writer.start()
@@ -97,10 +132,12 @@ class SweepTracker:
         """Waits for the writer, tries once more what failed; returns how many are still missing."""
         self._waiting.put(None)
         self._writer.join()
-        again, self._failed = self._failed, []
-        for record in again:
-            self._try_to_write(record)
-        return len(self._failed)
+        self._failures = min(self._failures, 1)
+        for _ in range(len(self._backlog)):
+            self._write_next()
+            if self._failures > MOST_FAILURES:
+                break
+        return len(self._backlog)
 
     def run_of(self, number: int) -> str | None:
         """The run of a trial, if it has been written."""
@@ -138,42 +175,56 @@ class SweepTracker:
         run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
         return str(run.info.run_id)
 
-    def _trials_written(self) -> dict[int, str]:
-        """Trial number to run, of what is in MLflow; a run that was cut off half-way is not."""
-        written: dict[int, str] = {}
+    def _look(self) -> None:
+        """Finds the runs of trials: those that are written, and those that were cut off."""
         of_this_sweep = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}'"
         page = None
         while True:
             found = self._client.search_runs(
                 [self.experiment],
-                f"{of_this_sweep} and tags.outcome != '' and tags.trial != ''",
+                f"{of_this_sweep} and tags.trial != ''",
                 max_results=1000,
                 page_token=page,
             )
-            written |= {int(run.data.tags["trial"]): str(run.info.run_id) for run in found}
+            for run in found:
+                is_whole = "outcome" in run.data.tags and run.info.status != "RUNNING"
+                known = self._written if is_whole else self._begun
+                known[int(run.data.tags["trial"])] = str(run.info.run_id)
             page = found.token
             if not page:
-                return written
+                return
 
     def _write_all(self) -> None:
+        """The writer's loop: what failed waits in the backlog until the server answers again."""
         while (record := self._waiting.get()) is not None:
-            self._try_to_write(record)
+            self._backlog.append(record)
+            while self._backlog and time.monotonic() >= self._rests_until:
+                if not self._write_next():
+                    break
 
-    def _try_to_write(self, record: TrialRecord) -> None:
+    def _write_next(self) -> bool:
+        """Writes the first of the backlog; where this fails it goes to the end, and all rest."""
+        record = self._backlog.pop(0)
         try:
             self._written[record.number] = self._write_one(record)
         except Exception as error:  # A server that went away must not end the sweep.
             logging.getLogger(__name__).warning(
                 "trial %d is not in MLflow yet: %s", record.number, first_line(error)
             )
-            self._failed.append(record)
+            self._backlog.append(record)
+            self._failures += 1
+            self._rests_until = time.monotonic() + REST
+            return False
+        self._failures = 0
+        return True
 
     def _write_one(self, record: TrialRecord) -> str:
-        name = f"{record.number:03d} {record.scheme}"
-        tags = {MLFLOW_PARENT_RUN_ID: self.parent, "trial": str(record.number)} | SOURCE
-        started = _milliseconds(record.started)
-        run = self._client.create_run(self.experiment, started, tags, name)
-        run_id = str(run.info.run_id)
+        if self._failures:
+            # What was thought to have failed may have arrived, and only its answer been lost.
+            self._look()
+        if record.number in self._written:
+            return self._written[record.number]
+        run_id = self._begun.get(record.number) or self._create(record)
         params = [Param(key, _text(value)) for key, value in record.config.items()]
         for metrics in _batches(_metrics(record)):
             self._client.log_batch(run_id, metrics, params=params)
@@ -186,6 +237,14 @@ class SweepTracker:
         self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in _tags(record).items()])
         self._client.set_terminated(run_id, STATUS[record.outcome], _milliseconds(record.ended))
         return run_id
+
+    def _create(self, record: TrialRecord) -> str:
+        name = f"{record.number:03d} {record.scheme}"
+        tags = {MLFLOW_PARENT_RUN_ID: self.parent, "trial": str(record.number)} | SOURCE
+        started = _milliseconds(record.started)
+        run = self._client.create_run(self.experiment, started, tags, name)
+        self._begun[record.number] = str(run.info.run_id)
+        return self._begun[record.number]
 
 
 def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
