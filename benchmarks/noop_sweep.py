@@ -69,7 +69,7 @@ def noop_trial(epochs: int) -> type[Trainable]:
 
 def write_small_data(folder: Path) -> Path:
     """A data set of a few samples that has the modalities and the columns of MOSI."""
-    size = 20
+    size = 200  # Eight environments of the space need eight samples each.
     count, rng = size * len(SPLITS), np.random.default_rng(0)
     samples = pl.DataFrame(
         {

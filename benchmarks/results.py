@@ -17,6 +17,7 @@ from benchmarks.timed import ROOT
 from cmir.sweep.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"
+WIDE = 160
 
 Row = Mapping[str, Any]
 
@@ -47,7 +48,9 @@ def show(title: str, rows: Sequence[Row]) -> None:
         table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    # A file has no width: lines are as long as the table needs.
+    (console if console.is_terminal else Console(width=WIDE)).print(table)
 
 
 def _cell(value: Any) -> str:

@@ -155,7 +155,9 @@ class LossConfig(Section):
         if self.penalty == "group_dro" and self.penalty_weight > 1:
             raise ValueError(
                 f"penalty_weight must be at most 1 with penalty 'group_dro', but got "
-                f"{self.penalty_weight}: 1 is GroupDRO itself, 0 plain training"
+                f"{self.penalty_weight}: 1 is GroupDRO itself, 0 plain training. Where several "
+                "penalties are searched, give the weight a condition (when: {loss.penalty: "
+                "[vrex, ...]}) and group_dro keeps the default of 1"
             )
         return self
 
@@ -187,7 +189,8 @@ class ModelConfig(Section):
         if self.representation_size % self.transformer_heads:
             raise ValueError(
                 f"representation_size must be a multiple of transformer_heads, but got "
-                f"{self.representation_size} and {self.transformer_heads}"
+                f"{self.representation_size} and {self.transformer_heads}; a range that is "
+                f"searched needs such a step"
             )
         return self
 

@@ -18,12 +18,12 @@ from small_promotion import open_store
 from cmir.ablation.ablation import folder_of
 from cmir.ablation.arms import arms
 from cmir.ablation.planning import AblationPlan, plan_ablation, read_configuration
-from cmir.ablation.scoring import clusters
 from cmir.ablation.store import ArmEnding, ArmStore, mixed_code
 from cmir.data import load_dataset
 from cmir.data.dataset import HeldoutData, MultimodalDataset
 from cmir.errors import InputError
 from cmir.learning.metrics import regression_metrics
+from cmir.promotion.clusters import clusters
 from cmir.sweep.places import Places
 from workflows.ablate import main
 
@@ -253,7 +253,7 @@ def test_a_reading_that_cannot_be_counted_is_not_done(
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_tag", gone)
     monkeypatch.setattr(MultimodalDataset, "heldout", read)
-    with pytest.raises(InputError, match=r"was not read, .* the server went away\. All arms are"):
+    with pytest.raises(InputError, match=r"was not read, .* the server went away\. Run the same"):
         ablated(plan, tmp_path, final=True)
 
 

@@ -135,6 +135,8 @@ def test_the_same_command_again_runs_nothing_and_a_larger_budget_goes_on(
     request = SweepRequest(folder / "small.yaml", {}, trainable=fragile())
     again = conduct(request, Places(), quiet)
     assert len(again.records) == len(outcome.records)
+    # Ray Tune's own handler would swallow the next Ctrl-C.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow

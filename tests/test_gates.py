@@ -9,19 +9,32 @@ import pytest
 from learning_data import write_learning
 
 from cmir.data import load_dataset
+from cmir.promotion.comparison import GroupChange
 from cmir.promotion.gates import (
-    Champion,
+    HeldChampion,
     better_than_constant,
+    better_than_plain,
     constant_score,
     enough_seeds,
     enough_trials,
+    group_margin,
+    holds_under_noise,
+    no_group_falls,
     not_worse_than_champion,
     ood_metric,
     trained_through,
+    unchanged_champion,
 )
+from cmir.promotion.noise import NoiseLoss
+from cmir.promotion.statistics import Difference
 from cmir.sweep.sweep_file import Gates
 
-HELD = Champion("4", "same", {"ood_val/mae": 1.0, "ood_val/corr": 0.5})
+
+def differs(metric: str, estimate: float, width: float) -> Difference:
+    """A difference whose interval reaches `width` to both sides."""
+    ends = (estimate - width, estimate + width)
+    name = metric.partition("/")[2]
+    return Difference(name, estimate, *ends, width / 2, 8.0, 0.5, 0.5, 9, (3, 3))
 
 
 def test_trials_and_seeds_must_reach_what_the_sweep_file_asks_for() -> None:
@@ -66,32 +79,87 @@ def test_a_candidate_must_beat_the_constant_in_the_metrics_own_direction(
         ("ood_val/mae", 1.001, 0.0, False),
         ("ood_val/mae", 1.001, 0.01, True),
         ("ood_val/mae", 1.02, 0.01, False),
-        ("ood_val/corr", 0.5, 0.0, True),
-        ("ood_val/corr", 0.49, 0.0, False),
-        ("ood_val/corr", 0.49, 0.02, True),
+        ("ood_val/corr", 1.0, 0.0, True),
+        ("ood_val/corr", 0.99, 0.0, False),
+        ("ood_val/corr", 0.99, 0.02, True),
     ],
 )
 def test_a_candidate_may_be_worse_than_the_champion_by_the_margin(
     metric: str, score: float, margin: float, passed: bool
 ) -> None:
     gates = Gates(champion_margin=margin)
-    assert not_worse_than_champion(score, metric, HELD, "same", gates).passed is passed
+    recorded = HeldChampion("version 4, as recorded", score=1.0)
+    assert not_worse_than_champion(score, metric, recorded, gates).passed is passed
+    paired = HeldChampion("version 4, same seeds", differs(metric, score - 1.0, 0.5))
+    assert not_worse_than_champion(score, metric, paired, gates).passed is passed
+
+
+def test_a_champion_that_cannot_be_compared_passes_and_says_why() -> None:
+    verdict = not_worse_than_champion(99.0, "ood_val/mae", HeldChampion("no champion yet"), Gates())
+    assert verdict.passed
+    assert verdict.required == "no champion yet"
 
 
 @pytest.mark.parametrize(
-    ("champion", "checksum", "metric", "told"),
+    ("metric", "estimate", "width", "better", "certain"),
     [
-        (None, "same", "ood_val/mae", "no champion yet"),
-        (HELD, "other", "ood_val/mae", "version 4: other data"),
-        (HELD, "same", "ood_val/acc7", "version 4: not scored"),
+        ("ood_val/mae", -0.1, 0.05, True, True),
+        ("ood_val/mae", -0.1, 0.15, True, False),
+        ("ood_val/mae", 0.0, 0.15, False, False),
+        ("ood_val/mae", 0.1, 0.05, False, False),
+        ("ood_val/corr", 0.1, 0.05, True, True),
+        ("ood_val/corr", 0.1, 0.15, True, False),
+        ("ood_val/corr", -0.1, 0.05, False, False),
+        ("ood_val/mae", float("nan"), 0.05, False, False),
     ],
 )
-def test_what_cannot_be_compared_passes_and_says_why(
-    champion: Champion | None, checksum: str, metric: str, told: str
+def test_plain_training_must_be_beaten_on_average_or_for_certain(
+    metric: str, estimate: float, width: float, better: bool, certain: bool
 ) -> None:
-    verdict = not_worse_than_champion(99.0, metric, champion, checksum, Gates())
-    assert verdict.passed
-    assert verdict.required == told
+    found = differs(metric, estimate, width)
+    for asked, wanted in (("better", better), ("certain", certain)):
+        gates = Gates.model_validate({"against_plain": asked})
+        verdict = better_than_plain(1.0, found, "trial 3", metric, gates)
+        assert verdict.passed is wanted
+        assert "trial 3" in verdict.required
+        assert verdict.interval == f"[{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def test_without_plain_training_its_gates_pass_and_say_why() -> None:
+    verdict = better_than_plain(1.0, None, "the winner is plain training", "ood_val/mae", Gates())
+    assert (verdict.passed, verdict.required) == (True, "the winner is plain training")
+    assert no_group_falls([], 0.1, "not asked for").passed
+
+
+def test_the_group_that_falls_most_decides() -> None:
+    changes = [
+        GroupChange("ann", 20, 1.2, 1.0, -0.2, -0.3, -0.1),
+        GroupChange("bob", 9, 0.5, 1.0, 0.5, 0.4, 0.6),
+    ]
+    verdict = no_group_falls(changes, 0.1, "")
+    assert not verdict.passed
+    assert verdict.measured == "ann (20 samples): -0.2000"
+    assert verdict.interval == "[-0.3000, -0.1000]"
+    assert no_group_falls(changes, 0.2, "").passed
+
+
+@pytest.mark.parametrize(("share", "passed"), [(0.5, True), (0.6, False), (float("inf"), False)])
+def test_noise_may_take_a_share_of_the_lead(share: float, passed: bool) -> None:
+    loss = NoiseLoss(0.8, 1.1, share, share - 0.1, share + 0.1)
+    assert holds_under_noise(loss, "ood_val/mae", Gates(noise_loss=0.5)).passed is passed
+
+
+def test_the_margin_of_groups_follows_the_labels_unless_it_is_given(tmp_path: Path) -> None:
+    data = load_dataset(write_learning(tmp_path / "data")).development()
+    labels = data.train.labels.astype(np.float64)
+    wanted = np.sqrt(np.mean((labels - labels.mean()) ** 2)) / 5
+    assert group_margin(data, Gates()) == pytest.approx(wanted)
+    assert group_margin(data, Gates(group_margin=0.0)) == 0.0
+
+
+def test_a_champion_that_changed_meanwhile_never_passes() -> None:
+    verdict = unchanged_champion("version 2", "version 3")
+    assert (verdict.required, verdict.measured, verdict.passed) == ("version 2", "version 3", False)
 
 
 def test_the_constant_of_a_regression_is_the_training_median(tmp_path: Path) -> None:

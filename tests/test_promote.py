@@ -27,7 +27,13 @@ from cmir.sweep.records import TrialRecord
 from cmir.sweep.tracking import SweepTracker
 from workflows.promote import Watch, main
 
-OPEN_GATES = {"finished_trials": 2, "seeds": 2, "champion_margin": 10.0}
+OPEN_GATES = {
+    "finished_trials": 2,
+    "seeds": 2,
+    "champion_margin": 10.0,
+    "against_plain": "none",
+    "noise_loss": 1000.0,
+}
 NAME = "cmir-small"
 
 
@@ -166,14 +172,15 @@ def test_a_later_candidate_must_not_be_worse_than_the_champion(
     again = promoted(client, top=3)
     assert [first.status, again.status] == ["registered", "registered"]
     assert again.version == "2"
-    assert first.winner is not None
-    slightly_better = (first.winner.score("ood_val/mae") or 0.0) - 1e-9
-    client.set_model_version_tag(NAME, "2", "ood_val/mae", repr(slightly_better))
-    refused = promoted(client, top=3)
+    # The worst trial's turn: it is compared with the champion's own weights of the same seeds.
+    plan = plan_promotion(PromotionRequest(seeds=2, top=3), Places())
+    worst = replace(plan, shortlist=plan.shortlist[-1:])
+    refused = promote(worst, PromotionRequest(seeds=2, top=1), client, silent)
     assert refused.status == "refused"
-    assert [v.name for v in refused.verdicts if not v.passed] == [
-        "ood_val/mae against the champion"
-    ]
+    (failed,) = [v for v in refused.verdicts if not v.passed]
+    assert failed.name == "ood_val/mae against the champion"
+    assert "version 2, same seeds" in failed.required
+    assert failed.interval
     assert readings(client) == 2
 
 

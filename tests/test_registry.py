@@ -24,6 +24,7 @@ from cmir.promotion.registry import (
 )
 
 NAME = "cmir-test"
+DATA = "0123456789abcdef"
 
 
 @pytest.fixture
@@ -47,15 +48,18 @@ def status_of(client: MlflowClient, run: str) -> str:
 
 def test_every_reading_is_counted_on_the_registered_model(client: MlflowClient) -> None:
     registry = Registry(client, NAME)
-    assert [registry.count_reading() for _ in range(3)] == [1, 2, 3]
-    assert client.get_registered_model(NAME).tags == {READINGS: "3"}
+    assert [registry.count_reading(DATA) for _ in range(3)] == [1, 2, 3]
+    assert client.get_registered_model(NAME).tags == {
+        READINGS: "3",
+        f"{READINGS}.0123456789ab": "3",
+    }
     assert Registry(client, NAME).readings() == 3
     assert Registry(client, "cmir-other").readings() == 0
 
 
 def test_an_unknown_model_has_no_champion(client: MlflowClient) -> None:
     assert Registry(client, NAME).champion("champion") is None
-    Registry(client, NAME).count_reading()
+    Registry(client, NAME).count_reading(DATA)
     assert Registry(client, NAME).champion("champion") is None
 
 
@@ -63,7 +67,7 @@ def test_the_alias_moves_to_each_new_version_and_carries_its_scores(
     client: MlflowClient, ensemble: Ensemble, data: DevelopmentData
 ) -> None:
     registry = Registry(client, NAME)
-    registry.count_reading()
+    registry.count_reading(DATA)
     for number, score in (("1", "0.1"), ("2", "0.30000000000000004")):
         tags = {CHECKSUM: "abc", "ood_val/mae": score, "id_val/mae": "9", "sweep": "s"}
         with promotion_run(client, "test", "s", None) as run:

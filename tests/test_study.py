@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial
 from small_sweep import SMALL
 
 from cmir.errors import InputError
 from cmir.sweep.records import Ending
-from cmir.sweep.search_space import checked_space
-from cmir.sweep.study import SweepStudy, journal_storage, open_study, records_of
+from cmir.sweep.search_space import SearchSpace, checked_space
+from cmir.sweep.study import (
+    SweepStudy,
+    journal_storage,
+    open_study,
+    records_of,
+    release_left_lock,
+)
 from cmir.sweep.sweep_file import parse_sweep
 
 FACTS = {"data_checksum": "abc"}
@@ -132,3 +139,37 @@ def test_a_random_sampler_does_not_look_at_the_scores(tmp_path: Path) -> None:
 
     assert suggested("a", "random", 1.0) == suggested("b", "random", -1.0)
     assert suggested("c", "tpe", 1.0) != suggested("d", "tpe", -1.0)
+
+
+@pytest.mark.timeout(60)
+def test_a_lock_that_a_killed_driver_left_does_not_hold_the_next_one_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    journal = Path("s.journal")
+    space = checked_space(parse_sweep(SMALL, "s.yaml"), "s.yaml")
+    open_study(journal_storage(journal), "s", space, FACTS).ask()
+    backend = JournalFileBackend(str(journal.resolve()))
+    assert backend._lock.acquire()
+    # Optuna frees a lock only where its link leads to the journal.
+    assert Path("s.journal.lock").resolve() == journal.resolve()
+    release_left_lock(journal)
+    study = open_study(journal_storage(journal), "s", space, FACTS)
+    assert study.interrupted == 1
+
+
+def test_a_suggestion_that_is_no_configuration_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = opened(tmp_path)
+
+    def refuse(*arguments: object) -> None:
+        raise InputError("trial 0: contradiction")
+
+    monkeypatch.setattr(SearchSpace, "trial", refuse)
+    with pytest.raises(InputError, match="contradiction"):
+        study.ask()
+    monkeypatch.undo()
+    again = opened(tmp_path)
+    assert again.interrupted == 0
+    assert again.ask().number == 1

@@ -82,6 +82,26 @@ def test_a_setting_without_its_scheme_is_found_before_anything_starts() -> None:
         with_search(environments__rate__vision={"low": 0.0, "high": 1.0})
 
 
+def test_two_settings_that_contradict_each_other_are_found_before_anything_starts() -> None:
+    # Either end alone goes with the first choice of the other: only the pair shows the fault.
+    searched = {
+        "environments.partition": ["random"],
+        "loss.penalty": ["vrex", "group_dro"],
+        "loss.penalty_weight": {"low": 0.1, "high": 30.0, "log": True},
+    }
+    message = (
+        r"penalty_weight = 30.*at most 1 with penalty 'group_dro'.*give the weight a condition"
+    )
+    with pytest.raises(InputError, match=message):
+        space(search=searched, start_from=[])
+    searched["loss.penalty_weight"] = {
+        "low": 0.1,
+        "high": 30.0,
+        "when": {"loss.penalty": ["vrex"]},
+    }
+    assert space(search=searched, start_from=[]).pairs()
+
+
 def test_conditions_in_a_circle_are_refused() -> None:
     with pytest.raises(InputError, match="go in a circle"):
         space(

@@ -1,33 +1,52 @@
 """Promotes the best of a sweep, or refuses with reasons: `python workflows/promote.py`.
 
-Selects by a rule, trains the best again with fresh seeds, judges them, reads held-out data once,
-registers the winner.
+Selects by a rule, trains the best again with fresh seeds, judges them against plain training and
+the champion, reads held-out data once, registers the winner.
 
-Exit codes: 0 registered, or a dry run that would be; 2 bad input; 3 refused; 130 interrupted.
+--list, --compare A B and --rollback look at what is registered instead, and take it back.
+
+Exit codes: 0 done, or a dry run that would be; 2 bad input; 3 refused; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
 from cmir.errors import InputError
 from cmir.learning.reports import EpochReport
-from cmir.promotion.planning import PromotionPlan, PromotionRequest, plan_promotion
+from cmir.promotion.history import roll_back
+from cmir.promotion.listing import (
+    COMPARISON_COLUMNS,
+    HISTORY_COLUMNS,
+    VERSION_COLUMNS,
+    compare_versions,
+    comparison_rows,
+    history_rows,
+    version_rows,
+)
+from cmir.promotion.planning import CHAMPION, PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.promotion import PromotionOutcome, promote
+from cmir.promotion.registering import LOCK
 from cmir.promotion.report import (
+    GATE_COLUMNS,
     candidate_columns,
     candidate_rows,
     heldout_rows,
     verdict_rows,
 )
 from cmir.promotion.selection import RULES
+from cmir.promotion.versions import known_model, model_names
 from cmir.sweep.places import Places
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.tracking import connect
@@ -37,14 +56,17 @@ REFUSED = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, promotes, prints what came of it; returns the exit code."""
-    request = _parse(arguments)
-    console = Console()
+    given = _parse(arguments)
+    console = _console()
     try:
+        if given.list or given.compare or given.rollback:
+            return _look(console, given)
+        request = _request(given)
         plan = plan_promotion(request, Places())
         client = connect()
         _announce(console, plan)
         with Watch(console, plan) as watch:
-            outcome = promote(plan, request, client, watch.on_epoch)
+            outcome = promote(plan, request, client, watch.on_epoch, watch.on_training)
     except InputError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
         return 2
@@ -83,8 +105,19 @@ class Watch:
                 highlight=False,
             )
 
+    def on_training(self, name: str, report: EpochReport) -> None:
+        """Told of every epoch of what the winner is compared with."""
+        objective = self._plan.objective
+        line = f"{name}  epoch {report.epoch:>3}  {objective} {report.objective:.4f}"
+        self._status.update(line)
+        if report.result is not None:
+            self._console.print(
+                f"{name}  {report.result.seconds:6.1f} s  {objective} {report.objective:.4f}",
+                highlight=False,
+            )
 
-def _parse(arguments: Sequence[str] | None) -> PromotionRequest:
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -95,12 +128,44 @@ def _parse(arguments: Sequence[str] | None) -> PromotionRequest:
     )
     parser.add_argument("--top", type=_positive, default=3, help="trials to train again")
     parser.add_argument("--seeds", type=_positive, default=5, help="fresh seeds of each")
-    parser.add_argument("--alias", default="champion", help="that the new version gets")
+    parser.add_argument(
+        "--alias",
+        default=CHAMPION,
+        help="that the new version gets (default: champion)\n"
+        "candidate: registers after the gates without reading held-out data",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="stop before held-out data; write nothing"
     )
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
-    return PromotionRequest(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--force", action="store_true", help="register in spite of failed gates")
+    parser.add_argument("--why", default="", help="reason for --force or --rollback; is recorded")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--list", action="store_true", help="versions and history of the aliases")
+    shown.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="versions or aliases, on validation data"
+    )
+    shown.add_argument(
+        "--rollback", action="store_true", help="give the alias back to the version before"
+    )
+    parser.add_argument("--model", help="registered model of --list, --compare and --rollback")
+    parser.add_argument("--data", type=Path, help="dataset folder for --compare, if it has moved")
+    return parser.parse_args(arguments)
+
+
+def _request(given: argparse.Namespace) -> PromotionRequest:
+    if given.force and not given.why.strip():
+        raise InputError("--force must come with --why TEXT, which the version will carry.")
+    if given.why and not given.force:
+        raise InputError("--why belongs to --force or --rollback: give one of them.")
+    names = [field.name for field in fields(PromotionRequest)]
+    return PromotionRequest(**{name: getattr(given, name) for name in names})
+
+
+def _console() -> Console:
+    """The terminal; where there is none, as wide as the tables need."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=140)
 
 
 def _positive(text: str) -> int:
@@ -131,7 +196,7 @@ def _report(console: Console, outcome: PromotionOutcome, request: PromotionReque
         rows = candidate_rows(plan, outcome.candidates)
         console.print(_table("candidates, trained again", candidate_columns(plan), rows))
     gates = verdict_rows(outcome.verdicts)
-    console.print(_table("gates", ["gate", "required", "measured", "passed"], gates))
+    console.print(_table("gates, on development data", GATE_COLUMNS, gates))
     if outcome.status == "refused":
         return _report_refusal(console, outcome)
     assert outcome.winner is not None
@@ -154,15 +219,27 @@ def _report_refusal(console: Console, outcome: PromotionOutcome) -> int:
                 f"measured {verdict.measured}",
                 highlight=False,
             )
-    console.print("Nothing was registered; held-out data was not read.")
+    if outcome.version is not None:
+        console.print(
+            f"Held-out data was read, and version {outcome.version} is there without the alias.",
+            highlight=False,
+        )
+    else:
+        console.print("Nothing was registered; held-out data was not read.")
     return REFUSED
 
 
 def _report_version(console: Console, outcome: PromotionOutcome, request: PromotionRequest) -> None:
     if outcome.heldout:
         head = ["metric", "mean over seeds", "std", "averaged (served)"]
-        title = f"held-out scores of the winner (reading no. {outcome.readings})"
+        before = outcome.readings - 1
+        title = f"held-out scores of the winner (this data was read {before} times before)"
         console.print(_table(title, head, heldout_rows(outcome.heldout)))
+        tally = outcome.findings.tally
+        if tally is not None and tally.warning:
+            console.print(f"[bold]beware[/bold]: {tally.warning}", highlight=False)
+    elif request.is_candidate:
+        console.print("A candidate: held-out data was not read.")
     else:
         console.print("The data set has no held-out split: no unbiased score is known.")
     name = outcome.plan.model_name
@@ -179,12 +256,40 @@ def _report_version(console: Console, outcome: PromotionOutcome, request: Promot
     )
 
 
+def _look(console: Console, given: argparse.Namespace) -> int:
+    """--list, --compare and --rollback."""
+    client = connect()
+    if given.list:
+        names = [known_model(client, given.model)] if given.model else model_names(client)
+        for name in names:
+            console.print(_table(name, VERSION_COLUMNS, version_rows(client, name)))
+            console.print(_table("history", HISTORY_COLUMNS, history_rows(client, name)))
+        if not names:
+            console.print("Nothing is registered yet.")
+        return 0
+    model = known_model(client, given.model)
+    if given.compare:
+        found = compare_versions(client, model, given.compare, given.data)
+        title = f"{model}: A = version {found.a.number}, B = version {found.b.number}, paired"
+        console.print(_table(title, COMPARISON_COLUMNS, comparison_rows(found)))
+        return 0
+    places = Places()
+    places.make()
+    with places.waiting_lock(LOCK):
+        move = roll_back(client, model, given.alias, given.why or "no reason given")
+    console.print(
+        f"{model}: {move.alias} is version {move.version} again, no longer version {move.before}",
+        highlight=False,
+    )
+    return 0
+
+
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in head:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 

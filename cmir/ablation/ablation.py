@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from cmir.ablation.arm import Arm, distinct
 from cmir.ablation.arms import arms
-from cmir.ablation.heldout import Reading, heldout_splits, read_heldout
+from cmir.ablation.heldout import Reading, read_arms
 from cmir.ablation.picture import forest
 from cmir.ablation.plain import tuning_file, untuned_plain
 from cmir.ablation.planning import AblationPlan, AblationRequest
@@ -24,6 +24,7 @@ from cmir.ablation.table import ablation_table, scored
 from cmir.ablation.training import VALIDATION, ArmTask, train_arm
 from cmir.config import TrialConfig
 from cmir.errors import InputError
+from cmir.promotion.ledger import heldout_splits
 from cmir.promotion.registry import Registry
 from cmir.promotion.selection import best_first
 from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
@@ -75,7 +76,7 @@ class AblationOutcome:
 
 def folder_of(plan: AblationPlan, places: Places) -> Path:
     """Where everything about an ablation is kept."""
-    return places.studies / f"{plan.name}.ablation"
+    return places.ablation(plan.name)
 
 
 def ablate(
@@ -100,7 +101,7 @@ def ablate(
         InputError: another process runs this ablation, or there are no held-out splits to read.
         KeyboardInterrupt: what ended is kept; the same call continues.
     """
-    if request.final and not heldout_splits(plan):
+    if request.final and not heldout_splits(plan.dataset):
         raise InputError(
             f"--final: the data set '{plan.data.name}' has no held-out split. Leave --final out, "
             "or make one with `prepare.py --shift`."
@@ -114,7 +115,7 @@ def ablate(
             tuned, note = tune_plain(plan, request, places, watch)
         rows = arms(plan.full, plan.data, tuned, note, plan.families)
         endings = train_missing(rows, plan, request, store, places, watch, work)
-        return _conclude(plan, request, rows, endings, store, client)
+        return _conclude(plan, request, rows, endings, store, client, places)
 
 
 def tune_plain(
@@ -177,6 +178,7 @@ def _conclude(
     endings: Mapping[str, ArmEnding],
     store: ArmStore,
     client: MlflowClient,
+    places: Places,
 ) -> AblationOutcome:
     wanted, full = distinct(rows), rows[0].fingerprint
     validation = {name: plan.data.splits[name] for name in VALIDATION}
@@ -185,9 +187,8 @@ def _conclude(
     table = ablation_table(rows, endings, columns, measured(plan.metric, VALIDATION))
     reading = heldout = None
     if request.final:
-        reading = read_heldout(
-            plan, wanted, endings, store, full, Registry(client, plan.model_name)
-        )
+        registry = Registry(client, plan.model_name)
+        reading = read_arms(plan, wanted, endings, store, full, registry, places)
         keys = measured(plan.metric, reading.splits)
         heldout = ablation_table(rows, endings, reading.columns, keys)
     caveat = mixed_code(endings[name] for name in wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,14 +12,13 @@ from cmir.ablation.planning import AblationPlan
 from cmir.ablation.scoring import Columns, Yardstick
 from cmir.ablation.store import ArmEnding, ArmStore
 from cmir.ablation.training import noise_metrics, split_scores
-from cmir.errors import InputError
+from cmir.data import HeldoutData
 from cmir.learning.evaluation import split_metrics
 from cmir.learning.features import load_features
 from cmir.learning.model import network_for
+from cmir.promotion.ledger import heldout_splits, read_heldout, tally
 from cmir.promotion.registry import Registry
-from cmir.sweep.tracking import first_line
-
-HELDOUT = ("id_test", "ood_test")
+from cmir.sweep.places import Places
 
 
 @dataclass(frozen=True)
@@ -29,28 +28,26 @@ class Reading:
     Attributes:
         splits: those that exist.
         columns: scores and differences by fingerprint.
-        readings: how often held-out data has been read under the model's name, this time included.
+        readings: how often held-out data has been read, by any command, this time included.
         is_new: whether it was read now; else what an earlier run of the command read is shown.
+        warning: that the ledger lacks readings, empty if it does not.
     """
 
     splits: tuple[str, ...]
     columns: Mapping[str, Columns]
     readings: int
     is_new: bool
+    warning: str = ""
 
 
-def heldout_splits(plan: AblationPlan) -> tuple[str, ...]:
-    """Names of the held-out splits of the plan's data set, without reading them."""
-    return tuple(name for name in HELDOUT if name in plan.dataset.sizes)
-
-
-def read_heldout(
+def read_arms(
     plan: AblationPlan,
     arms: Mapping[str, Arm],
     endings: Mapping[str, ArmEnding],
     store: ArmStore,
     full: str,
     registry: Registry,
+    places: Places,
 ) -> Reading:
     """Counts one reading and scores all finished arms; what was read before is not read again.
 
@@ -61,6 +58,7 @@ def read_heldout(
         store: where weights are, and where the scores are kept.
         full: fingerprint of the full configuration, with which all are compared.
         registry: that counts, under the same name as promotion.
+        places: where the ledger of readings is.
 
     Raises:
         InputError: the reading could not be counted; nothing was read.
@@ -68,33 +66,29 @@ def read_heldout(
     # The differences are to the full configuration, which a longer sweep may change.
     kind = f"heldout-{plan.dataset.checksum[:12]}-{full}"
     finished = [name for name in arms if endings[name].outcome == "finished"]
-    splits = heldout_splits(plan)
+    splits = heldout_splits(plan.dataset)
     known = {name: store.columns(name, kind) for name in finished}
     if all(found is not None for found in known.values()):
         columns = {name: found for name, found in known.items() if found is not None}
-        return Reading(splits, columns, _asked(registry.readings), is_new=False)
-    readings = _asked(registry.count_reading)
-    columns = _scores(plan, {name: arms[name] for name in finished}, store, full)
+        so_far = tally(plan.dataset, registry, places).readings
+        return Reading(splits, columns, so_far, is_new=False)
+    chosen = {name: arms[name] for name in finished}
+    columns, before = read_heldout(
+        plan.dataset,
+        lambda data: _scores(plan, data, chosen, store, full),
+        lambda found: found.get(full, {}),
+        registry=registry,
+        places=places,
+        purpose=f"ablation of {plan.name}, {len(chosen)} arms",
+    )
     for name, found in columns.items():
         store.keep_columns(name, kind, found)
-    return Reading(splits, columns, readings, is_new=True)
-
-
-def _asked(count: Callable[[], int]) -> int:
-    """What the registry answers; a reading that cannot be counted is not done."""
-    try:
-        return count()
-    except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
-        raise InputError(
-            f"--final: held-out data was not read, because MLflow could not count the reading: "
-            f"{first_line(error)} All arms are kept: run the same command when it answers."
-        ) from None
+    return Reading(splits, columns, before.readings + 1, is_new=True, warning=before.warning)
 
 
 def _scores(
-    plan: AblationPlan, arms: Mapping[str, Arm], store: ArmStore, full: str
+    plan: AblationPlan, data: HeldoutData, arms: Mapping[str, Arm], store: ArmStore, full: str
 ) -> dict[str, Columns]:
-    data = plan.dataset.heldout()
     yardstick = Yardstick(plan.metric, data.splits, data.task, data.label_range)
     scores = {}
     for name, arm in arms.items():

@@ -8,9 +8,9 @@ import polars as pl
 
 from cmir.ablation.heldout import Reading
 from cmir.ablation.planning import AblationPlan
-from cmir.ablation.scoring import clusters
 from cmir.ablation.table import Cells, difference_cells, score_cells
 from cmir.ablation.training import VALIDATION
+from cmir.promotion.clusters import clusters
 from cmir.promotion.report import markdown
 
 
@@ -86,7 +86,8 @@ def heldout_sentence(reading: Reading) -> str:
     before = reading.readings - 1
     times = {1: "once", 2: "twice"}.get(before, f"{before} times")
     earlier = f"been read {times} before" if before else "never been read before"
-    return f"Held-out data was read once for all arms; it had {earlier}."
+    warning = f" Beware: {reading.warning}" if reading.warning else ""
+    return f"Held-out data was read once for all arms; it had {earlier}.{warning}"
 
 
 def _table(cells: Cells) -> list[str]:

@@ -20,6 +20,7 @@ IntArray = npt.NDArray[np.int64]
 # a penalty would equalise below that is noise.
 SMALLEST = 8
 RANDOM_PARTITIONS = 20
+SHOWN_SIZES = 12
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,7 @@ def check_sizes(scheme: str, groups: IntArray, count: int) -> None:
     }
     raise InputError(
         f"environments.partition: each environment must have at least {SMALLEST} training samples, "
-        f"but environment {number} of '{scheme}' has {sizes[number]} (sizes "
-        f"{', '.join(map(str, sizes))}). "
+        f"but environment {number} of '{scheme}' has {sizes[number]} ({_shown(sizes)}). "
         f"{wrong.get(scheme, 'Lower environments.groups, or choose another partition.')}"
     )
 
@@ -153,6 +153,12 @@ def diagnose(scheme: str, groups: IntArray, reference: Reference, seed: int = 0)
         risk_variance=_against_chance(risks.var(axis=1)),
         irm_penalty=_against_chance(penalties.mean(axis=1)),
     )
+
+
+def _shown(sizes: IntArray) -> str:
+    if len(sizes) > SHOWN_SIZES:
+        return f"{len(sizes)} sizes from {sizes.min()} to {sizes.max()}"
+    return f"sizes {', '.join(map(str, sizes))}"
 
 
 def _means(groups: IntArray, values: Array, count: int) -> Array:

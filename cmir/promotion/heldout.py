@@ -2,15 +2,78 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cmir.data import HeldoutData, SplitData
-from cmir.learning.evaluation import predict, split_metrics, summary
-from cmir.learning.features import load_features
+from cmir.learning.evaluation import split_metrics, summary
+from cmir.promotion.clusters import clusters
+from cmir.promotion.comparison import difference, scores_of
 from cmir.promotion.ensemble import Ensemble, Scores, averaged
+from cmir.promotion.ledger import Tally, heldout_splits, read_heldout
+from cmir.promotion.planning import PromotionPlan
+from cmir.promotion.registry import Registry
+from cmir.promotion.selection import metric_of
+from cmir.promotion.statistics import Difference
 
 ENSEMBLE = "ensemble_"
+
+
+@dataclass(frozen=True, eq=False)
+class HeldoutFindings:
+    """What one reading gave; empty where there is nothing to read.
+
+    Attributes:
+        scores: see `heldout_scores`.
+        differences: winner less plain training, by `split/metric` of the objective's metric.
+        tally: of the readings before this one; None where there was none.
+    """
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    tally: Tally | None = None
+
+    @property
+    def readings(self) -> int:
+        """How often this data has been read, this time included."""
+        return 0 if self.tally is None else self.tally.readings + 1
+
+
+def read_once(
+    plan: PromotionPlan,
+    ensemble: Ensemble,
+    registry: Registry,
+    purpose: str,
+    plain: Ensemble | None = None,
+) -> HeldoutFindings:
+    """Reads the held-out splits of a plan once, through the ledger; nothing if there are none.
+
+    Args:
+        plan: names data and ledger.
+        ensemble: to score.
+        registry: that counts the reading.
+        purpose: for the ledger.
+        plain: plain training, which is scored in the same reading.
+
+    Raises:
+        InputError: the reading could not be counted; nothing was read.
+    """
+    if not heldout_splits(plan.dataset):
+        return HeldoutFindings()
+
+    def measure(data: HeldoutData) -> HeldoutFindings:
+        compared = {} if plain is None else _differences(plan, ensemble, plain, data)
+        return HeldoutFindings(heldout_scores(ensemble, data), compared)
+
+    found, before = read_heldout(
+        plan.dataset,
+        measure,
+        lambda findings: findings.scores,
+        registry=registry,
+        places=plan.places,
+        purpose=purpose,
+    )
+    return HeldoutFindings(found.scores, found.differences, before)
 
 
 def heldout_scores(ensemble: Ensemble, data: HeldoutData) -> dict[str, float]:
@@ -20,13 +83,9 @@ def heldout_scores(ensemble: Ensemble, data: HeldoutData) -> dict[str, float]:
         `split/metric`, the mean over the seeds; `split/metric_std`, their sample deviation;
         `split/ensemble_metric`, of the averaged prediction that the registered model returns.
     """
-    device = torch.device("cpu")
-    features = load_features(data, ensemble.card.model, device)
-    named = ensemble.network.layout.unpack(ensemble.weights)
     found: dict[str, float] = {}
-    for split in data.splits.values():
-        scores = predict(ensemble.network, named, features, split.rows, device).numpy()
-        found |= split_scores(scores.astype(np.float64), split, data)
+    for name, scores in scores_of(ensemble, data, data.splits).items():
+        found |= split_scores(scores, data.splits[name], data)
     return found
 
 
@@ -36,4 +95,18 @@ def split_scores(scores: Scores, split: SplitData, data: HeldoutData) -> dict[st
     together = split_metrics(averaged(scores, data.task), split, data.task, data.label_range)
     return seeds | {
         key.replace("/", f"/{ENSEMBLE}", 1): float(value[0]) for key, value in together.items()
+    }
+
+
+def _differences(
+    plan: PromotionPlan, ensemble: Ensemble, plain: Ensemble, data: HeldoutData
+) -> dict[str, Difference]:
+    own, other = (scores_of(one, data, data.splits) for one in (ensemble, plain))
+    metric = metric_of(plan.ood_metric)
+    return {
+        f"{name}/{metric}": difference(
+            own[name], other[name], split, metric, data.task, data.label_range
+        )
+        for name, split in data.splits.items()
+        if clusters(split).number > 1
     }

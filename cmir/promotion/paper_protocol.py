@@ -11,8 +11,10 @@ from mlflow import MlflowClient
 from cmir.errors import InputError
 from cmir.promotion.candidate import train_again
 from cmir.promotion.ensemble import ensemble_of
+from cmir.promotion.heldout import read_once
 from cmir.promotion.planning import PromotionPlan
-from cmir.promotion.promotion import OnEpoch, facts_of, read_heldout
+from cmir.promotion.promotion import OnEpoch
+from cmir.promotion.registering import facts_of
 from cmir.promotion.registry import READINGS, Registry, describe_run, log_metrics, promotion_run
 from cmir.sweep.records import TrialRecord
 
@@ -30,7 +32,7 @@ class Reproduction:
         finished: number of configurations that finished.
         seeds: it was trained again with.
         heldout: `split/metric` and `split/metric_std` over these seeds; empty if one diverged.
-        readings: how often held-out data has been read under this name, this time included.
+        readings: how often this held-out data has been read, this time included.
         sizes: samples of each split.
         features: size of each modality.
         source: the feature file.
@@ -85,7 +87,9 @@ def _test(
     if candidate.result is None:
         return registry.readings(), {}
     with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
-        readings, heldout = read_heldout(plan, ensemble_of(candidate.result, plan.data), registry)
+        ensemble, purpose = ensemble_of(candidate.result, plan.data), "the paper's protocol"
+        found = read_once(plan, ensemble, registry, f"{purpose} on {plan.sweep}")
+        readings, heldout = found.readings, found.scores
         tags = facts_of(plan) | _identity(plan, best) | {READINGS: str(readings)}
         text = f"The paper's protocol on `{plan.data.name}`: trial {best.number}, trained again."
         describe_run(

@@ -18,6 +18,7 @@ from cmir.sweep.records import TrialRecord
 from cmir.sweep.study import journal_storage, records_of, storage_at, study_attributes
 from cmir.sweep.sweep_file import Gates
 
+CHAMPION, CANDIDATE = "champion", "candidate"
 ALIAS = re.compile(r"(?!latest$|v\d+$)[A-Za-z][\w-]*")
 
 
@@ -30,18 +31,27 @@ class PromotionRequest:
         rule: of selection, a name in `RULES`.
         top: number of trials that are trained again.
         seeds: number of fresh seeds.
-        alias: that the registered version gets.
+        alias: that the registered version gets; `candidate`: without a held-out reading.
         dry_run: stop before held-out data is read; write nothing.
         storage: of the study, in place of a journal file.
+        force: go on in spite of failed gates.
+        why: reason for it, which the version carries.
     """
 
     sweep: str | None = None
     rule: str = "ood_val"
     top: int = 3
     seeds: int = 5
-    alias: str = "champion"
+    alias: str = CHAMPION
     dry_run: bool = False
     storage: str | None = None
+    force: bool = False
+    why: str = ""
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether the version only becomes the candidate: held-out data is not read for it."""
+        return self.alias == CANDIDATE
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +65,17 @@ class PromotionPlan:
         rule: of selection.
         metric: the `split/metric` by which the rule ranks.
         finished: number of finished trials.
-        shortlist: the trials to train again, best first.
+        seconds: of training by the clock, the sum over all trials.
+        ranked: the finished trials, best first.
+        shortlist: those of them to train again.
+        tuned_plain: trials of sweeps that tuned plain training for an ablation of this space, on
+            the same data and objective, best first.
         seeds: fresh ones, which no trial of the sweep has seen.
         gates: what the winner must show.
         dataset: the whole data set, of which only `development` is used before the gates.
         data: its development part.
         parent_run: MLflow run of the sweep, if it has one.
+        places: where files are.
     """
 
     sweep: str
@@ -69,12 +84,16 @@ class PromotionPlan:
     rule: str
     metric: str
     finished: int
+    seconds: float
+    ranked: Sequence[TrialRecord]
     shortlist: Sequence[TrialRecord]
+    tuned_plain: Sequence[TrialRecord]
     seeds: tuple[int, ...]
     gates: Gates
     dataset: MultimodalDataset
     data: DevelopmentData
     parent_run: str | None
+    places: Places
 
     @property
     def model_name(self) -> str:
@@ -114,13 +133,32 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
         rule=request.rule,
         metric=metric,
         finished=sum(record.outcome == "finished" for record in records),
+        seconds=sum(record.ending.seconds for record in records),
+        ranked=ranked,
         shortlist=ranked[: request.top],
+        tuned_plain=_tuned_plain(str(attributes["space_name"]), data, metric, objective, places),
         seeds=fresh_seeds(seeds_of(records), request.seeds),
         gates=Gates.model_validate(attributes.get("gates", {})),
         dataset=dataset,
         data=data,
         parent_run=attributes.get("mlflow_parent_run"),
+        places=places,
     )
+
+
+def _tuned_plain(
+    space: str, data: DevelopmentData, metric: str, objective: str, places: Places
+) -> list[TrialRecord]:
+    found: list[TrialRecord] = []
+    for name in places.sweeps():
+        if not (is_control(name) and name.startswith(f"{space}-plain-")):
+            continue
+        storage = journal_storage(places.journal(name))
+        question = study_attributes(storage, name).get("question", {})
+        asked = (question.get("data_checksum"), question.get("objective"))
+        if asked == (data.checksum, objective):
+            found += records_of(storage, name)
+    return best_first(found, metric)
 
 
 def _read_study(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +14,7 @@ import mlflow
 import numpy as np
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
@@ -24,7 +23,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from cmir.data import DevelopmentData
 from cmir.promotion.ensemble import Ensemble
 from cmir.promotion.gates import Champion
+from cmir.promotion.history import OvertakenError, move_alias
 from cmir.promotion.requests import LENGTHS
+from cmir.promotion.silence import in_silence
 from cmir.sweep.tracking import dataset_input
 
 READINGS = "heldout_readings"
@@ -57,19 +58,44 @@ class Registry:
 
     def readings(self) -> int:
         """How often held-out data has been read for this name; makes the name if need be."""
+        return int(self._tags().get(READINGS, 0))
+
+    def readings_of(self, checksum: str) -> int:
+        """How often the data of this checksum has been read, under any name of the registry.
+
+        Readings under this name from before they were counted by data are taken as of this data.
+        """
+        own = self._tags()
+        by_data = sum(int(n) for key, n in own.items() if key.startswith(f"{READINGS}."))
+        found = int(own.get(READINGS, 0)) - by_data
+        return found + sum(int(m.tags.get(_counter(checksum), 0)) for m in self._all())
+
+    def count_reading(self, checksum: str) -> int:
+        """Counts one more reading of held-out data, before it is done; returns this name's count.
+
+        Args:
+            checksum: of the whole data set, which has a count of its own.
+        """
+        tags = self._tags()
+        for key in (_counter(checksum), READINGS):
+            self._client.set_registered_model_tag(self.name, key, str(int(tags.get(key, 0)) + 1))
+        return int(tags.get(READINGS, 0)) + 1
+
+    def _tags(self) -> dict[str, str]:
         try:
             known = self._client.get_registered_model(self.name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             known = self._client.create_registered_model(self.name)
-        return int(known.tags.get(READINGS, 0))
+        return dict(known.tags)
 
-    def count_reading(self) -> int:
-        """Counts one more reading of held-out data, before it is done; returns the new count."""
-        count = self.readings() + 1
-        self._client.set_registered_model_tag(self.name, READINGS, str(count))
-        return count
+    def _all(self) -> Iterator[RegisteredModel]:
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_registered_models(page_token=token or None)
+            yield from page
+            token = page.token or None
 
     def register(
         self,
@@ -80,11 +106,28 @@ class Registry:
         tags: Mapping[str, str],
         text: str,
         alias: str,
+        *,
+        expected: str | None = None,
+        why: str = "registered",
     ) -> str:
         """Logs the model and its metrics into a run and registers it; the alias moves last.
 
+        Args:
+            run: of the promotion.
+            ensemble: the model.
+            data: what it was trained on.
+            metrics: of the run and the model.
+            tags: of the version.
+            text: its description.
+            alias: that it gets.
+            expected: version that must hold the alias until then, empty for nobody; None: any.
+            why: it gets the alias.
+
         Returns:
             the number of the new version.
+
+        Raises:
+            OvertakenError: the alias moved meanwhile; the version stays without it.
         """
         logged = _log_model(run, ensemble, data)
         self._client.log_batch(run, _points(metrics, logged.model_id))
@@ -96,8 +139,15 @@ class Registry:
             tags=dict(tags),
             description=text,
         )
-        self._client.set_registered_model_alias(self.name, alias, made.version)
-        return str(made.version)
+        number = str(made.version)
+        try:
+            move_alias(
+                self._client, self.name, alias, number, kind="promoted", why=why, expected=expected
+            )
+        except OvertakenError as overtaken:
+            overtaken.version = number
+            raise
+        return number
 
 
 @contextmanager
@@ -149,6 +199,11 @@ def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) ->
     client.log_batch(run, _points(metrics))
 
 
+def _counter(checksum: str) -> str:
+    """The tag of the readings of one data set."""
+    return f"{READINGS}.{checksum[:12]}"
+
+
 def signature_of(ensemble: Ensemble) -> ModelSignature:
     """Names of the inputs and outputs, for the registry's pages and for servers.
 
@@ -195,7 +250,7 @@ def _points(metrics: Mapping[str, float], model: str | None = None) -> list[Metr
 
 def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
     shapes = {name: shape.shapes for name, shape in ensemble.expected.items()}
-    with tempfile.TemporaryDirectory() as folder, _in_silence(), mlflow.start_run(run_id=run):
+    with tempfile.TemporaryDirectory() as folder, in_silence(), mlflow.start_run(run_id=run):
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(SERVED_MODEL),
@@ -221,20 +276,6 @@ def _example(ensemble: Ensemble, data: DevelopmentData) -> dict[str, np.ndarray]
         if modality.lengths is not None
     }
     return example | lengths
-
-
-@contextmanager
-def _in_silence() -> Iterator[None]:
-    """Keeps MLflow's hints and progress bars away from the terminal."""
-    bar = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
-    before = os.environ.get(bar)
-    os.environ[bar] = before or "false"
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[bar]
 
 
 def _experiment_of(

@@ -21,7 +21,14 @@ from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.schedule import Plan, Progress, Resources, run_trials, start_ray
-from cmir.sweep.study import AskedTrial, SweepStudy, journal_storage, open_study, storage_at
+from cmir.sweep.study import (
+    AskedTrial,
+    SweepStudy,
+    journal_storage,
+    open_study,
+    release_left_lock,
+    storage_at,
+)
 from cmir.sweep.tracking import SweepTracker, connect, dataset_input
 from cmir.sweep.trial import CmirTrial
 from cmir.sweep.weights import WeightsKeeper
@@ -228,4 +235,5 @@ def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:
 def _storage(request: SweepRequest, places: Places, name: str) -> BaseStorage:
     if request.storage is not None:
         return storage_at(request.storage)
+    release_left_lock(places.journal(name))
     return journal_storage(places.journal(name))

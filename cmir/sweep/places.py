@@ -66,6 +66,15 @@ class Places:
         """The data set that stands in for a missing one."""
         return self.root / "mlruns" / "synthetic" / name
 
+    @property
+    def heldout_ledger(self) -> Path:
+        """One JSON line for each reading of held-out data."""
+        return self.root / "mlruns" / "heldout_ledger.jsonl"
+
+    def ablation(self, name: str) -> Path:
+        """Everything about an ablation: its arms, tables and pictures."""
+        return self.studies / f"{name}.ablation"
+
     def sweeps(self) -> list[str]:
         """Names of the sweeps with a journal here, the latest written last."""
         files = sorted(self.studies.glob("*.journal"), key=lambda file: file.stat().st_mtime)
@@ -87,6 +96,13 @@ class Places:
                 f"{self.studies}: sweeps are kept here, but it cannot be written: "
                 f"{error.strerror}. Run the command in a folder you may write to."
             ) from None
+
+    @contextmanager
+    def waiting_lock(self, name: str) -> Iterator[None]:
+        """Waits until no other process of this folder is inside; ends with the process."""
+        with (self.studies.parent / f"{name}.lock").open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def lock(self, sweep: str) -> Iterator[None]:

@@ -22,6 +22,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from cmir.sweep.interrupts import interrupt_restored
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.study import AskedTrial, SweepStudy
 from cmir.sweep.sweep_file import EarlyStopping
@@ -243,7 +244,8 @@ def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Pr
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        tuner.fit()
+        with interrupt_restored():
+            tuner.fit()
     finally:
         shutil.rmtree(plan.storage, ignore_errors=True)
 

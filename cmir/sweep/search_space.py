@@ -1,7 +1,7 @@
 """The search space of a sweep: conditions, what a sampler may suggest, trials built from it.
 
 A `SearchSpace` is checked as a whole before anything starts: every key known, every condition
-resolvable, and a trial built at both ends of every range.
+resolvable, and a trial built at the ends of every range, alone and with those of every other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
 from typing import Any
 
 from cmir.config import (
@@ -82,13 +83,21 @@ class SearchSpace:
         return full
 
     def corners(self) -> list[tuple[str, Assignment]]:
-        """For both ends of every range and every choice, an assignment that has it, by name."""
-        found = []
-        for key, form in self.dimensions.items():
-            for value in self._typed_ends(key, form):
-                wanted = self._with_conditions({key: value})
-                found.append((f"search.{key} = {value!r}", self._first_values(wanted)))
-        return found or [("fixed", {})]
+        """For every end of a range and every choice, an assignment that has it, by name."""
+        return [self._corner(wanted) for wanted in self._ends()] or [("fixed", {})]
+
+    def pairs(self) -> list[tuple[str, Assignment]]:
+        """The same for every two of them, as a penalty and its weight may contradict each other."""
+        both = (one | other for one, other in combinations(self._ends(), 2))
+        return [self._corner(wanted) for wanted in both if len(wanted) == 2]
+
+    def _ends(self) -> list[Assignment]:
+        forms = self.dimensions.items()
+        return [{key: value} for key, form in forms for value in self._typed_ends(key, form)]
+
+    def _corner(self, wanted: Assignment) -> tuple[str, Assignment]:
+        name = " and ".join(f"search.{key} = {value!r}" for key, value in wanted.items())
+        return name, self._first_values(self._with_conditions(wanted))
 
     def _with_conditions(self, wanted: Assignment) -> Assignment:
         """Adds to the wanted values what their conditions require, first allowed value first."""
@@ -106,9 +115,11 @@ class SearchSpace:
         return values
 
     def _typed_ends(self, key: str, form: Choice | Range) -> tuple[Value, ...]:
+        """All choices, or both ends; of whole numbers also the second: it shows a wrong step."""
         if isinstance(form, Choice) or not self.is_integer(key):
             return form.ends
-        return int(form.low), int(form.high)
+        low, high, step = int(form.low), int(form.high), int(form.step or 1)
+        return tuple(dict.fromkeys((low, min(low + step, high), high)))
 
 
 def checked_space(file: SweepFile, where: str, modalities: Sequence[str] = ()) -> SearchSpace:
@@ -128,7 +139,7 @@ def checked_space(file: SweepFile, where: str, modalities: Sequence[str] = ()) -
         faults = [*_start_faults(space)]
     if faults:
         raise InputError("\n".join(f"{where}: {fault}" for fault in faults))
-    for name, values in space.corners():
+    for name, values in [*space.corners(), *space.pairs()]:
         space.trial(values, f"{where}: with {name}")
     return space
 
@@ -182,7 +193,7 @@ def _form_faults(file: SweepFile) -> list[str]:
     faults = []
     for key, form in file.dimensions.items():
         kind = number_kind(key)
-        if isinstance(form, Range) and kind is None:
+        if isinstance(form, Range) and kind is None and _is_known(key, ()):
             faults.append(f"search.{key} does not hold a number: give a list of choices.")
         if isinstance(form, Range) and kind is int:
             ends = (form.low, form.high, form.step or 1)

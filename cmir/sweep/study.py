@@ -88,14 +88,23 @@ class SweepStudy:
         return len(self._interrupted)
 
     def ask(self) -> AskedTrial:
-        """The next trial: first what was interrupted, then start points and retries, then TPE."""
+        """The next trial: first what was interrupted, then start points and retries, then TPE.
+
+        Raises:
+            InputError: the space allows a contradiction that no two of its ends show. The trial
+                is dropped, so that it does not stop the sweep again when that is continued.
+        """
         if self._interrupted:
             trial = self._open[self._interrupted.pop(0)]
         else:
             trial = self._study.ask()
             self._open[trial.number] = trial
         params = self._suggest(trial)
-        config = self._space.trial(params, f"trial {trial.number}")
+        try:
+            config = self._space.trial(params, f"trial {trial.number}")
+        except InputError:
+            self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
+            raise
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
         return AskedTrial(trial.number, params, config)
@@ -197,12 +206,22 @@ def journal_storage(path: Path) -> BaseStorage:
     """A journal file as storage; its folder is made if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        # Absolute, because Optuna's lock is a link to this path from the folder of the journal: a
+        # relative one leads nowhere, and waiting for a lock that was left behind never ends.
+        return JournalStorage(JournalFileBackend(str(path.resolve())))
     except OSError as error:
         raise InputError(
             f"{path}: the record of the sweep cannot be written here: {error.strerror}. "
             "Run in a folder you may write to, or give --storage."
         ) from None
+
+
+def release_left_lock(path: Path) -> None:
+    """Removes the lock of a journal whose writer was killed while it held it.
+
+    Only for who holds the lock of the sweep, under which nobody else writes the journal.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def storage_at(url: str) -> BaseStorage:

@@ -113,12 +113,29 @@ class EarlyStopping(Section):
 
 
 class Gates(Section):
-    """What a candidate must show before it is registered."""
+    """What a candidate must show before it is registered, on development data."""
 
     finished_trials: int = Field(3, ge=1, description="fewest finished trials of the sweep")
     seeds: int = Field(3, ge=1, description="fewest seeds of the candidate")
+    against_plain: Literal["none", "better", "certain"] = Field(
+        "better",
+        description="out of distribution against plain training: not asked; better on average; or "
+        "the 95 % interval of the difference excludes zero as well",
+    )
     champion_margin: float = Field(
         0.0, ge=0.0, description="how much worse than the champion it may be out of distribution"
+    )
+    group_margin: float | None = Field(
+        None,
+        ge=0.0,
+        description="how much worse than plain training it may be in any group, in mean absolute "
+        "error or accuracy; default: a fifth of the training labels' standard deviation",
+    )
+    noise_loss: float = Field(
+        0.5,
+        ge=0.0,
+        description="largest share of its lead over a constant that Gaussian noise may take, "
+        "averaged over the rates .1 to .7",
     )
 
 

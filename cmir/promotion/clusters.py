@@ -1,0 +1,46 @@
+"""What a bootstrap resamples as a whole: the people, films or rooms that samples come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cmir.data import SplitData
+
+# People before what was recorded of them; an environment is one draw of many people.
+CLUSTER_COLUMNS = ("speaker", "video", "source", "environment")
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What is resampled as a whole.
+
+    Attributes:
+        codes: `(n,)` cluster of each sample, from 0.
+        what: the column that names them, or `sample`.
+    """
+
+    codes: npt.NDArray[np.int64]
+    what: str
+
+    @property
+    def number(self) -> int:
+        """How many clusters there are."""
+        return int(self.codes.max()) + 1
+
+
+def clusters(split: SplitData) -> Clusters:
+    """The clusters of a split: the first of speaker, video, source, environment with two values.
+
+    Unlike `evaluation_groups` it pools no small ones: pooled, speakers with few samples would
+    become one large cluster, as if they were one person. Environments come last: a split often has
+    one or three of them, from which no interval follows, and each holds many speakers. Without
+    such a column every sample is its own cluster.
+    """
+    for column in CLUSTER_COLUMNS:
+        if column in split.samples.columns and split.samples[column].n_unique() >= 2:
+            values = split.samples[column].cast(str).fill_null("").to_numpy().astype(str)
+            return Clusters(np.unique(values, return_inverse=True)[1].astype(np.int64), column)
+    return Clusters(np.arange(len(split), dtype=np.int64), "sample")

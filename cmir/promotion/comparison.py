@@ -1,0 +1,124 @@
+"""Two models on the same samples: the difference of a metric, and of the errors of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cmir.data import DevelopmentData, HeldoutData, SplitData
+from cmir.learning.evaluation import GROUP_COLUMNS, WORST, LabelRange, evaluation_groups, predict
+from cmir.learning.features import load_features
+from cmir.promotion.clusters import clusters
+from cmir.promotion.ensemble import Ensemble, Scores
+from cmir.promotion.statistics import Difference, paired_difference
+
+POOLED = "small groups"
+
+
+@dataclass(frozen=True)
+class GroupChange:
+    """How a model differs from another in one group of a split.
+
+    Attributes:
+        group: its name.
+        samples: how many it has.
+        own: mean absolute error, or accuracy, of the model; mean over its seeds.
+        other: of the other model.
+        gain: by how much the model is better, negative where it falls.
+        low: lower end of the gain's 95 % interval, over seeds and the group's samples.
+        high: upper end.
+    """
+
+    group: str
+    samples: int
+    own: float
+    other: float
+    gain: float
+    low: float
+    high: float
+
+
+def scores_of(
+    ensemble: Ensemble, data: DevelopmentData | HeldoutData, splits: Mapping[str, SplitData]
+) -> dict[str, Scores]:
+    """Scores `(seed, n)` of each split, on data standardised as the ensemble's training data."""
+    device = torch.device("cpu")
+    features = load_features(data, ensemble.card.model, device)
+    named = ensemble.network.layout.unpack(ensemble.weights)
+    return {
+        name: predict(ensemble.network, named, features, split.rows, device)
+        .numpy()
+        .astype(np.float64)
+        for name, split in splits.items()
+    }
+
+
+def difference(
+    own: Scores,
+    other: Scores,
+    split: SplitData,
+    metric: str,
+    task: str,
+    label_range: LabelRange,
+) -> Difference:
+    """Own less other in a metric, paired, its interval over seeds and clusters.
+
+    Of a worst group the plain metric is compared: a maximum over groups is no quantity whose groups
+    could be resampled.
+    """
+    return paired_difference(
+        own,
+        other,
+        split.labels,
+        clusters(split).codes,
+        metric.removeprefix(WORST),
+        task=task,
+        label_range=label_range,
+    )
+
+
+def group_changes(
+    own: Scores, other: Scores, split: SplitData, task: str, label_range: LabelRange
+) -> list[GroupChange]:
+    """The groups of a split that have at least two samples, the one that falls most first.
+
+    Groups are those of `evaluation_groups`; where all samples are in one, it is that one.
+    """
+    codes, names = evaluation_groups(split), group_names(split)
+    metric, sign = ("accuracy", 1.0) if task == "binary" else ("mae", -1.0)
+    found = []
+    for code, name in enumerate(names):
+        chosen = codes == code
+        if chosen.sum() < 2:
+            continue
+        a, b, labels = own[:, chosen], other[:, chosen], split.labels[chosen]
+        change = paired_difference(
+            a, b, labels, np.arange(len(labels)), metric, task=task, label_range=label_range
+        )
+        ends = sorted((sign * change.low, sign * change.high))
+        level = _mean_metric(b, labels, task)
+        gain = sign * change.estimate
+        found.append(
+            GroupChange(name, len(labels), level + change.estimate, level, gain, ends[0], ends[1])
+        )
+    return sorted(found, key=lambda change: change.gain)
+
+
+def group_names(split: SplitData) -> list[str]:
+    """Names of the `evaluation_groups` in the order of their numbers."""
+    codes = evaluation_groups(split)
+    column = next((name for name in GROUP_COLUMNS if name in split.samples.columns), None)
+    if column is None:
+        return ["all"]
+    values = split.samples[column].cast(str).to_numpy().astype(str)
+    members = [np.unique(values[codes == code]) for code in range(codes.max() + 1)]
+    return [str(names[0]) if len(names) == 1 else POOLED for names in members]
+
+
+def _mean_metric(scores: Scores, labels: np.ndarray, task: str) -> float:
+    if task == "binary":
+        return float(((scores >= 0) == (labels > 0.5)).mean())
+    return float(np.abs(scores - labels).mean())

@@ -1,0 +1,200 @@
+"""What the gates judge: the winner beside plain training, the champion, and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlflow import MlflowClient
+
+from cmir.promotion.candidate import Candidate
+from cmir.promotion.comparison import (
+    GroupChange,
+    difference,
+    group_changes,
+    scores_of,
+)
+from cmir.promotion.contenders import (
+    Contender,
+    OnTraining,
+    is_plain,
+    plain_training,
+    trained_again,
+)
+from cmir.promotion.ensemble import Ensemble, Scores, ensemble_of
+from cmir.promotion.gates import (
+    HeldChampion,
+    Verdict,
+    better_than_constant,
+    better_than_plain,
+    constant_score,
+    group_margin,
+    holds_under_noise,
+    no_group_falls,
+    not_worse_than_champion,
+)
+from cmir.promotion.noise import noise_loss
+from cmir.promotion.planning import CHAMPION, PromotionPlan
+from cmir.promotion.registry import Registry
+from cmir.promotion.selection import metric_of
+from cmir.promotion.statistics import Difference
+from cmir.promotion.versions import ensemble_of_version, recipe_of_version, version
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of a winner before held-out data is read.
+
+    Attributes:
+        ensemble: the winner's seeds.
+        verdicts: of the gates that were reached.
+        plain: plain training, where it was asked for and did not diverge.
+        differences: winner less plain training, by `split/metric` of validation data.
+        groups: of `ood_val`, the one that falls most first.
+        rival: version that the gates saw as the alias's holder, empty for none.
+    """
+
+    ensemble: Ensemble
+    verdicts: list[Verdict]
+    plain: Contender | None = None
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    groups: Sequence[GroupChange] = ()
+    rival: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Court:
+    """Where a winner is judged.
+
+    Attributes:
+        plan: of the promotion.
+        client: of the registry.
+        registry: with the champion.
+        alias: whose holder must not be better.
+        device: to train on.
+        on_training: told of every epoch of plain training and of the champion.
+    """
+
+    plan: PromotionPlan
+    client: MlflowClient
+    registry: Registry
+    alias: str
+    device: str
+    on_training: OnTraining
+
+
+def judge(
+    court: Court, winner: Candidate, candidates: Sequence[Candidate], *, to_the_end: bool
+) -> Evidence:
+    """Runs the gates on a winner, the cheap ones first.
+
+    Args:
+        court: where.
+        winner: trained with the fresh seeds.
+        candidates: all that were trained, which need not be again.
+        to_the_end: look at everything even where an early gate has failed.
+    """
+    plan, metric = court.plan, court.plan.ood_metric
+    assert winner.result is not None
+    ensemble = ensemble_of(winner.result, plan.data)
+    score = winner.result.metrics[metric]
+    constant = constant_score(plan.data, metric)
+    verdicts = [better_than_constant(score, constant, metric)]
+    if not (verdicts[0].passed or to_the_end):
+        return Evidence(ensemble, verdicts)
+    loss = noise_loss(ensemble, plan.data, metric, constant)
+    verdicts.append(holds_under_noise(loss, metric, plan.gates))
+    validation = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
+    scores = scores_of(ensemble, plan.data, validation)
+    plain, why = _plain(court, winner, candidates)
+    differences: dict[str, Difference] = {}
+    groups: list[GroupChange] = []
+    if plain is not None:
+        others = scores_of(plain.ensemble, plan.data, validation)
+        differences = {
+            f"{name}/{metric_of(metric)}": _difference(plan, scores, others, name, metric)
+            for name in validation
+        }
+        split = plan.data.ood_val
+        groups = group_changes(
+            scores["ood_val"], others["ood_val"], split, plan.data.task, plan.data.label_range
+        )
+    verdicts += [
+        better_than_plain(score, differences.get(metric), why, metric, plan.gates),
+        no_group_falls(groups, group_margin(plan.data, plan.gates), why),
+    ]
+    rival, held = _champion(court, scores)
+    verdicts.append(not_worse_than_champion(score, metric, held, plan.gates))
+    return Evidence(ensemble, verdicts, plain, differences, groups, rival)
+
+
+def _plain(
+    court: Court, winner: Candidate, candidates: Sequence[Candidate]
+) -> tuple[Contender | None, str]:
+    """Plain training, and what it is or why there is none."""
+    if court.plan.gates.against_plain == "none":
+        return None, "not asked for"
+    assert winner.result is not None
+    if is_plain(winner.result.config):
+        return None, "the winner is plain training itself"
+    found = plain_training(court.plan, winner, candidates, court.device, court.on_training)
+    return (None, "plain training diverged") if found is None else (found, found.origin)
+
+
+def _champion(court: Court, scores: Mapping[str, Scores]) -> tuple[str, HeldChampion]:
+    """The version that holds the alias, and how the winner compares with it."""
+    plan, metric = court.plan, court.plan.ood_metric
+    champion = court.registry.champion(court.alias)
+    if champion is None:
+        return "", HeldChampion("no champion yet")
+    named = f"version {champion.version}"
+    if champion.development_checksum != plan.data.checksum:
+        return champion.version, HeldChampion(f"{named}: other data")
+    again, how = _trained_alike(court, champion.version)
+    if again is not None:
+        others = scores_of(again, plan.data, {"ood_val": plan.data.ood_val})
+        found = _difference(plan, scores, others, "ood_val", metric)
+        return champion.version, HeldChampion(f"{named}, {how}", found)
+    if metric not in champion.scores:
+        return champion.version, HeldChampion(f"{named}: not scored")
+    held = HeldChampion(f"{named}, {how}", score=champion.scores[metric])
+    return champion.version, held
+
+
+def _trained_alike(court: Court, number: str) -> tuple[Ensemble | None, str]:
+    """The champion with the winner's seeds: as registered if it has them, else trained again."""
+    one = version(court.client, court.registry.name, number)
+    recipe = recipe_of_version(court.client, one)
+    if recipe is None:
+        return None, "as recorded"
+    if recipe.config.seeds == court.plan.seeds:
+        return ensemble_of_version(one), "same seeds"
+    config = recipe.config.model_copy(update={"seeds": court.plan.seeds})
+    result = trained_again(
+        court.plan.data, config, court.device, lambda report: court.on_training(str(one), report)
+    )
+    if result is None:
+        return None, "diverges with these seeds, as recorded"
+    return ensemble_of(result, court.plan.data), "trained again"
+
+
+def _difference(
+    plan: PromotionPlan,
+    own: Mapping[str, Scores],
+    other: Mapping[str, Scores],
+    split: str,
+    metric: str,
+) -> Difference:
+    return difference(
+        own[split],
+        other[split],
+        plan.data.splits[split],
+        metric_of(metric),
+        plan.data.task,
+        plan.data.label_range,
+    )
+
+
+def judged_alias(alias: str) -> str:
+    """Whose holder a new version is compared with: a candidate wants to become champion."""
+    return CHAMPION if alias == "candidate" else alias

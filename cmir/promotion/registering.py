@@ -1,0 +1,207 @@
+"""From a judged winner to a registered version: the one reading, the card, the alias."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+
+from cmir.promotion.candidate import Candidate
+from cmir.promotion.evidence import Evidence, judged_alias
+from cmir.promotion.exhibits import Exhibits, log_exhibits
+from cmir.promotion.heldout import ENSEMBLE, HeldoutFindings, read_once
+from cmir.promotion.history import check_holder
+from cmir.promotion.model_card import TimeUsed, model_card
+from cmir.promotion.planning import PromotionPlan, PromotionRequest
+from cmir.promotion.probe_report import probe_metrics, probe_text
+from cmir.promotion.registry import CHECKSUM, READINGS, Registry, describe_run, promotion_run
+from cmir.promotion.report import description, failed_gates, fitting, linked_files
+from cmir.promotion.reproduction import RECIPE, recipe_of
+from cmir.promotion.selection import metric_of
+from cmir.sweep.provenance import provenance
+
+# Trial runs carry the tag `outcome`; a promotion is no trial and carries this one.
+PROMOTION = "promotion"
+LOCK = "registry"
+CARD = "model_card.md"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A winner that may be registered, and all that is known of it from development data.
+
+    Attributes:
+        candidates: the trials that were trained again.
+        winner: the best of them.
+        evidence: of the gates.
+        shown: what its card shows.
+        began: `time.perf_counter()` and `time.process_time()` at the start of the promotion.
+        device: it was trained on.
+    """
+
+    candidates: Sequence[Candidate]
+    winner: Candidate
+    evidence: Evidence
+    shown: Exhibits
+    began: tuple[float, float]
+    device: str
+
+
+def register_winner(
+    plan: PromotionPlan,
+    request: PromotionRequest,
+    judged: Judged,
+    registry: Registry,
+    client: MlflowClient,
+) -> tuple[HeldoutFindings, str]:
+    """Reads held-out data once, registers, and moves the alias.
+
+    Promotions of one folder wait for each other here. Whoever comes second finds another champion
+    than its gates have seen, and nothing is read or registered for it.
+
+    Returns:
+        the findings, and the number of the version.
+
+    Raises:
+        OvertakenError: the alias has moved since the gates looked.
+        InputError: the reading could not be counted.
+    """
+    plan.places.make()
+    with plan.places.waiting_lock(LOCK):
+        alias = judged_alias(request.alias)
+        check_holder(client, registry.name, alias, judged.evidence.rival)
+        with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
+            heldout = _read(plan, request, judged.evidence, registry)
+            version = _log_and_register(plan, request, judged, heldout, registry, client, run)
+    return heldout, version
+
+
+def facts_of(plan: PromotionPlan) -> dict[str, str]:
+    """Tags of the run and of the version: what was chosen from, how, and by which code."""
+    return provenance() | {
+        "sweep": plan.sweep,
+        "rule": plan.rule,
+        "objective": plan.objective,
+        "seeds": ", ".join(map(str, plan.seeds)),
+        "data": plan.data.name,
+        "data_checksum": plan.dataset.checksum,
+        CHECKSUM: plan.data.checksum,
+        "synthetic": str(plan.is_synthetic).lower(),
+    }
+
+
+def params_of(plan: PromotionPlan, winner: Candidate | None) -> dict[str, Any]:
+    """Parameters of the promotion's run."""
+    chosen: dict[str, Any] = {}
+    if winner is not None:
+        chosen = {"trial": winner.record.number, **winner.record.trial(plan.seeds).flat()}
+    return {"rule": plan.rule, "top": len(plan.shortlist), "finished": plan.finished, **chosen}
+
+
+def recorded_scores(
+    objective: str, metrics: Mapping[str, float], heldout: Mapping[str, float]
+) -> dict[str, str]:
+    """Scores as a version's tags: all of `ood_val`, which later gates compare, and the objective's.
+
+    With all digits, so that the same model equals itself. The logged model has the rest.
+    """
+    metric = metric_of(objective)
+    chosen = {k: v for k, v in metrics.items() if k.startswith("ood_val/") and k[-4:] != "_std"}
+    shown = [metric, f"{metric}_std", f"{ENSEMBLE}{metric}"]
+    chosen |= {k: v for k, v in {**metrics, **heldout}.items() if metric_of(k) in shown}
+    return {key: repr(float(value)) for key, value in chosen.items() if not math.isnan(value)}
+
+
+def _read(
+    plan: PromotionPlan, request: PromotionRequest, evidence: Evidence, registry: Registry
+) -> HeldoutFindings:
+    if request.is_candidate:
+        registry.readings()  # Makes the name, to which the version will belong.
+        return HeldoutFindings()
+    plain = None if evidence.plain is None else evidence.plain.ensemble
+    registry.readings()
+    return read_once(plan, evidence.ensemble, registry, f"promotion of {plan.sweep}", plain)
+
+
+def _log_and_register(
+    plan: PromotionPlan,
+    request: PromotionRequest,
+    judged: Judged,
+    heldout: HeldoutFindings,
+    registry: Registry,
+    client: MlflowClient,
+    run: str,
+) -> str:
+    winner, evidence, shown = judged.winner, judged.evidence, judged.shown
+    assert winner.result is not None
+    tags = facts_of(plan) | _reading_tags(heldout) | _force_tags(request, evidence)
+    files = [CARD, RECIPE, "by_seed.json", *log_exhibits(client, run, shown)]
+    text = description(plan, request, judged.candidates, winner, evidence.verdicts, heldout)
+    experiment = str(client.get_run(run).info.experiment_id)
+    links = "\n".join(linked_files(experiment, run, files))
+    text = fitting(f"{text}\n{links}\n\n{probe_text(shown.probes)}")
+    describe_run(
+        client,
+        run,
+        params=params_of(plan, winner),
+        tags={**tags, PROMOTION: "registered"},
+        text=text,
+        data=plan.data,
+    )
+    recipe = recipe_of(winner.result, plan.dataset, judged.device, provenance())
+    card = model_card(
+        plan,
+        request,
+        judged.candidates,
+        winner,
+        evidence,
+        shown,
+        heldout,
+        _time_used(plan, judged.began),
+    )
+    client.log_text(run, recipe.model_dump_json(indent=1), RECIPE)
+    client.log_text(run, card, CARD)
+    client.log_dict(run, {k: list(v) for k, v in winner.result.by_seed.items()}, "by_seed.json")
+    metrics = {**winner.result.metrics, **probe_metrics(shown.probes), **heldout.scores}
+    scores = recorded_scores(plan.objective, winner.result.metrics, heldout.scores)
+    return registry.register(
+        run,
+        evidence.ensemble,
+        plan.data,
+        metrics=metrics,
+        tags=tags | {"trial": str(winner.record.number)} | scores,
+        text=text,
+        alias=request.alias,
+        expected=None if request.is_candidate else evidence.rival,
+        why=_why(plan, request, evidence),
+    )
+
+
+def _reading_tags(heldout: HeldoutFindings) -> dict[str, str]:
+    tags = {READINGS: str(heldout.readings)}
+    if heldout.tally is not None:
+        tags[f"{READINGS}_before"] = str(heldout.tally.readings)
+        if heldout.tally.warning:
+            tags["heldout_ledger"] = heldout.tally.warning
+    return tags
+
+
+def _force_tags(request: PromotionRequest, evidence: Evidence) -> dict[str, str]:
+    """What was overruled; asked for where nothing had to be, force has no effect."""
+    failed = failed_gates(evidence.verdicts)
+    return {"forced": failed, "forced_why": request.why} if failed else {}
+
+
+def _why(plan: PromotionPlan, request: PromotionRequest, evidence: Evidence) -> str:
+    is_forced = failed_gates(evidence.verdicts)
+    gates = f"by force: {request.why}" if is_forced else "gates passed"
+    return f"promotion of {plan.sweep} by {plan.rule}; {gates}"
+
+
+def _time_used(plan: PromotionPlan, began: tuple[float, float]) -> TimeUsed:
+    wall, processor = time.perf_counter() - began[0], time.process_time() - began[1]
+    return TimeUsed(wall, processor, plan.seconds)

@@ -1,0 +1,177 @@
+"""What a version carries so that it can be trained again, and whether that gave the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from cmir.config import Section, TrialConfig
+from cmir.data import MultimodalDataset, load_dataset
+from cmir.errors import InputError
+from cmir.learning.reports import EpochReport, TrialResult
+from cmir.promotion.contenders import trained_again
+from cmir.promotion.ensemble import Ensemble
+from cmir.promotion.selection import metric_of
+
+RECIPE = "reproduction.json"
+
+
+class Recipe(Section):
+    """Everything that decides the weights, and the scores that came of it.
+
+    `dataset` is the folder as the sweep knew it; `by_seed` has one value for each seed.
+    """
+
+    format: Literal[1] = 1
+    config: TrialConfig
+    dataset: str
+    data: str
+    data_checksum: str
+    development_checksum: str
+    device: str
+    threads: int
+    by_seed: dict[str, list[float | None]]
+    code: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One score as recorded and as trained again.
+
+    Attributes:
+        key: `split/metric`.
+        recorded: mean over the seeds.
+        again: the same of the new training.
+        spread: sample deviation over the recorded seeds.
+        is_exact: whether every seed has the recorded value, bit for bit.
+        agrees: whether the means differ by no more than the spread.
+    """
+
+    key: str
+    recorded: float
+    again: float
+    spread: float
+    is_exact: bool
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What training a version again gave.
+
+    Attributes:
+        scores: of validation data.
+        is_exact: whether the weights equal the registered ones, bit for bit.
+    """
+
+    scores: list[Agreement]
+    is_exact: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every score is the recorded one or lies within its seeds' spread.
+
+        Equal weights are not asked for, nor enough: evaluation may have changed.
+        """
+        return all(score.agrees for score in self.scores)
+
+
+def recipe_of(
+    result: TrialResult, dataset: MultimodalDataset, device: str, code: Mapping[str, str]
+) -> Recipe:
+    """The recipe of a finished training.
+
+    Args:
+        result: of the training, which happened in this process.
+        dataset: that it was trained on.
+        device: where.
+        code: tags that name the code and the libraries.
+    """
+    by_seed = {
+        key: [float(v) if math.isfinite(v) else None for v in values]
+        for key, values in result.by_seed.items()
+    }
+    return Recipe(
+        config=result.config,
+        dataset=str(dataset.path),
+        data=dataset.name,
+        data_checksum=dataset.checksum,
+        development_checksum=dataset.development().checksum,
+        device=device,
+        threads=torch.get_num_threads(),
+        by_seed=by_seed,
+        code=dict(code),
+    )
+
+
+def read_recipe(text: str, where: str) -> Recipe:
+    """The recipe of a version.
+
+    Raises:
+        InputError: the text is none.
+    """
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: {RECIPE} is not usable: {place}: {first['msg']}.") from None
+
+
+def reproduce_version(
+    recipe: Recipe,
+    registered: Ensemble,
+    folder: Path | None,
+    on_epoch: Callable[[EpochReport], None],
+) -> Reproduction:
+    """Trains a version again from its recipe and compares; held-out data is not read.
+
+    Args:
+        recipe: of the version.
+        registered: its weights.
+        folder: of the data set, in place of the recorded one.
+        on_epoch: told of every epoch.
+
+    Raises:
+        InputError: there is no such data set, its development part is not that of the recipe, or
+            the training diverged.
+    """
+    data = load_dataset(folder or recipe.dataset).development()
+    if data.checksum != recipe.development_checksum:
+        raise InputError(
+            f"{data.path}: must be the data that the version was trained on (development checksum "
+            f"{recipe.development_checksum[:12]}), but has {data.checksum[:12]}. Give its folder "
+            "with --data."
+        )
+    torch.set_num_threads(recipe.threads)
+    has_device = recipe.device == "cpu" or torch.cuda.is_available()
+    device = recipe.device if has_device else "cpu"
+    result = trained_again(data, recipe.config, device, on_epoch)
+    if result is None:
+        raise InputError("the training from the version's recipe diverged: nothing to compare.")
+    return Reproduction(agreements(recipe, result), _same_weights(result, registered))
+
+
+def agreements(recipe: Recipe, result: TrialResult) -> list[Agreement]:
+    """The objective's metric on both validation splits."""
+    metric = metric_of(recipe.config.objective)
+    found = []
+    for key in (f"id_val/{metric}", f"ood_val/{metric}"):
+        old = np.array([math.nan if v is None else v for v in recipe.by_seed[key]])
+        new = np.array(result.by_seed[key])
+        spread = float(old.std(ddof=1)) if len(old) > 1 else 0.0
+        is_exact = bool(np.array_equal(old, new, equal_nan=True))
+        agrees = is_exact or bool(abs(new.mean() - old.mean()) <= spread)
+        found.append(Agreement(key, float(old.mean()), float(new.mean()), spread, is_exact, agrees))
+    return found
+
+
+def _same_weights(result: TrialResult, registered: Ensemble) -> bool:
+    return torch.equal(result.weights, registered.weights)
