@@ -72,6 +72,14 @@ def test_ranges_and_budget_are_those_of_the_paper(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_command_of_the_header_can_be_pasted(name: str) -> None:
+    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    continued = [i for i, line in enumerate(lines) if re.match(r"#\s+--", line)]
+    assert continued
+    assert all(lines[i - 1].endswith(" \\") for i in continued)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_space_fits_its_stand_in(name: str) -> None:
     file = shipped(name)
     row, wanted = PAPER[file.name], file.data.synthetic
