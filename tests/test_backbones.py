@@ -85,6 +85,16 @@ def test_a_model_that_lacks_a_part_is_refused_rather_than_left_random(
         find_backbone(str(folder)).load()
 
 
+def test_weights_of_another_size_are_said_to_be_so(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "mixed")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"hidden_size": 2 * WIDTH}))
+    with pytest.raises(InputError, match=r"the weights have other sizes than config\.json says"):
+        find_backbone(str(folder)).load()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from small_data import mmsa_content, write_pickle
+from small_layouts import write_clue
 
 from cmir.data import load_dataset
 from cmir.data.preparing import prepare
@@ -84,6 +86,19 @@ def test_data_sets_that_do_not_fit_are_refused(
     first, other = sources(tmp_path, **changes)
     with pytest.raises(InputError, match=message):
         prepare(first, tmp_path / "out", reader="mmsa", shift=f"cross:{other}")
+
+
+def test_a_folder_of_files_can_be_crossed(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    first, other = write_clue(tmp_path / "one" / "clue"), write_clue(tmp_path / "clue2")
+    for file in other.glob("*.pkl"):
+        samples = pickle.loads(file.read_bytes())
+        renamed = [(content, label, f"other{segment}") for content, label, segment in samples]
+        file.write_bytes(pickle.dumps(renamed))
+    folder = prepare(first, tmp_path / "out", reader="mag", shift=f"cross:{other}")
+    shift = load_dataset(folder).manifest.shift
+    assert (shift["file"], len(shift["sha256"])) == ("clue2", 64)
+    assert set(shift["files"]) == {f"{n}.pkl" for n in ("train", "dev", "test_IID", "test_OOD")}
 
 
 def test_a_data_set_is_not_crossed_with_itself(tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ def test_token_ids_of_a_feature_file_give_the_vectors_of_its_words(
     np.testing.assert_array_equal(load_dataset(out).modalities["text"].array[5], wanted[0])
 
 
+def test_the_index_of_the_splits_goes_with_the_data(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = write_spoken(tmp_path / "in")
+    for name in ("splits.json", "annealing.png"):
+        (folder / name).write_text(name)
+    embed(folder, folder, Embedding(find_backbone(str(backbones["bert"]))), overwrite=True)
+    assert (folder / "splits.json").read_text() == "splits.json"
+    assert (folder / "annealing.png").read_text() == "annealing.png"
+
+
 def test_the_command_writes_a_folder_and_shows_how_far_it_is(
     backbones: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +146,7 @@ def test_the_command_writes_a_folder_and_shows_how_far_it_is(
     ("arguments", "message"),
     [
         (["--layer", "3"], r"--layer must be 0 \(the embedding\) to 2, the last layer of"),
+        (["--longest", "2"], "--longest must be at least 3"),
         (["--device", "tpu"], "--device must be cpu, cuda or cuda:<i>, but got 'tpu'"),
         (["--device", "cuda:9"], "--device cuda:9: there is no such device here"),
         (["--modality", "My text"], "--modality: a modality name must be"),

@@ -64,6 +64,8 @@ def test_rows_of_scattered_splits_stay_with_their_sample(tmp_path: Path) -> None
         (table().with_columns(audio_length=pl.lit(9)), "whole numbers from 1 to 4"),
         (table().head(29), r"audio\.npy: must have 29 rows, .* shape \(30, 4, 3\)"),
         (table().with_columns(split=pl.lit("fold7")), "but got fold7"),
+        (table().with_columns(id=pl.concat_list("id")), r"'id' holds List"),
+        (table().with_columns(id=pl.lit(None, pl.String)), "have none. Number them"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(
@@ -71,6 +73,34 @@ def test_a_table_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         folder(write(tmp_path / "made", samples))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((COUNT, 3), np.int64), r"audio must be a floating-point array .* is int64 \("),
+        (np.zeros((COUNT, 0), np.float32), r"audio must hold a feature at least"),
+    ],
+)
+def test_an_array_that_is_no_modality_is_refused(
+    tmp_path: Path, array: np.ndarray, message: str
+) -> None:
+    path = write(tmp_path / "made")
+    np.save(path / "audio.npy", array)
+    with pytest.raises(InputError, match=message):
+        folder(path)
+
+
+def test_a_missing_room_is_no_room_and_a_missing_text_is_empty(tmp_path: Path) -> None:
+    is_first = pl.int_range(pl.len()) == 0
+    given = table().with_columns(
+        room=pl.when(is_first).then(None).otherwise("room"),
+        raw_text=pl.when(is_first).then(None).otherwise("raw_text"),
+    )
+    samples = folder(write(tmp_path / "made", given)).samples
+    first = samples.filter(id="0")
+    assert (first["room"].to_list(), first["raw_text"].to_list()) == ([None], [""])
+    assert samples["room"].null_count() == 1
 
 
 def test_missing_and_broken_files_are_refused(tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ ONE_UNTESTED_GROUP = FOUR_GROUPS.with_columns(
         (table(), "speaker", 0.5, r"above 0 and below 0\.5, but got 0\.5"),
         (table(), "speaker", float("nan"), "but got nan"),
         (table().with_columns(speaker=pl.lit(None, pl.String)), "speaker", 0.15, "have no speaker"),
+        (table(), "id", 0.15, "must tell groups of samples apart, .* but 'id' does not"),
+        (table().with_columns(label=pl.lit(1.0)), "label", 0.15, "but 'label' does not"),
         (FOUR_GROUPS, "speaker", 0.49, r"a share of 0\.49 leaves train and id_val without enough"),
         (ONE_UNTESTED_GROUP, "speaker", 0.25, r"leaves id_val without enough .* --shift-seed"),
     ],
@@ -160,6 +162,13 @@ def planted(scale: float) -> tuple[Any, Any]:
     centres = rng.normal(size=(20, 5)) * 100
     vectors = (centres[truth] + rng.normal(size=(200, 5)) * 0.01).astype(np.float32)
     return truth, [vectors, np.full((200, 1), scale, np.float32)]
+
+
+def test_groups_that_some_samples_lack_are_not_held_out_by_default() -> None:
+    samples = table().with_columns(
+        speaker=pl.when(pl.int_range(pl.len()) > 0).then("speaker"), video="speaker"
+    )
+    assert default_column(samples) == "video"
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e6])

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from small_promotion import open_store
 from small_protocol import FOLDER, followed, shipped, swept
 
+from cmir.errors import InputError
 from cmir.promotion.paper_numbers import PAPER
 from cmir.promotion.paper_table import entry
 from cmir.sweep.places import Places
@@ -71,6 +72,14 @@ def test_ranges_and_budget_are_those_of_the_paper(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_command_of_the_header_can_be_pasted(name: str) -> None:
+    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    continued = [i for i, line in enumerate(lines) if re.match(r"#\s+--", line)]
+    assert continued
+    assert all(lines[i - 1].endswith(" \\") for i in continued)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_space_fits_its_stand_in(name: str) -> None:
     file = shipped(name)
     row, wanted = PAPER[file.name], file.data.synthetic
@@ -93,6 +102,13 @@ def test_the_stand_in_has_the_task_and_the_scale_that_were_asked_for(tmp_path: P
     assert prepared.data.label_range == (-1.0, 1.0)
     assert abs(prepared.data.train.labels).max() <= 1.0
     assert len(prepared.data.train) == 40
+
+
+def test_a_stand_in_that_cannot_be_made_is_said_with_its_place_in_the_file(tmp_path: Path) -> None:
+    text = (FOLDER / "sims_v2.yaml").read_text().replace("[768, 20]", "[768]")
+    (tmp_path / "sims_v2.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"yaml: data\.synthetic: modalities: text must be a size"):
+        prepare_sweep(tmp_path / "sims_v2.yaml", {}, Places(tmp_path))
 
 
 @pytest.fixture

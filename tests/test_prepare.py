@@ -17,7 +17,7 @@ import pytest
 from small_data import mmsa_content, mmsa_split, write_npz, write_pickle
 from small_layouts import hkt_content, write_clue
 
-from cmir.data import load_dataset
+from cmir.data import load_dataset, preparing
 from cmir.data.preparing import prepare
 from workflows.prepare import main
 
@@ -286,11 +286,23 @@ def repeated_id(path: Path) -> Path:
         (truncated, (), "must be a whole pickle"),
         (lambda p: write_pickle(p, [1]), (), "must hold a dict"),
         (lambda p: write_pickle(p, mmsa_content(train=8, valid=4, fold=4)), (), "but got fold"),
-        (lambda p: with_labels(p, np.nan), (), "NaN or infinite for 1 sample: 'valid2$_$2'"),
+        (
+            lambda p: with_labels(p, np.nan),
+            ("--shift", "word_bias"),
+            "features.pkl: a label must be a finite number, but it is missing, NaN or infinite "
+            "for 1 sample: 'valid2$_$2'",
+        ),
         (repeated_id, (), "'train0$_$0' occurs 2 times, in train and ood_val"),
         (lambda p: with_labels(p, 1.0), ("--label", "mood"), "must have the key 'mood'"),
         (lambda p: with_labels(p, 1.0), ("--task", "binary"), "must be 0 or 1"),
         (lambda p: with_labels(p, 9.0), ("--label-range", "-3", "3"), "but 1 labels lie outside"),
+        (lambda p: with_labels(p, 1.0), ("--label-range", "3", "-3"), "LOW below HIGH, but got 3"),
+        (lambda p: with_labels(p, 1.0), ("--label-range", "-3", "inf"), "LOW below HIGH, but got"),
+        (
+            lambda p: with_labels(p, 1.0),
+            ("--split", "tset=ood_test"),
+            "must have the split 'tset', but has only train, valid, ood_valid",
+        ),
         (lambda p: with_labels(p, 1.0), ("--shift", "held_out:video"), "brings an out-of-distr"),
         (lambda p: write_pickle(p, mmsa_content()), ("--shift", "none"), "the source brings none"),
         (lambda p: write_pickle(p, mmsa_content()), ("--shift", "video"), "must be held_out:<col"),
@@ -302,6 +314,7 @@ def repeated_id(path: Path) -> Path:
         ),
         (lambda p: with_labels(p, 1.0), ("--split", "test"), "must be NAME=SPLIT"),
         (lambda p: with_labels(p, 1.0), ("--steps", "5"), "means nothing to the reader mmsa"),
+        (lambda p: with_labels(p, 1.0), ("--steps", "0"), "--steps must be at least 1, but got 0"),
         (
             lambda p: write_pickle(p, mmsa_content()),
             ("--shift-share", "0.9"),
@@ -329,6 +342,22 @@ def test_input_that_cannot_be_used_ends_with_one_message_and_code_2(
     assert printed.err.startswith("prepare: ")
     assert printed.err.count("\n") == 1
     assert message in printed.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_interrupted_command_leaves_nothing(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparing, "write_index", interrupt)
+    before = sorted(tmp_path.iterdir())
+    assert run("mmsa", source, tmp_path / "out") == 130
+    assert "Nothing was written" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 

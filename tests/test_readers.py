@@ -310,7 +310,8 @@ def test_the_readers_are_listed_by_the_name_of_their_command() -> None:
 
 def test_features_are_read_in_blocks_of_bounded_size(tmp_path: Path) -> None:
     split = mmsa_split("train", 6, 2) | {"text": np.ones((6, 1000, 1000), np.float16)}
-    blocks = list(read(tmp_path, {"train": split, "valid": split}).blocks("text"))
+    valid = split | {"id": [f"valid$_${row}" for row in range(6)]}
+    blocks = list(read(tmp_path, {"train": split, "valid": valid}).blocks("text"))
     assert [len(block) for block in blocks] == [4, 2, 4, 2]
 
 

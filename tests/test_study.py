@@ -106,6 +106,16 @@ def test_another_question_is_refused_and_another_budget_is_not(tmp_path: Path) -
         opened(tmp_path, facts={"data_checksum": "other"})
 
 
+def test_a_sweep_that_is_older_than_a_key_was_run_by_its_default(tmp_path: Path) -> None:
+    study = opened(tmp_path)._study
+    question = dict(study.user_attrs["question"])
+    del question["sampler"], question["data"]["synthetic"]["task"]
+    study.set_user_attr("question", question)
+    assert opened(tmp_path).counted == 0
+    with pytest.raises(InputError, match="begun with another sampler"):
+        opened(tmp_path, sampler="random")
+
+
 def test_a_continued_study_does_not_repeat_its_suggestions(tmp_path: Path) -> None:
     study = opened(tmp_path, start_from=[])
     one = study.ask()

@@ -353,6 +353,7 @@ def test_a_small_network_shows_the_known_pattern_of_the_anti_causal_design(
         ({"samples": {**SMALL, "test": 3}}, "samples: splits must be of train, .* but got test"),
         ({"samples": {**SMALL, "id_test": 0}}, "samples: id_test must have at least 1 sample"),
         ({"samples": {"train": 9, "id_val": 3}}, "ood_val holds none"),
+        ({"label_range": (3.0, -3.0)}, r"label_range: must be \[low, high\], but got \[3, -3\]"),
         ({"modalities": {}}, "at least one modality"),
         ({"modalities": {"text": 0}}, "size and steps must be at least 1"),
         ({"modalities": {"text": (4, 0)}}, "size and steps must be at least 1"),

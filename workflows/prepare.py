@@ -5,7 +5,7 @@ python workflows/prepare.py mag clue/split_dataset_2 data/mosi_ood
 python workflows/prepare.py funny ur_funny.pkl data/ur_funny --steps 64
 python workflows/prepare.py npz features.npz data/mine --shift held_out:speaker --shift-seed 1
 
-Exit code 0, or 2 when the input cannot be used.
+Exit code 0; 2 when the input cannot be used; 130 interrupted, nothing written.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cmir.data import preparing
 from cmir.data.card import data_card
 from cmir.data.card_text import render
+from cmir.data.origin import Progress as OnProgress
 from cmir.data.preparing import prepare
 from cmir.data.readers import READERS
 from cmir.errors import InputError
@@ -107,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. Nothing was written.", file=sys.stderr)
+        return 130
     print_anywhere(f"{card}\n\nwritten to {folder}")
     return 0
 
@@ -130,7 +133,7 @@ def meanings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def progress_bar() -> Iterator[preparing.Progress]:
+def progress_bar() -> Iterator[OnProgress]:
     """A bar on the terminal while the body runs; elsewhere, such as in a log, nothing."""
     console = Console(stderr=True)
     columns = (

@@ -7,6 +7,7 @@ after an intervention on its latents.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +67,9 @@ class Design:
                 f"label_noise: must be a part of the variance in [0, 1], but got "
                 f"{self.label_noise}."
             )
+        low, high = self.label_range
+        if not -math.inf < low < high < math.inf:
+            raise InputError(f"label_range: must be [low, high], but got [{low:g}, {high:g}].")
         self._check_samples()
         self._check_correlations()
 

@@ -74,6 +74,12 @@ def _table(folder: Path) -> pl.DataFrame:
             f"{files[0]}: must have the columns id and split, but {' and '.join(missing)} is not "
             f"among {', '.join(table.columns)}. Rename them."
         )
+    nested = [name for name, dtype in table.schema.items() if dtype.is_nested()]
+    if nested:
+        raise InputError(
+            f"{files[0]}: every column must hold single values, but {nested[0]!r} holds "
+            f"{table.schema[nested[0]]}. Convert or drop it."
+        )
     return table.with_columns(pl.col("id").cast(pl.String))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ UNIMODAL_LABELS = {
 }
 ID_GLUE = "$_$"
 
+T = TypeVar("T")
 Split = Mapping[str, Any]
 Parts = Mapping[str, tuple[Rows, ...]]
 
@@ -44,15 +45,27 @@ def read_ids(split: Split, where: str) -> list[str]:
     ids = _texts(split["id"], ID_GLUE, f"{where}: id")
     if not ids:
         raise InputError(f"{where}: must hold samples, but 'id' is empty. Leave the split out.")
-    return ids
+    named = [value for value in ids if value is not None]
+    if len(named) < len(ids):
+        raise InputError(
+            f"{where}: every sample must have an id, but {len(ids) - len(named)} of {len(ids)} "
+            "have none. Number them."
+        )
+    return named
 
 
-def _texts(values: object, glue: str, where: str) -> list[str]:
+def _texts(values: object, glue: str, where: str) -> list[str | None]:
+    """One text for each sample, None where it is missing."""
     if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
         raise InputError(f"{where}: must be a list of texts, but is {type(values).__name__}.")
     if isinstance(values, np.ndarray) and values.ndim == 0:
         raise InputError(f"{where}: must be a list of texts, but is a single value.")
-    return [_text(value, glue) for value in values]
+    return [None if _is_missing(value) else _text(value, glue) for value in values]
+
+
+def _is_missing(value: object) -> bool:
+    # What pandas puts where a column of texts has none.
+    return value is None or (isinstance(value, float) and np.isnan(value))
 
 
 def _text(value: object, glue: str) -> str:
@@ -63,7 +76,7 @@ def _text(value: object, glue: str) -> str:
     return str(value)
 
 
-def joined(columns: Mapping[str, list[str]]) -> list[str]:
+def joined(columns: Mapping[str, list[T]]) -> list[T]:
     """The values of all splits, one split after the other."""
     return [value for column in columns.values() for value in column]
 
@@ -208,14 +221,15 @@ def read_text_columns(
 ) -> list[pl.Series]:
     """`video` from ids `video$_$clip`, `ENVIRONMENT_KEYS`, `raw_text`, further keys, `text_bert`.
 
-    A key counts where every split has it. `text_bert` `(N, 3, T)` holds BERT's token ids, mask and
+    A key counts where every split has it. A missing `raw_text` is empty, a missing environment
+    null. `text_bert` `(N, 3, T)` holds BERT's token ids, mask and
     segments; the column holds them without the padding, as the JSON text `[ids, segments]`. Of
     another shape or content it is left out.
 
     Raises:
         InputError: a key does not hold one text for each sample.
     """
-    columns = {}
+    columns: dict[str, list[str | None]] = {}
     clips = [value.split(ID_GLUE) for value in joined(ids)]
     if all(len(parts) >= 2 for parts in clips):
         columns["video"] = [parts[0] for parts in clips]
@@ -226,6 +240,8 @@ def read_text_columns(
             }
             _check_counts(own, ids, key, where)
             columns[key] = joined(own)
+    if "raw_text" in columns:
+        columns["raw_text"] = [text or "" for text in columns["raw_text"]]
     tokens = [_token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
     if all(own is not None for own in tokens):
         columns[TOKENS] = [text for own in tokens for text in own or ()]
@@ -233,7 +249,7 @@ def read_text_columns(
 
 
 def _check_counts(
-    own: Mapping[str, list[str]], ids: Mapping[str, list[str]], key: str, where: str
+    own: Mapping[str, list[str | None]], ids: Mapping[str, list[str]], key: str, where: str
 ) -> None:
     for name, values in own.items():
         if len(values) != len(ids[name]):

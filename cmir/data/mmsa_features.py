@@ -124,11 +124,8 @@ def _features(split: Split, key: str, count: int, where: str) -> Rows:
             "every split or add it here."
         )
     if not _is_features(value):
-        kind = (
-            f"{value.dtype} {value.shape}"
-            if isinstance(value, np.ndarray)
-            else type(value).__name__
-        )
+        has_shape = isinstance(value, np.ndarray | Ragged | Chosen)
+        kind = f"{value.dtype} {value.shape}" if has_shape else type(value).__name__
         raise InputError(
             f"{where}: {key} must be a floating-point array of shape (N, T, D) or (N, D), but "
             f"is {kind}."
@@ -146,7 +143,12 @@ def _same_shape(parts: list[Rows], names: list[str], key: str, where: str) -> li
         steps = max(part.shape[1] for part in parts)
         parts = [part.padded_to(steps) if isinstance(part, Ragged) else part for part in parts]
     for part, name in zip(parts, names, strict=True):
-        if part.shape[1:] != parts[0].shape[1:] or 0 in part.shape:
+        if 0 in part.shape:
+            raise InputError(
+                f"{where}: {key} must hold a feature at least, but has the shape {part.shape} in "
+                f"{name}. Leave it out."
+            )
+        if part.shape[1:] != parts[0].shape[1:]:
             raise InputError(
                 f"{where}: {key} must have rows of one shape in every split, but they are "
                 f"{parts[0].shape[1:]} in {names[0]} and {part.shape[1:]} in {name}. "

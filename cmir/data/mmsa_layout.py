@@ -23,7 +23,7 @@ from cmir.data.mmsa_columns import (
 )
 from cmir.data.mmsa_features import read_modalities, with_rows
 from cmir.data.rows import Rows
-from cmir.data.samples import usual_range
+from cmir.data.samples import check_ids_and_labels, usual_range
 from cmir.data.source import Source
 from cmir.errors import InputError
 
@@ -89,6 +89,8 @@ def assemble(
         *read_unimodal_labels(found, ids, key, where),
         *texts,
     )
+    # Before a shift is made of them, which may take minutes.
+    check_ids_and_labels(samples, where)
     used = {"id", key, *parts, *(f"{name}_lengths" for name in parts)}
     used |= {column.name for column in texts}
     used |= {key for key, name in UNIMODAL_LABELS.items() if name in samples.columns}
@@ -99,6 +101,9 @@ def assemble(
         label_range=usual_range(labels) if found_task == "regression" else None,
         left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
         notes=_notes(parts, samples),
+        split_names=tuple(text_of(name) for name in content)
+        if isinstance(content, Mapping)
+        else (),
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import polars as pl
 
 from cmir.data.features import FloatArray
 from cmir.data.manifest import Task
-from cmir.data.published import recognise
+from cmir.data.origin import Progress, origin_of
 from cmir.data.readers import read_source
 from cmir.data.shifts.index import INDEX_FILE, write_index
 from cmir.data.shifts.making import ShiftedSource, make_shift, read_shift
@@ -22,11 +21,6 @@ from cmir.data.source import LabelRange, Source
 from cmir.data.staging import check_target
 from cmir.data.writing import write_dataset
 from cmir.errors import InputError
-
-HASHED_AT_ONCE = 1 << 24
-READABLE = frozenset({".npy", ".npz", ".parquet", ".pickle", ".pkl"})
-
-Progress = Callable[[str, int, int], None]
 
 
 def prepare(
@@ -78,6 +72,7 @@ def prepare(
             written; nothing is left behind.
     """
     # First what costs nothing: reading may take minutes.
+    _check_options(steps, label_range)
     request = read_shift(shift, shift_seed, shift_share)
     check_target(Path(out).resolve(), overwrite)
     paths = [Path(path) for path in ([source] if isinstance(source, Path | str) else source)]
@@ -86,9 +81,17 @@ def prepare(
     def read(files: Sequence[Path]) -> Source:
         return read_source(reader, files, **options)
 
-    shifted = make_shift(_with_range(read(paths), label_range), request, read)
+    whole = read(paths)
+    _check_split_names(splits or {}, whole)
+    shifted = make_shift(_with_range(whole, label_range), request, read)
     found = shifted.source
-    folder = write_dataset(
+
+    def add_index(folder: Path) -> None:
+        write_index(folder / INDEX_FILE, shifted.samples)
+        if "trace" in shifted.record:
+            draw_annealing(folder / PICTURE_FILE, shifted.record["trace"])
+
+    return write_dataset(
         out,
         samples=shifted.samples,
         features=_told(shifted, progress),
@@ -99,11 +102,27 @@ def prepare(
         shift=shifted.record,
         nonfinite="zero",
         overwrite=overwrite,
+        finish=add_index,
     )
-    write_index(folder / INDEX_FILE, shifted.samples)
-    if "trace" in shifted.record:
-        draw_annealing(folder / PICTURE_FILE, shifted.record["trace"])
-    return folder
+
+
+def _check_options(steps: int | None, label_range: LabelRange | None) -> None:
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps must be at least 1, but got {steps}.")
+    if label_range is not None and not -np.inf < label_range[0] < label_range[1] < np.inf:
+        low, high = label_range
+        raise InputError(
+            f"--label-range must be two numbers, LOW below HIGH, but got {low:g} {high:g}."
+        )
+
+
+def _check_split_names(given: Mapping[str, str], source: Source) -> None:
+    unknown = [name for name in given if name not in source.split_names]
+    if unknown:
+        raise InputError(
+            f"--split {unknown[0]}={given[unknown[0]]}: the source must have the split "
+            f"{unknown[0]!r}, but has only {', '.join(source.split_names)}."
+        )
 
 
 def _told(source: ShiftedSource, progress: Progress) -> dict[str, Iterator[FloatArray]]:
@@ -141,38 +160,10 @@ def _with_range(source: Source, label_range: LabelRange | None) -> Source:
 def _origin(
     paths: Sequence[Path], reader: str, source: Source, progress: Progress
 ) -> dict[str, Any]:
-    files = [file for path in paths for file in _files(path)]
-    hashes = _sha256(files, progress)
-    known = [recognise(file.name, hashes[file]) for file in files]
-    listing = "".join(f"{digest}  {file.name}\n" for file, digest in hashes.items())
-    several = {"files": {file.name: digest for file, digest in hashes.items()}}
+    record, known = origin_of(paths, progress)
     return {
-        "file": ", ".join(path.name for path in paths),
-        "sha256": hashes[files[0]]
-        if len(files) == 1
-        else hashlib.sha256(listing.encode()).hexdigest(),
-        **(several if len(files) > 1 else {}),
+        **record,
         "reader": reader,
         "left_out": list(source.left_out),
-        "notes": [*source.notes, *(note for note in known if note)],
+        "notes": [*source.notes, *known],
     }
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in READABLE)
-
-
-def _sha256(files: Sequence[Path], progress: Progress) -> dict[Path, str]:
-    total, done = sum(file.stat().st_size for file in files), 0
-    hashes = {}
-    for file in files:
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while chunk := stream.read(HASHED_AT_ONCE):
-                digest.update(chunk)
-                done += len(chunk)
-                progress("checking the source", done, total)
-        hashes[file] = digest.hexdigest()
-    return hashes

@@ -54,8 +54,8 @@ def check_samples(
     lengths = {f"{name}_length" for name in modalities}
     samples = _with_dtypes(samples, lengths & set(samples.columns), where)
     _check_splits(samples, where)
-    _check_ids(samples, where)
-    _check_labels(samples, task, where)
+    check_ids_and_labels(samples, where)
+    _check_classes(samples, task, where)
     return samples
 
 
@@ -118,27 +118,36 @@ def _check_splits(samples: pl.DataFrame, where: str) -> None:
         )
 
 
-def _check_ids(samples: pl.DataFrame, where: str) -> None:
-    if samples["id"].null_count():
-        raise InputError(f"{where}: every sample must have an id, but some are empty.")
-    repeated = samples.filter(samples["id"].is_duplicated())
-    if repeated.height:
-        first = repeated["id"][0]
-        splits = repeated.filter(pl.col("id") == first)["split"].to_list()
-        raise InputError(
-            f"{where}: an id must occur once, but {first!r} occurs {len(splits)} times, in "
-            f"{' and '.join(splits)} ({repeated['id'].n_unique()} ids are repeated). "
-            "Remove the copies: the same sample in two splits is a leak."
-        )
+def check_ids_and_labels(samples: pl.DataFrame, where: str) -> None:
+    """Refuse what no split can mend.
 
-
-def _check_labels(samples: pl.DataFrame, task: Task, where: str) -> None:
+    Raises:
+        InputError: an id is empty or occurs twice, a label is not a finite number.
+    """
+    _check_ids(samples, where)
     finite = samples["label"].is_finite().fill_null(False)
     if not finite.all():
         raise InputError(
             f"{where}: a label must be a finite number, but it is missing, NaN or infinite for "
             f"{named(samples.filter(~finite)['id'])}. Remove these samples or label them."
         )
+
+
+def _check_ids(samples: pl.DataFrame, where: str) -> None:
+    if samples["id"].null_count():
+        raise InputError(f"{where}: every sample must have an id, but some are empty.")
+    repeated = samples.filter(samples["id"].is_duplicated())
+    if repeated.height:
+        first = repeated["id"][0]
+        places = repeated.filter(pl.col("id") == first)["split"].to_list()
+        raise InputError(
+            f"{where}: an id must occur once, but {first!r} occurs {len(places)} times, in "
+            f"{' and '.join(dict.fromkeys(places))} ({repeated['id'].n_unique()} ids are "
+            "repeated). Remove the copies: the same sample in two splits is a leak."
+        )
+
+
+def _check_classes(samples: pl.DataFrame, task: Task, where: str) -> None:
     if task == "regression":
         return
     wrong = samples.filter(~pl.col("label").is_in([0.0, 1.0]))

@@ -26,6 +26,7 @@ class Source:
         label_range: the scale of a regression label, None where it is not a usual one.
         left_out: keys of the file that did not become part of the dataset.
         notes: what a reader of the data card should know.
+        split_names: names of the splits in the file.
     """
 
     samples: pl.DataFrame
@@ -34,6 +35,7 @@ class Source:
     label_range: LabelRange | None
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    split_names: tuple[str, ...]
 
     def blocks(self, modality: str) -> Iterator[FloatArray]:
         """The features of one modality, some rows at a time: float16 or float32."""

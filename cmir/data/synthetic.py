@@ -28,6 +28,7 @@ from cmir.data.design import (
 from cmir.data.manifest import Task
 from cmir.data.structural_model import LABEL_RANGE, MODEL, LatentKind, Latents, ModalitySpec
 from cmir.data.writing import write_dataset
+from cmir.errors import InputError
 
 # In short: the size of vectors, or size and longest length of sequences.
 Shape = int | tuple[int, int]
@@ -165,9 +166,15 @@ def _specs(modalities: Mapping[str, ModalitySpec | Shape]) -> dict[str, Modality
         spurious = LAST_MODALITY_SPURIOUS if position == len(modalities) else 0.0
         if isinstance(given, ModalitySpec):
             specs[name] = given
-        else:
-            size, steps = (given, None) if isinstance(given, int) else given
-            specs[name] = ModalitySpec(size, steps, spurious=spurious)
+            continue
+        shape = (given, None) if isinstance(given, int) else tuple(given)
+        if len(shape) != 2:
+            raise InputError(
+                f"modalities: {name} must be a size, or a size and a number of steps, but got "
+                f"{list(shape)}."
+            )
+        size, steps = shape
+        specs[name] = ModalitySpec(size, steps, spurious=spurious)
     return specs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +54,7 @@ def write_dataset(
     shift: Mapping[str, Any],
     nonfinite: OnNonfinite = "refuse",
     overwrite: bool = False,
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Write a dataset folder: all of it, or nothing.
 
@@ -71,6 +72,7 @@ def write_dataset(
         nonfinite: "refuse" NaN and infinity in the features, or put "zero" in their place and
             count them in `dataset.json`.
         overwrite: replace a dataset folder that is there already.
+        finish: given the folder before it appears, to put further files of a dataset there.
 
     Returns:
         The folder.
@@ -91,6 +93,7 @@ def write_dataset(
         checked.write_parquet(folder / SAMPLES_FILE)
         _write_statistics(folder, written)
         write_manifest(folder, _completed(draft, written))
+        finish(folder)
     return Path(path)
 
 

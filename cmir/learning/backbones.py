@@ -206,6 +206,12 @@ def _content(folder: Path) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
 
 
+def _reason(error: Exception) -> str:
+    if "ignore_mismatched_sizes" in str(error):  # It points to a report that is not shown here.
+        return f"the weights have other sizes than {SETTINGS_FILE} says. They belong to two models."
+    return "".join(str(error).strip().splitlines()[:1])
+
+
 @contextmanager
 def _reading(folder: Path) -> Iterator[Any]:
     """transformers without its bars and hints; what it raises becomes an error of the input."""
@@ -220,8 +226,7 @@ def _reading(folder: Path) -> Iterator[Any]:
     except (
         Exception
     ) as error:  # Of any kind: the files are a stranger's, several libraries read them.
-        first = str(error).strip().splitlines()[:1]
-        raise InputError(f"{folder}: the model cannot be read: {''.join(first)}") from None
+        raise InputError(f"{folder}: the model cannot be read: {_reason(error)}") from None
     finally:
         logging.set_verbosity(level)
         if had_bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from cmir.data import MultimodalDataset, load_dataset, write_dataset
 from cmir.data.features import IntArray
 from cmir.data.manifest import SAMPLES_FILE, check_modality_name
 from cmir.data.samples import read_samples
+from cmir.data.shifts.index import INDEX_FILE
+from cmir.data.shifts.picture import PICTURE_FILE
 from cmir.data.staging import check_target
 from cmir.errors import InputError
 from cmir.learning.backbones import Backbone
@@ -51,7 +54,12 @@ class Embedding:
     longest: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError for a layer that the model does not have."""
+        """Raises InputError for a layer that the model does not have, or no room for a word."""
+        if self.longest is not None and self.longest < 3:
+            raise InputError(
+                "--longest must be at least 3, as the first and the last token of a text are "
+                f"special, but got {self.longest}."
+            )
         if self.layer is not None and not 0 <= self.layer <= self.backbone.layers:
             raise InputError(
                 f"--layer must be 0 (the embedding) to {self.backbone.layers}, the last layer of "
@@ -111,7 +119,15 @@ def embed(
         source=_origin(source, embedding, chosen, modality, tokens),
         shift=source.manifest.shift,
         overwrite=overwrite,
+        finish=lambda folder: _keep_shift(source.path, folder),
     )
+
+
+def _keep_shift(old: Path, new: Path) -> None:
+    """Copies how the splits were made: the samples and their splits stay what they were."""
+    for name in (INDEX_FILE, PICTURE_FILE):
+        if (old / name).is_file():
+            shutil.copyfile(old / name, new / name)
 
 
 def text_vectors(texts: Sequence[str], embedding: Embedding) -> tuple[Vectors, IntArray]:

@@ -100,7 +100,10 @@ def _find_data(file: SweepFile, where: str, places: Places) -> tuple[Path, bool]
             f"`python workflows/prepare.py mmsa FILE {file.data.path}`, or say "
             "`if_missing: synthetic` to try the sweep without it."
         )
-    return _stand_in(file.name, file.data.synthetic, places), True
+    try:
+        return _stand_in(file.name, file.data.synthetic, places), True
+    except InputError as error:
+        raise InputError(f"{where}: data.synthetic: {error}") from None
 
 
 def _stand_in(name: str, wanted: SyntheticSection, places: Places) -> Path:

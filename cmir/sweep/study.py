@@ -32,10 +32,11 @@ from cmir.errors import InputError
 from cmir.learning.metrics import direction
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.search_space import Assignment, SearchSpace
-from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value
+from cmir.sweep.sweep_file import Choice, DataSection, Range, SweepFile, Value
 
 CONFIG, ENDING, RETRY_OF, STARTED = "config", "ending", "retry_of", "started"
 QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
+DEFAULT_QUESTION = SweepFile(name="x", data=DataSection(path="")).question
 
 
 @dataclass(frozen=True)
@@ -315,12 +316,22 @@ def _shown(value: Value) -> Any:
 def _check_question(
     begun: Mapping[str, Any], now: Mapping[str, Any], name: str, where: str
 ) -> None:
-    changed = sorted(key for key in now if now[key] != begun.get(key))
+    then = _filled(begun, DEFAULT_QUESTION)
+    changed = sorted(key for key in now if now[key] != then.get(key))
     if changed:
         raise InputError(
             f"{where}: the sweep '{name}' was begun with another {', '.join(changed)}; trials of "
             f"both cannot be compared. Give --fresh to begin a new sweep, or undo the change."
         )
+
+
+def _filled(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, with the defaults of keys that are younger than the sweep."""
+    filled = {**defaults, **begun}
+    for key, value in defaults.items():
+        if isinstance(value, Mapping):
+            filled[key] = _filled(filled[key], value)
+    return filled
 
 
 def _sampler(finished: int, file: SweepFile) -> optuna.samplers.BaseSampler:

@@ -20,13 +20,16 @@ CLUSTERS = 20
 GROUPS_BY_DEFAULT = ("speaker", "video")
 ENOUGH_GROUPS = 10
 FEWEST_GROUPS = 4
+NO_GROUPS = ("id", "split", "raw_text", "text_bert")
 OOD_SPLITS = ("ood_val", "ood_test")
 
 
 def default_column(samples: pl.DataFrame) -> str:
     """The column to hold groups of out: speakers, else videos, if there are 10; else clusters."""
     for column in GROUPS_BY_DEFAULT:
-        if column in samples.columns and samples[column].n_unique() >= ENOUGH_GROUPS:
+        if column not in samples.columns or samples[column].null_count():
+            continue
+        if samples[column].n_unique() >= ENOUGH_GROUPS:
             return column
     return CLUSTER
 
@@ -114,6 +117,11 @@ def _check_groups(samples: pl.DataFrame, column: str) -> None:
         raise InputError(
             f"--shift held_out:{column}: the source must have the column {column!r}, but has only "
             f"{', '.join(samples.columns)}. Use held_out:cluster."
+        )
+    if column in NO_GROUPS or samples.schema[column] != pl.String:
+        raise InputError(
+            f"--shift held_out:{column}: the column must tell groups of samples apart, such as "
+            f"speaker or video, but {column!r} does not. Use held_out:cluster."
         )
     if samples[column].null_count():
         raise InputError(f"--shift held_out:{column}: some samples have no {column}.")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.features import FloatArray, pool
-from cmir.data.modality import file_sha256
+from cmir.data.origin import origin_of
 from cmir.data.samples import read_lengths
 from cmir.data.shifts.cross import crossed
 from cmir.data.shifts.given import given, read_given
@@ -164,9 +164,10 @@ def _index(source: Source, request: ShiftRequest, read: Read) -> Made:
 
 
 def _cross(source: Source, request: ShiftRequest, read: Read) -> Made:
-    file = Path(request.detail)
-    joined, record = crossed(source, read([file]), file.stem)
-    return joined, joined.samples, record | {"file": file.name, "sha256": file_sha256(file)}
+    path = Path(request.detail)
+    joined, record = crossed(source, read([path]), path.stem)
+    origin, _ = origin_of([path], lambda what, done, total: None)
+    return joined, joined.samples, record | origin
 
 
 SCHEMES: Mapping[str, Callable[[Source, ShiftRequest, Read], Made]] = {

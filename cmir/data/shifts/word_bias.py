@@ -189,7 +189,9 @@ def label_bins(labels: npt.ArrayLike, limits: tuple[float, float] | None) -> Int
     if limits is None:
         return values.astype(np.int64)
     low, high = limits
-    return np.clip((values - low) / (high - low) * 7, 0, 6).astype(np.int64)
+    # Labels that are all alike have no width of their own.
+    width = (high - low) or 1.0
+    return np.clip((values - low) / width * 7, 0, 6).astype(np.int64)
 
 
 def _names(is_second: BoolArray, bins: IntArray, share: float, seed: int) -> list[str]:
