@@ -9,6 +9,11 @@ from typing import Any, Literal
 from cmir.config import TrialConfig, trial_config
 
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
+# Keys of older records, whose values mean the same under their new names.
+RENAMED: Mapping[str, str] = {
+    "loss.risk_variance": "loss.penalty_weight",
+    "loss.anneal_epochs": "loss.penalty_anneal_epochs",
+}
 OUTCOMES: tuple[Outcome, ...] = ("finished", "pruned", "diverged", "failed")
 
 
@@ -88,7 +93,9 @@ class TrialRecord:
     def trial(self, seeds: Sequence[int] | None = None) -> TrialConfig:
         """The configuration, with other seeds if given."""
         flat = {
-            key: value for key, value in self.config.items() if key not in ("objective", "seeds")
+            RENAMED.get(key, key): value
+            for key, value in self.config.items()
+            if key not in ("objective", "seeds")
         }
         chosen = tuple(self.config["seeds"]) if seeds is None else tuple(seeds)
         return trial_config(
