@@ -31,7 +31,7 @@ def shipped(name: str) -> SweepFile:
 def header_command(name: str) -> list[str]:
     """Reader, source and further words of the command under `Data:` in the file's header."""
     text = (FOLDER / f"{name}.yaml").read_text()
-    match = re.search(r"# Data: +python workflows/prepare\.py (.*)\n#  +(--shift \S+)", text)
+    match = re.search(r"# Data: +python workflows/prepare\.py (.*) \\\n#  +(--shift \S+)", text)
     assert match
     return [*match.group(1).split(), *match.group(2).split()]
 
