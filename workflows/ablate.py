@@ -27,6 +27,7 @@ from cmir.ablation.report import heldout_sentence, how_to_read
 from cmir.ablation.store import ArmEnding
 from cmir.ablation.table import Cells, notes, score_cells
 from cmir.ablation.training import VALIDATION
+from cmir.arguments import positive
 from cmir.errors import InputError
 from cmir.sweep.conduct import SweepStart
 from cmir.sweep.display import SweepDisplay
@@ -134,11 +135,11 @@ def _parse(arguments: Sequence[str] | None) -> AblationRequest:
     start.add_argument("--config", type=Path, help="a configuration instead, YAML or JSON")
     parser.add_argument(
         "--budget",
-        type=_positive,
+        type=positive,
         help="trials to tune plain training; default: as many as the sweep spent, else 8",
     )
-    parser.add_argument("--seeds", type=_positive, default=5, help="fresh ones of every arm")
-    parser.add_argument("--epochs", type=_positive, help="longest training of every arm")
+    parser.add_argument("--seeds", type=positive, default=5, help="fresh ones of every arm")
+    parser.add_argument("--epochs", type=positive, help="longest training of every arm")
     parser.add_argument(
         "--families",
         type=lambda text: tuple(text.split(",")),
@@ -148,7 +149,7 @@ def _parse(arguments: Sequence[str] | None) -> AblationRequest:
     parser.add_argument(
         "--final", action="store_true", help="read held-out data once all arms are trained"
     )
-    parser.add_argument("--concurrency", type=_positive, help="arms at a time")
+    parser.add_argument("--concurrency", type=positive, help="arms at a time")
     return AblationRequest(**vars(parser.parse_args(arguments)))
 
 
@@ -156,13 +157,6 @@ def _console() -> Console:
     """The terminal; where there is none, as wide as the tables need."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=100)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
-    return number
 
 
 def _announce(console: Console, plan: AblationPlan) -> None:

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from cmir.arguments import positive
 from cmir.errors import InputError
 from cmir.learning.backbones import find_backbone
 from cmir.learning.embedding import PRECISIONS, Embedding, embed
@@ -45,14 +46,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modality", default="text", help="made or replaced (default: text)")
     parser.add_argument("--layer", type=int, help="0 is the embedding (default: the last layer)")
     parser.add_argument(
-        "--longest", type=_positive, metavar="TOKENS", help="cut texts (default: the model's limit)"
+        "--longest", type=positive, metavar="TOKENS", help="cut texts (default: the model's limit)"
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS, help="default: float16 on a GPU, else float32"
     )
     parser.add_argument(
-        "--batch-tokens", type=_positive, default=8192, help="padded tokens at a time (8192)"
+        "--batch-tokens", type=positive, default=8192, help="padded tokens at a time (8192)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the data set at OUT")
     return parser.parse_args(arguments)
@@ -111,13 +112,6 @@ def _device(wanted: str | None) -> str:
     if kind == "cpu" or (kind == "cuda" and index < torch.cuda.device_count()):
         return wanted
     raise InputError(f"--device {wanted}: there is no such device here. Use cpu.")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
-    return number
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
+from cmir.arguments import positive
 from cmir.errors import InputError
 from cmir.learning.reports import EpochReport
 from cmir.promotion.history import roll_back
@@ -126,8 +127,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rule", default="ood_val", help=f"of selection (default: ood_val)\n{rules}"
     )
-    parser.add_argument("--top", type=_positive, default=3, help="trials to train again")
-    parser.add_argument("--seeds", type=_positive, default=5, help="fresh seeds of each")
+    parser.add_argument("--top", type=positive, default=3, help="trials to train again")
+    parser.add_argument("--seeds", type=positive, default=5, help="fresh seeds of each")
     parser.add_argument(
         "--alias",
         default=CHAMPION,
@@ -166,13 +167,6 @@ def _console() -> Console:
     """The terminal; where there is none, as wide as the tables need."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=140)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
-    return number
 
 
 def _announce(console: Console, plan: PromotionPlan) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cmir.arguments import positive
 from cmir.errors import InputError
 from cmir.learning.reports import EpochReport
 from cmir.promotion.paper_numbers import PAPER
@@ -70,26 +71,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=Path("search_spaces/paper"), help="of the files of --all"
     )
-    parser.add_argument("--trials", type=_positive, help="configurations (default: the file's, 50)")
-    parser.add_argument("--epochs", type=_positive, help="in place of the file's")
+    parser.add_argument("--trials", type=positive, help="configurations (default: the file's, 50)")
+    parser.add_argument("--epochs", type=positive, help="in place of the file's")
     parser.add_argument(
         "--retrain",
-        type=_positive,
+        type=positive,
         default=RETRAININGS,
         help="fresh seeds of the best (default: 5)",
     )
-    parser.add_argument("--concurrency", type=_positive, help="trials at a time")
+    parser.add_argument("--concurrency", type=positive, help="trials at a time")
     parser.add_argument(
         "--stand-in", action="store_true", help="where the data is missing, a synthetic one"
     )
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
-    return number
 
 
 def _spaces(given: argparse.Namespace) -> list[Path]:

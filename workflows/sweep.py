@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from cmir.arguments import positive
 from cmir.errors import InputError
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.display import SweepDisplay
@@ -71,20 +72,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--space", type=Path, required=True, help="the sweep file")
     for name in ("trials", "seeds", "epochs"):
-        parser.add_argument(f"--{name}", type=_positive, help="in place of the file's")
-    parser.add_argument("--concurrency", type=_positive, help="trials at a time")
-    parser.add_argument("--trials-per-gpu", type=_positive, default=4, help="that share one GPU")
+        parser.add_argument(f"--{name}", type=positive, help="in place of the file's")
+    parser.add_argument("--concurrency", type=positive, help="trials at a time")
+    parser.add_argument("--trials-per-gpu", type=positive, default=4, help="that share one GPU")
     parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
     parser.add_argument("--address", help="of a Ray cluster, host:port")
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {number}")
-    return number
 
 
 def _announce(console: Console, start: SweepStart) -> None:
