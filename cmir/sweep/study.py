@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -31,6 +29,7 @@ from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.learning.metrics import direction
 from cmir.sweep.records import Ending, TrialRecord
+from cmir.sweep.sampling import sampler_of
 from cmir.sweep.search_space import Assignment, SearchSpace
 from cmir.sweep.sweep_file import Choice, DataSection, Range, SweepFile, Value
 
@@ -203,7 +202,7 @@ def open_study(
     for key, value in facts.items():
         study.set_user_attr(key, value)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    study.sampler = _sampler(len(ended), space.file)
+    study.sampler = sampler_of(space.file, len(ended))
     return SweepStudy(study, space)
 
 
@@ -332,22 +331,6 @@ def _filled(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
         if isinstance(value, Mapping):
             filled[key] = _filled(filled[key], value)
     return filled
-
-
-def _sampler(finished: int, file: SweepFile) -> optuna.samplers.BaseSampler:
-    """The file's sampler; its seed follows from what is finished: continuing repeats nothing.
-
-    With TPE the first third of the budget is random: with fewer, TPE settles on the scheme that
-    happens to come out well first (docs/decisions.md, "TPE settles too early").
-    """
-    seed = int(np.random.SeedSequence([2026, finished]).generate_state(1)[0])
-    if file.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=max(10, file.trials // 3), multivariate=True, group=True
-        )
 
 
 def _maximises(objective: str) -> bool:
