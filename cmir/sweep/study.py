@@ -20,7 +20,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
@@ -28,12 +28,13 @@ from sqlalchemy.pool import NullPool
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.learning.metrics import direction
+from cmir.sweep.journal import OwnJournal
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.sampling import sampler_of
 from cmir.sweep.search_space import Assignment, SearchSpace
+from cmir.sweep.stored import CONFIG, ENDING, RETRY_OF, ending_text, is_ended, record_of
 from cmir.sweep.sweep_file import Choice, DataSection, Range, SweepFile, Value
 
-CONFIG, ENDING, RETRY_OF, STARTED = "config", "ending", "retry_of", "started"
 QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
 DEFAULT_QUESTION = SweepFile(name="x", data=DataSection(path="")).question
 
@@ -54,7 +55,8 @@ class SweepStudy:
         self._study, self._space = study, space
         self._open = self._in_flight()
         self._interrupted = list(self._open)
-        self._counted = sum(counts(record) for record in self.records())
+        self._records = {record.number: record for record in _records(study)}
+        self._counted = sum(counts(record) for record in self._records.values())
 
     @property
     def name(self) -> str:
@@ -120,7 +122,7 @@ class SweepStudy:
         PRUNED without one, which TPE ranks behind all others; failed is FAIL.
         """
         trial = self._open[number]
-        trial.set_user_attr(ENDING, json.dumps(ending.as_json()))
+        trial.set_user_attr(ENDING, ending_text(ending))
         if ending.outcome == "pruned":
             trial.report(_value(ending), max(len(curve) for curve in ending.curve.values()))
         if ending.outcome == "finished":
@@ -131,14 +133,13 @@ class SweepStudy:
         del self._open[number]
         if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
             self._study.enqueue_trial(told.params, user_attrs={RETRY_OF: number})
-        record = _record(told)
+        record = self._records[number] = record_of(told)
         self._counted += counts(record)
         return record
 
     def records(self) -> list[TrialRecord]:
         """All ended trials, in order. A failed trial that is retried is among them."""
-        ended = self._study.get_trials(deepcopy=False)
-        return [_record(trial) for trial in ended if ENDING in trial.user_attrs and _is_told(trial)]
+        return [self._records[number] for number in sorted(self._records)]
 
     @property
     def counted(self) -> int:
@@ -206,13 +207,19 @@ def open_study(
     return SweepStudy(study, space)
 
 
-def journal_storage(path: Path) -> BaseStorage:
-    """A journal file as storage; its folder is made if need be."""
+def journal_storage(path: Path, alone: bool = False) -> BaseStorage:
+    """A journal file as storage; its folder is made if need be.
+
+    Args:
+        path: of the file.
+        alone: whether nobody else writes it, which saves most of the waiting for the disk.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Absolute, because Optuna's lock is a link to this path from the folder of the journal: a
         # relative one leads nowhere, and waiting for a lock that was left behind never ends.
-        return JournalStorage(JournalFileBackend(str(path.resolve())))
+        whole = path.resolve()
+        return JournalStorage(OwnJournal(whole) if alone else JournalFileBackend(str(whole)))
     except OSError as error:
         raise InputError(
             f"{path}: the record of the sweep cannot be written here: {error.strerror}. "
@@ -285,9 +292,11 @@ def storing(url: str | None) -> Iterator[None]:
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:
     """All ended trials of a sweep, without opening it for writing."""
-    study = optuna.load_study(study_name=name, storage=storage)
-    trials = study.get_trials(deepcopy=False)
-    return [_record(trial) for trial in trials if ENDING in trial.user_attrs and _is_told(trial)]
+    return _records(optuna.load_study(study_name=name, storage=storage))
+
+
+def _records(study: optuna.Study) -> list[TrialRecord]:
+    return [record_of(trial) for trial in study.get_trials(deepcopy=False) if is_ended(trial)]
 
 
 def study_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
@@ -340,22 +349,3 @@ def _maximises(objective: str) -> bool:
 def _value(ending: Ending) -> float:
     assert ending.objective is not None
     return ending.objective
-
-
-def _is_told(trial: FrozenTrial) -> bool:
-    return trial.state.is_finished()
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    ending = Ending(**json.loads(trial.user_attrs[ENDING]))
-    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    ended = trial.datetime_complete.timestamp() if trial.datetime_complete else started
-    return TrialRecord(
-        number=trial.number,
-        params=dict(trial.params),
-        config=trial.user_attrs[CONFIG],
-        ending=ending,
-        retry_of=trial.user_attrs.get(RETRY_OF),
-        started=started,
-        ended=ended,
-    )
