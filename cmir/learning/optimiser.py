@@ -168,8 +168,8 @@ class StackedAdamW:
         self._steps += 1
         if self._average is not None:
             share = (WINDOW + 1) / (self._steps + WINDOW)
-            for name, weight in self._detached.items():
-                self._average[name].lerp_(weight, share)
+            averages, weights = list(self._average.values()), list(self._detached.values())
+            torch._foreach_lerp_(averages, weights, share)
 
     def _place(self, weights: Mapping[str, Tensor]) -> None:
         self.weights = {name: _copy(weight).requires_grad_() for name, weight in weights.items()}

@@ -22,6 +22,7 @@ from cmir.learning.model import Weights, network_for
 from cmir.learning.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.learning.optimiser import RowSettings, StackedAdamW
 from cmir.learning.partitions import Partitions
+from cmir.learning.precision import products_in
 from cmir.learning.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.settings import CONSTRAINTS, replica_settings
@@ -44,7 +45,7 @@ class Stack:
             InputError: the configurations differ in more than what may vary between replicas, or
                 their partition cannot be made.
         """
-        _check_structure(configs)
+        check_structure(configs)
         self._started = time.perf_counter()
         self._data, self._configs, self._device = data, list(configs), device
         self._shared = shared = configs[0]
@@ -113,7 +114,8 @@ class Stack:
         active = self._settings.active()
         if self._epoch == anneal + 1 > 1:
             self._forget((self._settings.penalty > 0).nonzero().flatten().tolist())
-        history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
+        with products_in(self._shared.training.precision, self._device):
+            history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
         stacked = {
             name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]
         }
@@ -276,7 +278,8 @@ class Stack:
         )
 
 
-def _check_structure(configs: Sequence[TrialConfig]) -> None:
+def check_structure(configs: Sequence[TrialConfig]) -> None:
+    """Raises InputError where configurations cannot share a stack."""
     first = configs[0].structure
     for config in configs[1:]:
         other = config.structure
