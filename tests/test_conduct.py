@@ -20,7 +20,8 @@ from cmir.errors import InputError
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
 from cmir.sweep.schedule import Progress
-from cmir.sweep.study import journal_storage, records_of
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import records_of
 from cmir.sweep.trial import CmirTrial
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.display import SweepDisplay
 from cmir.sweep.places import Places
 from cmir.sweep.schedule import Progress
-from cmir.sweep.study import without_password
+from cmir.sweep.storage import without_password
 
 SHOWN_ROWS = 10
 

@@ -21,15 +21,13 @@ from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.schedule import Plan, Progress, Resources, run_trials, start_ray
-from cmir.sweep.study import (
-    AskedTrial,
-    SweepStudy,
+from cmir.sweep.storage import (
     journal_storage,
-    open_study,
     release_left_lock,
     storage_at,
     storing,
 )
+from cmir.sweep.study import AskedTrial, SweepStudy, open_study
 from cmir.sweep.tracking import SweepTracker, answering, connect, dataset_input
 from cmir.sweep.trial import CmirTrial
 from cmir.sweep.weights import WeightsKeeper
