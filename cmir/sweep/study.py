@@ -99,22 +99,18 @@ class SweepStudy:
         """
         return len(self._interrupted) + self._queued
 
-    @property
-    def space(self) -> SearchSpace:
-        """What may be suggested."""
-        return self._space
-
-    def ask(self, given: Mapping[str, Value] | None = None) -> AskedTrial:
+    def ask(self, like: AskedTrial | None = None) -> AskedTrial:
         """The next trial: first what was interrupted, then start points and retries, then TPE.
 
         Args:
-            given: values of some dimensions, for a trial that the sampler makes.
+            like: a trial with which one that the sampler makes shall be able to share a stack.
 
         Raises:
             InputError: the space allows a contradiction that no two of its ends show. The trial
                 is dropped, so that it does not stop the sweep again when that is continued.
         """
-        with self._fixing(given or {}):
+        given = {} if like is None else like.params
+        with self._fixing({key: given[key] for key in self._space.shaping if key in given}):
             return self._ask()
 
     def _ask(self) -> AskedTrial:
