@@ -21,7 +21,7 @@ from cmir.errors import InputError
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.display import SweepDisplay
 from cmir.sweep.places import Places
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.storage import without_password
 
 SHOWN_ROWS = 10

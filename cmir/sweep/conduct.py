@@ -20,7 +20,8 @@ from cmir.sweep.places import Places
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.schedule import Plan, Progress, Resources, run_trials, start_ray
+from cmir.sweep.running import Progress
+from cmir.sweep.schedule import Plan, Resources, run_trials, start_ray
 from cmir.sweep.storage import (
     journal_storage,
     release_left_lock,
@@ -29,7 +30,7 @@ from cmir.sweep.storage import (
 )
 from cmir.sweep.study import AskedTrial, SweepStudy, open_study
 from cmir.sweep.tracking import SweepTracker, answering, connect, dataset_input
-from cmir.sweep.trial import CmirTrial
+from cmir.sweep.trial import MEMBERS, CmirTrial
 from cmir.sweep.weights import WeightsKeeper
 
 
@@ -40,8 +41,9 @@ class SweepRequest:
     Attributes:
         space: the sweep file.
         overrides: `trials`, `seeds`, `epochs` in place of the file's.
-        concurrency: trials at a time; None: one per processor, or per share of a GPU.
-        trials_per_gpu: trials that share one GPU.
+        concurrency: packs at a time; None: one per processor, or per share of a GPU.
+        trials_per_gpu: packs that share one GPU.
+        pack: largest number of configurations that train as one stacked network.
         fresh: begin a new sweep beside the old one.
         address: of a Ray cluster.
         storage: of the study, in place of a journal file.
@@ -52,6 +54,7 @@ class SweepRequest:
     overrides: dict[str, int]
     concurrency: int | None = None
     trials_per_gpu: int = 4
+    pack: int = 1
     fresh: bool = False
     address: str | None = None
     storage: str | None = None
@@ -153,12 +156,18 @@ def _run(
 ) -> None:
     file, dataset = prepared.file, str(prepared.data.path.resolve())
 
-    def worker_config(asked: AskedTrial) -> dict[str, Any]:
+    def member(asked: AskedTrial) -> dict[str, Any]:
         return {
+            "number": asked.number,
             "trial": asked.config.model_dump_json(),
+            "weights": str(places.weights_of(study.name, asked.number).resolve()),
+        }
+
+    def worker_config(pack: Sequence[AskedTrial]) -> dict[str, Any]:
+        return {
+            MEMBERS: [member(asked) for asked in pack],
             "dataset": dataset,
             "partitions": str(places.partitions.resolve()),
-            "weights": str(places.weights_of(study.name, asked.number).resolve()),
             "threads": resources.cpus_per_trial,
         }
 
@@ -168,6 +177,8 @@ def _run(
         early_stopping=file.early_stopping,
         worker_config=worker_config,
         storage=places.scheduler(study.name),
+        workers=resources.concurrency,
+        pack=request.pack,
         trainable=request.trainable,
     )
     start_ray(resources)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cmir.sweep.conduct import SweepStart
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.study import AskedTrial, counts
 
 REFRESH_SECONDS = 0.5
