@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray.tune import Trainable
 
 from cmir.sweep.findings import Findings, publish
 from cmir.sweep.interrupts import terminate_as_interrupt
+from cmir.sweep.packs import widest_pack
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
@@ -43,7 +44,8 @@ class SweepRequest:
         overrides: `trials`, `seeds`, `epochs` in place of the file's.
         concurrency: packs at a time; None: one per processor, or per share of a GPU.
         trials_per_gpu: packs that share one GPU.
-        pack: largest number of configurations that train as one stacked network.
+        pack: largest number of configurations that train as one stacked network; None: as many as
+            measuring shows to be worth while.
         fresh: begin a new sweep beside the old one.
         address: of a Ray cluster.
         storage: of the study, in place of a journal file.
@@ -54,7 +56,7 @@ class SweepRequest:
     overrides: dict[str, int]
     concurrency: int | None = None
     trials_per_gpu: int = 4
-    pack: int = 1
+    pack: int | None = None
     fresh: bool = False
     address: str | None = None
     storage: str | None = None
@@ -68,6 +70,7 @@ class SweepStart:
     sweep: str
     prepared: PreparedSweep
     resources: Resources
+    pack: int | None
     done: int
     interrupted: int
     tracking_uri: str
@@ -132,6 +135,7 @@ def conduct(
             name,
             prepared,
             resources,
+            request.pack,
             study.counted,
             study.interrupted,
             str(client.tracking_uri),
@@ -177,8 +181,8 @@ def _run(
         early_stopping=file.early_stopping,
         worker_config=worker_config,
         storage=places.scheduler(study.name),
-        workers=resources.concurrency,
         pack=request.pack,
+        widest=widest_pack(prepared.space),
         trainable=request.trainable,
     )
     start_ray(resources)
@@ -196,7 +200,7 @@ def _with_tracking(progress: Progress, tracker: SweepTracker, keeper: WeightsKee
         tracker.write(record)
         progress.on_end(record)
 
-    return Progress(progress.on_start, progress.on_epoch, on_end, progress.on_tick)
+    return replace(progress, on_end=on_end)
 
 
 def _describe(tracker: SweepTracker, prepared: PreparedSweep, name: str) -> None:

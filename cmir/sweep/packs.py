@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from cmir.sweep.search_space import SearchSpace
 from cmir.sweep.study import AskedTrial, SweepStudy
+
+# Where the structure is searched, so many structures are tried whatever a pack would save.
+STRUCTURES = 12
+LARGEST = 64
 
 
 class Packs:
@@ -61,3 +66,13 @@ def agree(first: AskedTrial, other: AskedTrial) -> bool:
     if runs_alone(first) or runs_alone(other):
         return False
     return first.config.structure == other.config.structure
+
+
+def widest_pack(space: SearchSpace) -> int:
+    """The largest pack that may be chosen without being asked for.
+
+    A pack is one structure: the larger the packs, the fewer structures a sweep tries.
+    """
+    if not space.shaping:
+        return LARGEST
+    return min(LARGEST, max(1, space.file.trials // STRUCTURES))

@@ -22,12 +22,12 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
 from cmir.sweep.interrupts import interrupt_restored
-from cmir.sweep.packs import Packs
+from cmir.sweep.packs import Packs, runs_alone
 from cmir.sweep.rungs import Rungs
 from cmir.sweep.running import Progress, RunningPacks
 from cmir.sweep.study import AskedTrial, SweepStudy
 from cmir.sweep.sweep_file import EarlyStopping
-from cmir.sweep.trial import ROWS, CmirTrial
+from cmir.sweep.trial import MEASURE, ROWS, SIZE, CmirTrial
 
 RAY_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -38,6 +38,8 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+# Configurations of a pack before its worth is measured.
+FIRST_SIZE = 4
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Resources:
     gpus_per_trial: float = 0.0
     address: str | None = None
 
+    @property
+    def sharing(self) -> int:
+        """How many share the memory of their device."""
+        return round(1 / self.gpus_per_trial) if self.gpus_per_trial else self.concurrency
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,8 +74,9 @@ class Plan:
         early_stopping: ASHA's settings.
         worker_config: from a pack, what `trainable` gets.
         storage: folder for Ray's own files, removed afterwards.
-        workers: packs at a time.
-        pack: largest number of trials that train as one stacked network.
+        pack: largest number of trials that train as one stacked network; None: as many as are worth
+            while, which the first worker measures.
+        widest: the largest such number that measuring may choose.
         trainable: the class that trains.
     """
 
@@ -77,26 +85,34 @@ class Plan:
     early_stopping: EarlyStopping
     worker_config: Callable[[Sequence[AskedTrial]], dict[str, Any]]
     storage: Path
-    workers: int
-    pack: int = 1
+    pack: int | None = 1
+    widest: int = 1
     trainable: type[Trainable] = CmirTrial
 
 
 class StudySearcher(Searcher):
     """Hands the study's packs to Ray Tune, and notes which of them Ray has ended."""
 
-    def __init__(self, packs: Packs, study: SweepStudy, plan: Plan, running: RunningPacks) -> None:
+    def __init__(
+        self, study: SweepStudy, plan: Plan, resources: Resources, running: RunningPacks
+    ) -> None:
         super().__init__()
-        self._packs, self._study, self._plan, self._running = packs, study, plan, running
+        self._study, self._plan, self._running = study, plan, running
+        self._packs, self._workers = Packs(study), resources.concurrency
+        self._sharing = resources.sharing
+        self.size = plan.pack or min(FIRST_SIZE, plan.widest)
+        self._is_to_measure = plan.pack is None and plan.widest > 1
 
     def suggest(self, trial_id: str) -> Any:
         """The next pack; None while waiting for others, FINISHED when the budget is spent."""
         places = self._plan.budget - self._study.counted - self._packs.in_flight
         if places <= 0:
             return None if len(self._running) else str(Searcher.FINISHED)
-        pack = self._packs.ask(self._size(places), places)
+        # Not more than one worker's share of what is left to do.
+        left = places + self._running.left(self._plan.epochs)
+        pack = self._packs.ask(min(self.size, places, math.ceil(left / self._workers)), places)
         self._running.start(trial_id, pack)
-        return self._plan.worker_config(pack)
+        return self._plan.worker_config(pack) | self._measure(pack, places - len(pack))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -104,10 +120,14 @@ class StudySearcher(Searcher):
         """Closes a pack: members that were merely interrupted stay in flight."""
         self._running.close(trial_id, died=error)
 
-    def _size(self, places: int) -> int:
-        """Not more than one worker's share of what is left to do."""
-        left = places + self._running.left(self._plan.epochs)
-        return min(self._plan.pack, places, math.ceil(left / self._plan.workers))
+    def _measure(self, pack: Sequence[AskedTrial], places: int) -> dict[str, Any]:
+        """Asks the first pack's worker to measure, unless all workers' first packs are the last."""
+        if not self._is_to_measure or runs_alone(pack[0]):
+            return {}
+        self._is_to_measure = False
+        if places <= self.size * (self._workers - 1):
+            return {}
+        return {MEASURE: {"most": self._plan.widest, "sharing": self._sharing}}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune saves its searcher, but the study is the record."""
@@ -123,8 +143,8 @@ class StudySearcher(Searcher):
 class ReportCollector(Callback):
     """Takes each step's rows, drops who lags, and lets the driver's display breathe."""
 
-    def __init__(self, running: RunningPacks, progress: Progress) -> None:
-        self._running, self._progress = running, progress
+    def __init__(self, running: RunningPacks, searcher: StudySearcher, progress: Progress) -> None:
+        self._running, self._searcher, self._progress = running, searcher, progress
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: see `StudySearcher`."""
@@ -139,6 +159,9 @@ class ReportCollector(Callback):
         **info: Any,
     ) -> None:
         """Takes a step of a pack, before Ray Tune asks its worker for the next."""
+        if SIZE in result:
+            self._searcher.size = int(result[SIZE])
+            self._progress.on_size(self._searcher.size)
         seconds = float(result.get("time_this_iter_s", 0.0))
         lagging = self._running.take(trial.trial_id, result.get(ROWS, []), seconds)
         worker = trial.temporary_state.ray_actor
@@ -157,10 +180,11 @@ def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Pr
     Returns normally in both cases: what ended is in the study.
     """
     running = RunningPacks(study, Rungs(plan.epochs, plan.early_stopping), progress)
+    searcher = StudySearcher(study, plan, resources, running)
     tuner = tune.Tuner(
         tune.with_resources(plan.trainable, _bundle(resources)),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(Packs(study), study, plan, running),
+            search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=resources.concurrency,
             reuse_actors=True,
@@ -170,7 +194,7 @@ def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Pr
             storage_path=str(plan.storage.resolve()),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[ReportCollector(running, progress)],
+            callbacks=[ReportCollector(running, searcher, progress)],
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -15,13 +15,16 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
+from cmir.learning.calibration import USABLE, StackTimer, free_memory, worthwhile_size
 from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.stack import Stack
 from cmir.learning.training import check, fit
 from cmir.sweep.weights import save_weights
 
-MEMBERS, ROWS = "members", "rows"
+MEMBERS, ROWS, MEASURE, SIZE = "members", "rows", "measure", "size"
+# What an epoch costs beside its arithmetic: Ray's way to the driver and back, a share of a start.
+RAY_SECONDS = 0.005
 Report = EpochReport | Diverged
 
 
@@ -32,12 +35,14 @@ class CmirTrial(Trainable):
     in which workers share them) and `threads`. A member has a `number`, a `trial` (a `TrialConfig`
     as JSON) and `weights` (file for its weights once it has finished). A step returns one row for
     each member in training: `number`, then `epoch`, `objective` and `metrics`, and with the last
-    row of a member, its `ending`.
+    row of a member, its `ending`. With `measure` (`most`, and `sharing`, the number of packs
+    that share the memory) the first step only measures which size of packs is worth while, and
+    returns it as `size`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Takes a pack; nothing runs, and so nothing fails, before the first step."""
-        self._config, self._members = config, config[MEMBERS]
+        self._config, self._members = dict(config), config[MEMBERS]
         self._open = set(range(len(self._members)))
         self._training: Training | None = None
 
@@ -58,6 +63,8 @@ class CmirTrial(Trainable):
 
         An exception ends the pack, not the process: the next pack finds it warm.
         """
+        if MEASURE in self._config:
+            return {SIZE: self._size(self._config.pop(MEASURE)), ROWS: [], "done": False}
         try:
             rows = self._epoch() if self._open else []
         except Exception as error:  # Whatever it is, it belongs into the trials' records.
@@ -68,15 +75,28 @@ class CmirTrial(Trainable):
 
     def _epoch(self) -> list[dict[str, Any]]:
         if self._training is None:
-            self._training = self._start()
+            self._training = self._start(self._configs())
         reports = self._training.run_epoch()
         rows = [self._row(self._members[n], report) for n, report in reports.items()]
         self._open = set(self._training.running)
         return rows
 
-    def _start(self) -> Training:
+    def _size(self, measure: Mapping[str, int]) -> int:
+        """The size of packs that is worth while, 1 where it cannot be measured."""
+        try:
+            device, data = torch.device(own_device()), development_data(self._config["dataset"])
+            timer = StackTimer(data, self._configs()[0], device)
+            free = free_memory(device)
+            room = None if free is None else int(USABLE * free / measure["sharing"])
+            return worthwhile_size(timer.cost, measure["most"], RAY_SECONDS, room)
+        except Exception:  # What is wrong shows again, and is recorded, when the pack trains.
+            return 1
+
+    def _configs(self) -> list[TrialConfig]:
         torch.set_num_threads(int(self._config["threads"]))
-        configs = [TrialConfig.model_validate_json(member["trial"]) for member in self._members]
+        return [TrialConfig.model_validate_json(member["trial"]) for member in self._members]
+
+    def _start(self, configs: Sequence[TrialConfig]) -> Training:
         data = development_data(self._config["dataset"])
         self._partitions = partitions_of(self._config["dataset"], self._config["partitions"])
         environments = configs[0].environments
