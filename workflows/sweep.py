@@ -118,7 +118,7 @@ def _announce(console: Console, start: SweepStart) -> None:
 
 def _packs(size: int | None) -> str:
     if size is None:
-        return "packs of what measuring shows"
+        return "packs"
     return "trials" if size == 1 else f"packs of up to {size}"
 
 

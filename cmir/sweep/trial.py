@@ -198,8 +198,10 @@ def own_device() -> str:
 
     A process may see more GPUs than are its own, so the assigned id decides.
     """
+    if not torch.cuda.is_available():
+        return "cpu"
     assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
-    if not assigned or not torch.cuda.is_available():
+    if not assigned:
         return "cpu"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return f"cuda:{visible.index(assigned[0]) if assigned[0] in visible else int(assigned[0])}"
