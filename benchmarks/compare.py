@@ -31,7 +31,8 @@ from benchmarks.results import Row, keep, show
 from benchmarks.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
 from cmir.errors import InputError
 from cmir.sweep.places import Places
-from cmir.sweep.study import journal_storage, records_of
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import records_of
 
 SPACE = ROOT / "search_spaces" / "mosi.yaml"
 OURS = "cmir"

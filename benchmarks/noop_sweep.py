@@ -25,9 +25,9 @@ from cmir.data.manifest import SPLITS
 from cmir.learning.evaluation import known_metrics
 from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.sweep_file import read_sweep_file
-from cmir.sweep.trial import ENDING, EPOCH, REPORT, SCORE
+from cmir.sweep.trial import MEMBERS, ROWS
 
 SPACE = ROOT / "search_spaces" / "mosi.yaml"
 RECORD = "noop.json"
@@ -43,7 +43,11 @@ def noop_trial(epochs: int) -> type[Trainable]:
 
     class NoopTrial(Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            self._epoch, self._objective = 0, random.Random(config["trial"]).random()
+            self._epoch = 0
+            self._objectives = {
+                member["number"]: random.Random(member["trial"]).random()
+                for member in config[MEMBERS]
+            }
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -51,18 +55,22 @@ def noop_trial(epochs: int) -> type[Trainable]:
 
         def step(self) -> dict[str, Any]:
             self._epoch += 1
-            report = {"objective": self._objective, "metrics": metrics}
-            row = {EPOCH: self._epoch, SCORE: -self._objective, REPORT: [report]}
-            return row if self._epoch < epochs else {**row, "done": True, ENDING: [self._ending()]}
+            is_last = self._epoch == epochs
+            rows = [self._row(*member, is_last) for member in self._objectives.items()]
+            return {ROWS: rows, "done": is_last}
 
-        def _ending(self) -> dict[str, Any]:
-            return {
-                "outcome": "finished",
-                "objective": self._objective,
-                "metrics": metrics,
-                "by_seed": {name: [0.5] * SEEDS for name in names},
-                "best_epochs": [epochs] * SEEDS,
-            }
+        def _row(self, number: int, objective: float, is_last: bool) -> dict[str, Any]:
+            row = {"number": number, "epoch": self._epoch, "objective": objective}
+            return row | {"metrics": metrics} | ({"ending": _ending(objective)} if is_last else {})
+
+    def _ending(objective: float) -> dict[str, Any]:
+        return {
+            "outcome": "finished",
+            "objective": objective,
+            "metrics": metrics,
+            "by_seed": {name: [0.5] * SEEDS for name in names},
+            "best_epochs": [epochs] * SEEDS,
+        }
 
     return NoopTrial
 

@@ -281,15 +281,8 @@ class TrialConfig(Section):
     @property
     def structure(self) -> dict[str, Any]:
         """The settings, by dotted key, on which the configurations of one stack must agree."""
-        varying = {
-            f"{name}.{key}"
-            for name, section in self
-            if isinstance(section, Section)
-            for key, field in type(section).model_fields.items()
-            if field.json_schema_extra == PER_REPLICA
-        }
         flat = self.flat().items()
-        return {k: v for k, v in flat if k != "seeds" and ".".join(k.split(".")[:2]) not in varying}
+        return {key: value for key, value in flat if key != "seeds" and is_structural(key)}
 
     def flat(self) -> dict[str, Any]:
         """Dotted key to value, e.g. `{"loss.invariance": 0.01, ...}`; settings not given left out.
@@ -321,6 +314,20 @@ def trial_config(flat: Mapping[str, Any], where: str = "configuration", **rest: 
         return TrialConfig.model_validate(_nest(flat, where) | rest)
     except ValidationError as error:
         raise InputError(explain(error, where, known_keys())) from None
+
+
+def is_structural(key: str) -> bool:
+    """Whether the configurations of one stack must agree in a setting.
+
+    Example:
+        >>> is_structural("environments.view"), is_structural("environments.rate.vision")
+        (True, False)
+    """
+    section, _, rest = key.partition(".")
+    model = TrialConfig.model_fields[section].annotation
+    if not (isinstance(model, type) and issubclass(model, Section)):
+        return True
+    return model.model_fields[rest.partition(".")[0]].json_schema_extra != PER_REPLICA
 
 
 def known_keys(model: type[BaseModel] = TrialConfig, prefix: str = "") -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from cmir.learning.training import fit
 from cmir.sweep.places import Places
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.search_space import checked_space
-from cmir.sweep.study import journal_storage, open_study
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import open_study
 from cmir.sweep.sweep_file import parse_sweep
 from cmir.sweep.tracking import connect
 

@@ -18,7 +18,8 @@ from cmir.promotion.paper_protocol import Reproduction, reproduce
 from cmir.promotion.planning import PromotionRequest, plan_promotion
 from cmir.sweep.places import Places
 from cmir.sweep.search_space import checked_space
-from cmir.sweep.study import journal_storage, open_study
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import open_study
 from cmir.sweep.sweep_file import SweepFile, read_sweep_file
 
 FOLDER = Path(__file__).parent.parent / "search_spaces" / "paper"

@@ -53,7 +53,8 @@ from cmir.learning.replicas import generator
 from cmir.learning.settings import replica_settings
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import prepare_sweep
-from cmir.sweep.study import journal_storage, open_study
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import open_study
 
 CPU = torch.device("cpu")
 BASE: dict[str, Any] = {

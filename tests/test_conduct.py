@@ -19,8 +19,9 @@ from small_sweep import SMALL, write_data, write_space
 from cmir.errors import InputError
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
-from cmir.sweep.schedule import Progress
-from cmir.sweep.study import journal_storage, records_of
+from cmir.sweep.running import Progress
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import records_of
 from cmir.sweep.trial import CmirTrial
 
 ROOT = Path(__file__).parent.parent
@@ -36,8 +37,9 @@ def fragile() -> type[CmirTrial]:
 
     class Fragile(CmirTrial):
         def setup(self, config: dict[str, Any]) -> None:
-            self._is_to_die = f'"learning_rate":{DYING}' in config["trial"]
-            self._is_to_raise = f'"learning_rate":{RAISING}' in config["trial"]
+            trials = " ".join(member["trial"] for member in config["members"])
+            self._is_to_die = f'"learning_rate":{DYING}' in trials
+            self._is_to_raise = f'"learning_rate":{RAISING}' in trials
             if self._is_to_raise:
                 config["dataset"] = "/nowhere"
             super().setup(config)

@@ -13,7 +13,8 @@ from small_sweep import SMALL
 
 from cmir.sweep.records import Ending
 from cmir.sweep.search_space import checked_space
-from cmir.sweep.study import SweepStudy, journal_storage, open_study, records_of
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import SweepStudy, open_study, records_of
 from cmir.sweep.sweep_file import parse_sweep
 
 CURVE = {"objective": [0.9, 0.5], "train/mae": [0.8, 0.4]}

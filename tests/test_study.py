@@ -13,15 +13,13 @@ from small_sweep import SMALL
 from cmir.errors import InputError
 from cmir.sweep.records import Ending
 from cmir.sweep.search_space import SearchSpace, checked_space
-from cmir.sweep.study import (
-    SweepStudy,
+from cmir.sweep.storage import (
     journal_storage,
-    open_study,
-    records_of,
     release_left_lock,
     storage_at,
     storing,
 )
+from cmir.sweep.study import SweepStudy, open_study, records_of
 from cmir.sweep.sweep_file import parse_sweep
 
 FACTS = {"data_checksum": "abc"}

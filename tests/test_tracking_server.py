@@ -21,7 +21,7 @@ from cmir.promotion.promotion import promote
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.tracking import answering, connect
 from workflows import predict
 from workflows import promote as promote_command

@@ -32,7 +32,7 @@ from cmir.errors import InputError
 from cmir.sweep.conduct import SweepStart
 from cmir.sweep.display import SweepDisplay
 from cmir.sweep.places import Places
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.tracking import connect
 
 

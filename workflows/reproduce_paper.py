@@ -31,7 +31,7 @@ from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.display import SweepDisplay
 from cmir.sweep.places import Places
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.sweep_file import read_sweep_file
 from cmir.sweep.tracking import connect
 

@@ -21,8 +21,8 @@ from cmir.errors import InputError
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.display import SweepDisplay
 from cmir.sweep.places import Places
-from cmir.sweep.schedule import Progress
-from cmir.sweep.study import without_password
+from cmir.sweep.running import Progress
+from cmir.sweep.storage import without_password
 
 SHOWN_ROWS = 10
 
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         overrides=overrides,
         concurrency=given.concurrency,
         trials_per_gpu=given.trials_per_gpu,
+        pack=given.pack,
         fresh=given.fresh,
         address=given.address,
         storage=given.storage,
@@ -73,12 +74,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--space", type=Path, required=True, help="the sweep file")
     for name in ("trials", "seeds", "epochs"):
         parser.add_argument(f"--{name}", type=positive, help="in place of the file's")
-    parser.add_argument("--concurrency", type=positive, help="trials at a time")
-    parser.add_argument("--trials-per-gpu", type=positive, default=4, help="that share one GPU")
+    parser.add_argument("--concurrency", type=positive, help="packs of trials at a time")
+    parser.add_argument("--trials-per-gpu", type=positive, default=4, help="packs that share a GPU")
+    parser.add_argument(
+        "--pack",
+        type=_pack,
+        metavar="N|auto",
+        help="trials of one structure that train as one network; auto (default) measures",
+    )
     parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
     parser.add_argument("--address", help="of a Ray cluster, host:port")
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
     return parser.parse_args(arguments)
+
+
+def _pack(text: str) -> int | None:
+    return None if text == "auto" else positive(text)
 
 
 def _announce(console: Console, start: SweepStart) -> None:
@@ -93,7 +104,8 @@ def _announce(console: Console, start: SweepStart) -> None:
     console.print(f"sweep [bold]{start.sweep}[/bold] over {data.name} ({sizes})", highlight=False)
     console.print(
         f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
-        f"{start.resources.concurrency} at a time, objective {file.objective}; "
+        f"{start.resources.concurrency} {_packs(start.pack)} at a time, "
+        f"objective {file.objective}; "
         f"MLflow at {start.tracking_uri}",
         highlight=False,
     )
@@ -102,6 +114,12 @@ def _announce(console: Console, start: SweepStart) -> None:
             f"continuing: {start.done} trials are done, {start.interrupted} were in flight "
             "and run again"
         )
+
+
+def _packs(size: int | None) -> str:
+    if size is None:
+        return "packs"
+    return "trials" if size == 1 else f"packs of up to {size}"
 
 
 def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int:

@@ -30,7 +30,7 @@ from cmir.promotion.selection import best_first
 from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places, control_name
 from cmir.sweep.provenance import provenance
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.tasks import Ended, run_tasks, task_resources
 
 Work = Callable[[ArmTask, str], ArmEnding]

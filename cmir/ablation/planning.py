@@ -22,7 +22,8 @@ from cmir.promotion.planning import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import SYNTHETIC, prepare_sweep, sweep_name
-from cmir.sweep.study import counts, journal_storage, records_of, study_attributes
+from cmir.sweep.storage import journal_storage
+from cmir.sweep.study import counts, records_of, study_attributes
 from cmir.sweep.sweep_file import SweepFile, parse_sweep, read_sweep_file
 
 BUDGET_WITHOUT_SWEEP = 8

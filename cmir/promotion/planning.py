@@ -15,7 +15,8 @@ from cmir.promotion.selection import best_first, rule_metric
 from cmir.sweep.places import Places, is_control
 from cmir.sweep.preparation import SYNTHETIC
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.study import journal_storage, records_of, storage_at, study_attributes
+from cmir.sweep.storage import journal_storage, storage_at
+from cmir.sweep.study import records_of, study_attributes
 from cmir.sweep.sweep_file import Gates
 
 CHAMPION, CANDIDATE = "champion", "candidate"

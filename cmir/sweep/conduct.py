@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,22 @@ from ray.tune import Trainable
 
 from cmir.sweep.findings import Findings, publish
 from cmir.sweep.interrupts import terminate_as_interrupt
+from cmir.sweep.packs import widest_pack
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.schedule import Plan, Progress, Resources, run_trials, start_ray
-from cmir.sweep.study import (
-    AskedTrial,
-    SweepStudy,
+from cmir.sweep.running import Progress
+from cmir.sweep.schedule import Plan, Resources, run_trials, start_ray
+from cmir.sweep.storage import (
     journal_storage,
-    open_study,
     release_left_lock,
     storage_at,
     storing,
 )
+from cmir.sweep.study import AskedTrial, SweepStudy, open_study
 from cmir.sweep.tracking import SweepTracker, answering, connect, dataset_input
-from cmir.sweep.trial import CmirTrial
+from cmir.sweep.trial import MEMBERS, CmirTrial
 from cmir.sweep.weights import WeightsKeeper
 
 
@@ -42,8 +42,10 @@ class SweepRequest:
     Attributes:
         space: the sweep file.
         overrides: `trials`, `seeds`, `epochs` in place of the file's.
-        concurrency: trials at a time; None: one per processor, or per share of a GPU.
-        trials_per_gpu: trials that share one GPU.
+        concurrency: packs at a time; None: one per processor, or per share of a GPU.
+        trials_per_gpu: packs that share one GPU.
+        pack: largest number of configurations that train as one stacked network; None: as many as
+            measuring shows to be worth while.
         fresh: begin a new sweep beside the old one.
         address: of a Ray cluster.
         storage: of the study, in place of a journal file.
@@ -54,6 +56,7 @@ class SweepRequest:
     overrides: dict[str, int]
     concurrency: int | None = None
     trials_per_gpu: int = 4
+    pack: int | None = None
     fresh: bool = False
     address: str | None = None
     storage: str | None = None
@@ -67,6 +70,7 @@ class SweepStart:
     sweep: str
     prepared: PreparedSweep
     resources: Resources
+    pack: int | None
     done: int
     interrupted: int
     tracking_uri: str
@@ -131,6 +135,7 @@ def conduct(
             name,
             prepared,
             resources,
+            request.pack or (None if widest_pack(prepared.space) > 1 else 1),
             study.counted,
             study.interrupted,
             str(client.tracking_uri),
@@ -155,12 +160,18 @@ def _run(
 ) -> None:
     file, dataset = prepared.file, str(prepared.data.path.resolve())
 
-    def worker_config(asked: AskedTrial) -> dict[str, Any]:
+    def member(asked: AskedTrial) -> dict[str, Any]:
         return {
+            "number": asked.number,
             "trial": asked.config.model_dump_json(),
+            "weights": str(places.weights_of(study.name, asked.number).resolve()),
+        }
+
+    def worker_config(pack: Sequence[AskedTrial]) -> dict[str, Any]:
+        return {
+            MEMBERS: [member(asked) for asked in pack],
             "dataset": dataset,
             "partitions": str(places.partitions.resolve()),
-            "weights": str(places.weights_of(study.name, asked.number).resolve()),
             "threads": resources.cpus_per_trial,
         }
 
@@ -170,6 +181,8 @@ def _run(
         early_stopping=file.early_stopping,
         worker_config=worker_config,
         storage=places.scheduler(study.name),
+        pack=request.pack,
+        widest=widest_pack(prepared.space),
         trainable=request.trainable,
     )
     start_ray(resources)
@@ -187,7 +200,7 @@ def _with_tracking(progress: Progress, tracker: SweepTracker, keeper: WeightsKee
         tracker.write(record)
         progress.on_end(record)
 
-    return Progress(progress.on_start, progress.on_epoch, on_end, progress.on_tick)
+    return replace(progress, on_end=on_end)
 
 
 def _describe(tracker: SweepTracker, prepared: PreparedSweep, name: str) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cmir.sweep.conduct import SweepStart
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.schedule import Progress
+from cmir.sweep.running import Progress
 from cmir.sweep.study import AskedTrial, counts
 
 REFRESH_SECONDS = 0.5
@@ -41,7 +41,7 @@ class SweepDisplay:
 
     def progress(self) -> Progress:
         """The hooks that a sweep calls."""
-        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick)
+        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick, self._on_size)
 
     def _on_start(self, asked: AskedTrial) -> None:
         self._running[asked.number] = 0
@@ -64,6 +64,10 @@ class SweepDisplay:
         if self._live.is_started and (now or time.monotonic() - self._shown > REFRESH_SECONDS):
             self._shown = time.monotonic()
             self._live.update(self._line(), refresh=True)
+
+    def _on_size(self, size: int) -> None:
+        text = f"packs of {size}" if size > 1 else "one trial at a time for each worker"
+        self._console.print(f"measured: {text}", highlight=False)
 
     def _is_better(self, record: TrialRecord) -> bool:
         if self._best is None or self._best.objective is None or record.objective is None:

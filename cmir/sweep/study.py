@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import NullPool
 
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.learning.metrics import direction
-from cmir.sweep.journal import OwnJournal
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.sampling import sampler_of
 from cmir.sweep.search_space import Assignment, SearchSpace
@@ -41,11 +35,15 @@ DEFAULT_QUESTION = SweepFile(name="x", data=DataSection(path="")).question
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial to run: its number in the study, what was suggested, the whole configuration."""
+    """A trial to run: its number in the study, what was suggested, the whole configuration.
+
+    `is_retry` says that it repeats one that failed.
+    """
 
     number: int
     params: Assignment
     config: TrialConfig
+    is_retry: bool = False
 
 
 class SweepStudy:
@@ -57,6 +55,7 @@ class SweepStudy:
         self._interrupted = list(self._open)
         self._records = {record.number: record for record in _records(study)}
         self._counted = sum(counts(record) for record in self._records.values())
+        self._queued = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     @property
     def name(self) -> str:
@@ -93,18 +92,35 @@ class SweepStudy:
         """Number of trials that an earlier run of the command left in flight."""
         return len(self._interrupted)
 
-    def ask(self) -> AskedTrial:
+    @property
+    def queued(self) -> int:
+        """Number of trials whose configuration is known: interrupted ones, start points, retries.
+
+        They are asked before new ones.
+        """
+        return len(self._interrupted) + self._queued
+
+    def ask(self, like: AskedTrial | None = None) -> AskedTrial:
         """The next trial: first what was interrupted, then start points and retries, then TPE.
+
+        Args:
+            like: a trial with which one that the sampler makes shall be able to share a stack.
 
         Raises:
             InputError: the space allows a contradiction that no two of its ends show. The trial
                 is dropped, so that it does not stop the sweep again when that is continued.
         """
+        given = {} if like is None else like.params
+        with self._fixing({key: given[key] for key in self._space.shaping if key in given}):
+            return self._ask()
+
+    def _ask(self) -> AskedTrial:
         if self._interrupted:
             trial = self._open[self._interrupted.pop(0)]
         else:
             trial = self._study.ask()
             self._open[trial.number] = trial
+            self._queued = max(0, self._queued - 1)
         params = self._suggest(trial)
         try:
             config = self._space.trial(params, f"trial {trial.number}")
@@ -113,7 +129,21 @@ class SweepStudy:
             raise
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
-        return AskedTrial(trial.number, params, config)
+        return AskedTrial(trial.number, params, config, RETRY_OF in trial.user_attrs)
+
+    @contextmanager
+    def _fixing(self, given: Mapping[str, Value]) -> Iterator[None]:
+        """Lets the sampler suggest the rest, as it would if these dimensions did not exist."""
+        sampler = self._study.sampler
+        if given:
+            stored = {key: _stored(self._space, key, value) for key, value in given.items()}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.sampler = optuna.samplers.PartialFixedSampler(stored, sampler)
+        try:
+            yield
+        finally:
+            self._study.sampler = sampler
 
     def tell(self, number: int, ending: Ending) -> TrialRecord:
         """Ends a trial. A first failure is tried once more, as a trial of its own.
@@ -133,6 +163,7 @@ class SweepStudy:
         del self._open[number]
         if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
             self._study.enqueue_trial(told.params, user_attrs={RETRY_OF: number})
+            self._queued += 1
         record = self._records[number] = record_of(told)
         self._counted += counts(record)
         return record
@@ -205,89 +236,6 @@ def open_study(
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     study.sampler = sampler_of(space.file, len(ended))
     return SweepStudy(study, space)
-
-
-def journal_storage(path: Path, alone: bool = False) -> BaseStorage:
-    """A journal file as storage; its folder is made if need be.
-
-    Args:
-        path: of the file.
-        alone: whether nobody else writes it, which saves most of the waiting for the disk.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Absolute, because Optuna's lock is a link to this path from the folder of the journal: a
-        # relative one leads nowhere, and waiting for a lock that was left behind never ends.
-        whole = path.resolve()
-        return JournalStorage(OwnJournal(whole) if alone else JournalFileBackend(str(whole)))
-    except OSError as error:
-        raise InputError(
-            f"{path}: the record of the sweep cannot be written here: {error.strerror}. "
-            "Run in a folder you may write to, or give --storage."
-        ) from None
-
-
-def release_left_lock(path: Path) -> None:
-    """Removes the lock of a journal whose writer was killed while it held it.
-
-    Only for who holds the lock of the sweep, under which nobody else writes the journal.
-    """
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-
-
-def storage_at(url: str) -> BaseStorage:
-    """Any Optuna storage: an address such as `postgresql://...`, or a path of a journal file."""
-    if "://" not in url:
-        return journal_storage(Path(url))
-    try:
-        # A kept connection would not outlive a restart of the server, nor be closed at the end.
-        unkept = {} if url.startswith("sqlite") else {"poolclass": NullPool}
-        return RDBStorage(url, engine_kwargs=unkept)
-    except Exception as error:  # SQLAlchemy and its drivers raise what they like.
-        told = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-        raise InputError(
-            f"--storage {without_password(url)}: cannot be opened: {told}.{_driver_of(url)}"
-        ) from None
-
-
-def without_password(url: str) -> str:
-    """The address of a storage as it may be shown.
-
-    Example:
-        >>> without_password("postgresql+psycopg://me:secret@db/studies")
-        'postgresql+psycopg://me:***@db/studies'
-    """
-    try:
-        return make_url(url).render_as_string()
-    except ArgumentError:  # A path, or no address at all.
-        return url
-
-
-def _driver_of(url: str) -> str:
-    if not url.startswith("postgresql"):
-        return ""
-    return (
-        " PostgreSQL must run, have the database, and needs the extra: "
-        "pip install 'cmir-sweep[postgres]', then postgresql+psycopg://USER@HOST/DATABASE."
-    )
-
-
-@contextmanager
-def storing(url: str | None) -> Iterator[None]:
-    """Turns the going away of the study's database into an error that says what to do.
-
-    Raises:
-        InputError: the storage at `url` failed inside the block.
-    """
-    try:
-        yield
-    except StorageInternalError as error:
-        told = f"{error.__cause__ or error}".splitlines()[0].rstrip(".")
-        raise InputError(
-            f"--storage {without_password(url or 'journal')}: answers no longer: {told}. Trials "
-            "that were told to it are kept, the others run again: start it, then run the same "
-            "command again."
-        ) from error
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:

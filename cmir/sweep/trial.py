@@ -1,13 +1,13 @@
-"""One trial in a Ray worker: a configuration and its data in, one result per epoch out."""
+"""A pack of configurations in a Ray worker: members and their data in, one row each per epoch."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import torch
@@ -15,69 +15,170 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.evaluation import goal_of
+from cmir.learning.calibration import USABLE, StackTimer, free_memory, worthwhile_size
 from cmir.learning.partitions import Partitions
-from cmir.learning.reports import Diverged, TrialResult
-from cmir.learning.training import fit
+from cmir.learning.reports import Diverged, EpochReport, TrialResult
+from cmir.learning.stack import Stack
+from cmir.learning.training import check, fit
 from cmir.sweep.weights import save_weights
 
-EPOCH, SCORE, REPORT, ENDING = "epoch", "score", "report", "ending"
-PARTITION = "partition"
-WORST_SCORE = -1e30
+MEMBERS, ROWS, MEASURE, SIZE = "members", "rows", "measure", "size"
+# What an epoch costs beside its arithmetic: Ray's way to the driver and back, a share of a start.
+RAY_SECONDS = 0.005
+Report = EpochReport | Diverged
 
 
 class CmirTrial(Trainable):
-    """Trains one configuration, one epoch a step; actors are reused from trial to trial.
+    """Trains a pack of configurations, one epoch a step; actors are reused from pack to pack.
 
-    The configuration that Ray hands over holds `trial` (a `TrialConfig` as plain values),
-    `dataset` (folder), `partitions` (folder in which workers share them), `weights` (file for the
-    finished trial's weights) and `threads`.
+    The configuration that Ray hands over holds `members`, `dataset` (folder), `partitions` (folder
+    in which workers share them) and `threads`. A member has a `number`, a `trial` (a `TrialConfig`
+    as JSON) and `weights` (file for its weights once it has finished). A step returns one row for
+    each member in training: `number`, then `epoch`, `objective` and `metrics`, and with the last
+    row of a member, its `ending`. With `measure` (`most`, and `sharing`, the number of packs
+    that share the memory) the first step only measures which size of packs is worth while, and
+    returns it as `size`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Takes a configuration; nothing runs, and so nothing fails, before the first step."""
-        self._results = _results(config)
+        """Takes a pack; nothing runs, and so nothing fails, before the first step."""
+        self._config, self._members = dict(config), config[MEMBERS]
+        self._open = set(range(len(self._members)))
+        self._training: Training | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next trial in the same process."""
+        """Takes the next pack in the same process."""
         self.setup(new_config)
         return True
 
+    def drop(self, numbers: Collection[int]) -> None:
+        """Takes members out of training between two steps; the others do not notice."""
+        leaving = {n for n in self._open if self._members[n]["number"] in numbers}
+        self._open -= leaving
+        if self._training is not None:
+            self._training.drop(leaving)
+
     def step(self) -> dict[str, Any]:
-        """Trains one epoch; the last result has `done` and how the trial ended.
+        """Trains one epoch; the last result has `done`.
 
-        An exception ends the trial, not the process: the next trial finds it warm.
+        An exception ends the pack, not the process: the next pack finds it warm.
         """
+        if MEASURE in self._config:
+            return {SIZE: self._size(self._config.pop(MEASURE)), ROWS: [], "done": False}
         try:
-            return next(self._results)
-        except Diverged as fault:
-            return _ended(fault.epoch, "diverged", str(fault))
-        except Exception as error:  # Whatever it is, it belongs into the trial's record.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            return _ended(1, "failed", f"{type(error).__name__} at {where}: {error}")
+            rows = self._epoch() if self._open else []
+        except Exception as error:  # Whatever it is, it belongs into the trials' records.
+            reason = _explained(error)
+            rows = [_failed(self._members[n]["number"], reason) for n in sorted(self._open)]
+            self._open.clear()
+        return {ROWS: rows, "done": not self._open}
 
+    def _epoch(self) -> list[dict[str, Any]]:
+        if self._training is None:
+            self._training = self._start(self._configs())
+        reports = self._training.run_epoch()
+        rows = [self._row(self._members[n], report) for n, report in reports.items()]
+        self._open = set(self._training.running)
+        return rows
 
-def _results(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    torch.set_num_threads(int(config["threads"]))
-    trial = TrialConfig.model_validate_json(config["trial"])
-    data = development_data(config["dataset"])
-    sign = goal_of(trial.objective, data.task, data.label_range).sign
-    partitions = partitions_of(config["dataset"], config["partitions"])
-    for report in fit(data, trial, own_device(), partitions):
-        shown = {"objective": report.objective, "metrics": dict(report.metrics)}
-        row = {EPOCH: report.epoch, SCORE: -sign * report.objective, REPORT: [shown]}
+    def _size(self, measure: Mapping[str, int]) -> int:
+        """The size of packs that is worth while, 1 where it cannot be measured."""
+        try:
+            device, data = torch.device(own_device()), development_data(self._config["dataset"])
+            timer = StackTimer(data, self._configs()[0], device)
+            free = free_memory(device)
+            room = None if free is None else int(USABLE * free / measure["sharing"])
+            return worthwhile_size(timer.cost, measure["most"], RAY_SECONDS, room)
+        except Exception:  # What is wrong shows again, and is recorded, when the pack trains.
+            return 1
+
+    def _configs(self) -> list[TrialConfig]:
+        torch.set_num_threads(int(self._config["threads"]))
+        return [TrialConfig.model_validate_json(member["trial"]) for member in self._members]
+
+    def _start(self, configs: Sequence[TrialConfig]) -> Training:
+        data = development_data(self._config["dataset"])
+        self._partitions = partitions_of(self._config["dataset"], self._config["partitions"])
+        environments = configs[0].environments
+        training = start_training(data, configs, own_device(), self._partitions)
+        found = self._partitions.diagnosis(environments.partition, environments.group_count)
+        self._diagnosis = {} if found is None else found.as_json()
+        return training
+
+    def _row(self, member: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        row = {"number": member["number"]}
+        if isinstance(report, Diverged):
+            return row | {"ending": {"outcome": "diverged", "reason": str(report)}}
+        row |= {"epoch": report.epoch, "objective": report.objective}
+        row |= {"metrics": dict(report.metrics)}
         if report.epoch == 1:
-            row |= {PARTITION: [_diagnosis(partitions, trial)]}
+            row |= {"partition": self._diagnosis}
         if report.result is not None:
-            save_weights(report.result, Path(config["weights"]))
-            row |= {"done": True, ENDING: [_ending(report.result)]}
-        yield row
+            save_weights(report.result, Path(member["weights"]))
+            row |= {"ending": _ending(report.result)}
+        return row
 
 
-def _ended(epoch: int, outcome: str, reason: str) -> dict[str, Any]:
-    ending = {"outcome": outcome, "reason": reason}
-    return {EPOCH: epoch, SCORE: WORST_SCORE, "done": True, ENDING: [ending]}
+class Training(Protocol):
+    """Configurations in training, by their place in the pack; see `cmir.learning.stack.Stack`."""
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The configurations that are still in training."""
+
+    def run_epoch(self) -> dict[int, Report]:
+        """One epoch of every running configuration."""
+
+    def drop(self, configs: Collection[int]) -> None:
+        """Takes configurations out."""
+
+
+class Alone:
+    """One configuration that does not stack: a fine-tuned language model."""
+
+    def __init__(self, reports: Iterator[EpochReport]) -> None:
+        self._reports = reports
+        self.running: tuple[int, ...] = (0,)
+
+    def run_epoch(self) -> dict[int, Report]:
+        """Its next epoch."""
+        try:
+            report = next(self._reports)
+        except Diverged as fault:
+            self.running = ()
+            return {0: fault}
+        self.running = () if report.result is not None else (0,)
+        return {0: report}
+
+    def drop(self, configs: Collection[int]) -> None:
+        """Ends it."""
+        if configs:
+            self.running = ()
+
+
+def start_training(
+    data: DevelopmentData, configs: Sequence[TrialConfig], device: str, partitions: Partitions
+) -> Training:
+    """Starts the training of configurations that agree in structure.
+
+    Raises:
+        InputError: a configuration does not fit the data.
+    """
+    if configs[0].model.backbone:
+        return Alone(fit(data, configs[0], device, partitions))
+    for config in configs:
+        check(data, config, partitions)
+    return Stack(data, configs, torch.device(device), partitions)
+
+
+def _explained(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return f"{type(error).__name__} at {where}: {error}"
+
+
+def _failed(number: int, reason: str) -> dict[str, Any]:
+    return {"number": number, "ending": {"outcome": "failed", "reason": reason}}
 
 
 @lru_cache(maxsize=1)
@@ -97,17 +198,13 @@ def own_device() -> str:
 
     A process may see more GPUs than are its own, so the assigned id decides.
     """
+    if not torch.cuda.is_available():
+        return "cpu"
     assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
-    if not assigned or not torch.cuda.is_available():
+    if not assigned:
         return "cpu"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return f"cuda:{visible.index(assigned[0]) if assigned[0] in visible else int(assigned[0])}"
-
-
-def _diagnosis(partitions: Partitions, trial: TrialConfig) -> Mapping[str, Any]:
-    environments = trial.environments
-    found = partitions.diagnosis(environments.partition, environments.group_count)
-    return {} if found is None else found.as_json()
 
 
 def _ending(result: TrialResult) -> Mapping[str, Any]:
@@ -117,5 +214,4 @@ def _ending(result: TrialResult) -> Mapping[str, Any]:
         "metrics": dict(result.metrics),
         "by_seed": {name: list(values) for name, values in result.by_seed.items()},
         "best_epochs": list(result.best_epochs),
-        "seconds": result.seconds,
     }
