@@ -26,7 +26,7 @@ from cmir.sweep.tracking import (
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A client whose store has no tables of ours to write, as if it were a server."""
-    monkeypatch.setattr("cmir.sweep.tracking.tables_of", lambda *_: None)
+    monkeypatch.setattr("cmir.sweep.tracking_database.tables_of", lambda *_: None)
     return open_store(tmp_path, monkeypatch)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import insort
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from cmir.sweep.shown_study import ShownStudy
 from cmir.sweep.sweep_file import SweepFile
 
 WINDOW = 500
@@ -85,7 +86,7 @@ class History:
     """The trials of a study that tell TPE something, gathered as they end."""
 
     def __init__(self, study: Study) -> None:
-        self._study, self._shown = study, _Shown(study)
+        self._study, self._shown = study, ShownStudy(study)
         self._sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         self._settled = 0
         self._late: set[int] = set()
@@ -122,7 +123,7 @@ class History:
 
     def showing(self, trials: Sequence[FrozenTrial]) -> Study:
         """The study as if it had these trials alone."""
-        self._shown.trials_shown = trials
+        self._shown.shown = trials
         return self._shown
 
     def _place(self, trial: FrozenTrial) -> Place:
@@ -134,22 +135,6 @@ class History:
             return 2, 0.0, 0.0, trial.number, trial
         value = trial.intermediate_values[trial.last_step]
         return 1, -trial.last_step, self._sign * value, trial.number, trial
-
-
-class _Shown(Study):
-    """A study of which a sampler sees some trials; Optuna's Hyperband does it in the same way."""
-
-    def __init__(self, study: Study) -> None:
-        super().__init__(study.study_name, study._storage, study.sampler, study.pruner)
-        self.trials_shown: Sequence[FrozenTrial] = ()
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
-    ) -> list[FrozenTrial]:
-        return [trial for trial in self.trials_shown if states is None or trial.state in states]
 
 
 def _number(trial: FrozenTrial) -> int:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
@@ -27,8 +27,10 @@ from requests.exceptions import RequestException
 
 from cmir.errors import InputError
 from cmir.sweep.records import TrialRecord
-from cmir.sweep.tracking_database import RunTables, tables_of
 from cmir.sweep.tracking_runs import SOURCE, ClientRuns, milliseconds
+
+if TYPE_CHECKING:
+    from cmir.sweep.tracking_database import RunTables
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -102,7 +104,7 @@ class SweepTracker:
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)
-        self._tables = tables_of(client, self.experiment, self.parent)
+        self._tables = _tables(client, self.experiment, self.parent)
         self._written: dict[int, str] = {}
         self._begun: dict[int, str] = {}
         self._look()
@@ -251,6 +253,15 @@ class SweepTracker:
             self._begun[record.number] = self._runs.begin(record)
         self._runs.fill(self._begun[record.number], record)
         return self._begun[record.number]
+
+
+def _tables(client: MlflowClient, experiment: str, parent: str) -> RunTables | None:
+    if str(client.tracking_uri).startswith("http"):
+        return None
+    # A server's driver does not load what opens a database.
+    from cmir.sweep.tracking_database import tables_of
+
+    return tables_of(client, experiment, parent)
 
 
 def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
