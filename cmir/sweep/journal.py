@@ -11,6 +11,8 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
+from cmir.sweep.stored import ENDING
+
 WAITING = (
     JournalOperation.SET_TRIAL_PARAM,
     JournalOperation.SET_TRIAL_SYSTEM_ATTR,
@@ -23,9 +25,10 @@ class OwnJournal(BaseJournalBackend):
 
     Optuna writes each suggested value by itself, locks the file and waits for the disk. Here what
     a trial was given waits for its configuration, with which it is kept before the trial is handed
-    out: three waits for the disk a trial in place of two dozen. What waits when the process ends
-    belongs to a trial that nobody has been given. Entries are not read back from the file, so this
-    is for the only writer, the holder of the sweep's lock; anyone may read.
+    out, and its ending for its state: two waits for the disk a trial in place of two dozen. What
+    waits when the process ends belongs to a trial that nobody was given, or that runs again.
+    Entries are not read back from the file, so this is for the only writer, the holder of the
+    sweep's lock; anyone may read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,4 +74,4 @@ def _waits(log: dict[str, Any]) -> bool:
         return "state" not in log  # One that is enqueued has a state.
     if operation == JournalOperation.SET_TRIAL_STATE_VALUES:
         return bool(log["state"] == TrialState.RUNNING)
-    return operation in WAITING
+    return operation in WAITING or ENDING in log.get("user_attr", {})
