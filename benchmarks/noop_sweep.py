@@ -38,10 +38,16 @@ SEEDS = 3
 TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "penalty")
 
 
+def metric_names() -> list[str]:
+    """What a trial of regression reports after every epoch, the objective aside."""
+    metrics = known_metrics("regression")
+    scores = [f"{split}/{metric}" for split in SPLITS[:3] for metric in metrics]
+    return [*(f"train/loss_{term}" for term in TERMS), *scores]
+
+
 def noop_trial(epochs: int) -> type[Trainable]:
     """The class of trials that report so many epochs; local, so that workers get it by value."""
-    names = [f"train/loss_{term}" for term in TERMS]
-    names += [f"{split}/{metric}" for split in SPLITS[:3] for metric in known_metrics("regression")]
+    names = metric_names()
     draw = random.Random(0).random
     metrics = {name: draw() for name in [*names, *(f"{name}_std" for name in names)]}
     by_seed = {name: [draw() for _ in range(SEEDS)] for name in names}
@@ -132,7 +138,7 @@ def main(trials: int, epochs: int, pack: int = 1) -> None:
 
     def on_end(record: TrialRecord) -> None:
         ends.append(time.perf_counter() - began)
-        memory.append(_resident())
+        memory.append(resident())
 
     def watch(start: SweepStart) -> Progress:
         return Progress(on_end=on_end)
@@ -152,7 +158,7 @@ def main(trials: int, epochs: int, pack: int = 1) -> None:
     Path(RECORD).write_text(json.dumps(record))
 
 
-def _resident() -> float:
+def resident() -> float:
     """Memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return float(pages * resource.getpagesize())
