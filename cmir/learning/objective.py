@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cmir.config import Penalty, TrialConfig
-from cmir.learning.environments import VIEWS
+from cmir.learning.environments import VIEWS, erased, swapped, take
 from cmir.learning.features import Inputs
 from cmir.learning.independence import cross_covariance, hsic
 from cmir.learning.losses import (
@@ -23,7 +23,7 @@ from cmir.learning.losses import (
 )
 from cmir.learning.model import Network, Weights
 from cmir.learning.penalties import coral, fishr, group_dro, irm, vrex
-from cmir.learning.replicas import Layout, linear, linear_parts
+from cmir.learning.replicas import Layout, linear, linear_parts, linear_relu
 from cmir.learning.settings import ReplicaSettings
 
 PredictionLoss = Literal["mse", "mae", "bce"]
@@ -115,7 +115,7 @@ class Objective:
         errors = prediction_errors(clean.scores, batch.labels, self.loss)
         terms: Terms = {}
         if self._needs_views(wanted):
-            views = self._views(weights, clean.features, settings, generators)
+            views = self._views(weights, clean, settings, generators)
             if self.config.loss.prediction_views == "all":
                 errors = self._mean_over_views(weights, views, errors, batch.labels)
             if "invariance" in wanted:
@@ -142,16 +142,29 @@ class Objective:
     def _views(
         self,
         weights: Weights,
-        features: Tensor,
+        clean: Clean,
         settings: ReplicaSettings,
         generators: Sequence[torch.Generator],
     ) -> Tensor:
-        """Z_inv of the K perturbed copies: `(replica, modality, view, batch, d)`."""
-        environments = self.config.environments
-        scheme = VIEWS[environments.view]
-        perturbed = scheme(features, environments.views, settings.rates, generators)
-        hidden = self.network.hidden(weights, perturbed.flatten(2, 3))
-        return self.network.invariant(weights, hidden).view(perturbed.shape)
+        """Z_inv of the K perturbed copies: `(replica, modality, view, batch, d)`.
+
+        The encoder sees one vector at a time. What it makes of a vector that another sample has in
+        this batch is known, and of an erased one it makes the same in every view: only noise has
+        to be encoded.
+        """
+        scheme, features = self.config.environments.view, clean.features
+        given = features, self.config.environments.views, settings.rates, generators
+        if scheme == "swap":
+            return take(clean.invariant, swapped(*given))
+        if scheme == "erase":
+            nothing = self._encoded(weights, torch.zeros_like(features[:, :, :1]))
+            is_erased = erased(*given)[..., None]
+            return torch.where(is_erased, nothing[:, :, None], clean.invariant[:, :, None])
+        perturbed = VIEWS[scheme](*given)
+        return self._encoded(weights, perturbed.flatten(2, 3)).view(perturbed.shape)
+
+    def _encoded(self, weights: Weights, features: Tensor) -> Tensor:
+        return self.network.invariant(weights, self.network.hidden(weights, features))
 
     def _mean_over_views(
         self, weights: Weights, views: Tensor, clean: Tensor, labels: Tensor
@@ -262,5 +275,5 @@ def prediction_loss(config: TrialConfig, task: str) -> PredictionLoss:
 
 def _unimodal_scores(weights: Weights, invariant: Tensor) -> Tensor:
     """Each modality's own prediction, `(replica, modality, rows, d)` to `(..., rows)`."""
-    hidden = torch.relu(linear(weights, "unimodal_predictor.first", invariant))
+    hidden = linear_relu(weights, "unimodal_predictor.first", invariant)
     return linear(weights, "unimodal_predictor.second", hidden).squeeze(-1)
