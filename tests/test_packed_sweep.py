@@ -33,7 +33,7 @@ class Watch:
         return Progress(
             on_start=lambda asked: self.events.append("start"),
             on_epoch=lambda number, epoch, objective: self.events.append("epoch"),
-            on_size=lambda size: self.events.append("size"),
+            on_sizes=lambda worthwhile, possible: self.events.append("size"),
         )
 
     def first_pack(self) -> int:
