@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from small_sweep import write_data, write_space
+from small_sweep import working_in, write_space
 
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
@@ -44,12 +44,8 @@ class Watch:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with data in which MLflow's default store would be."""
-    folder = tmp_path_factory.mktemp("packed")
-    write_data(folder / "data" / "small")
-    before = Path.cwd()
-    os.chdir(folder)
-    yield folder
-    os.chdir(before)
+    with working_in(tmp_path_factory.mktemp("packed")) as folder:
+        yield folder
 
 
 def swept(folder: Path, name: str, watch: Watch, pack: int | None, **more: Any) -> SweepOutcome:
