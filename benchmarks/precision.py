@@ -134,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     rows, summary = compare(full, reduced, goal.sign)
     summary |= {"s, full": seconds, "s, reduced": fewer, "reduced / full": fewer / seconds}
-    show(f"full and reduced matrix products on {given.device}, {data.name}", [summary])
+    lines = [{"figure": name, "value": value} for name, value in summary.items()]
+    show(f"full and reduced matrix products on {given.device}, {data.name}", lines)
     print(f"kept in {keep([{**row, **summary} for row in rows], 'precision', given.out)}")
     return 0
 

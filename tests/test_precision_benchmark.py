@@ -25,7 +25,7 @@ def test_both_precisions_train_the_same_configurations(
     assert precision.main(["--data", str(folder), *sizes, "--out", str(out)]) == 0
     rows = pl.read_parquet(out)
     assert rows.height == 4
-    assert ((rows["full"] - rows["reduced"]).abs() < 0.2).all()
+    assert ((rows["full"] - rows["reduced"]).abs() < 0.5).all()
     assert "rank correlation" in capsys.readouterr().out
 
 
