@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cmir.config import Penalty, TrialConfig
-from cmir.learning.environments import VIEWS, erased, swapped, take
 from cmir.learning.features import Inputs
 from cmir.learning.independence import cross_covariance, hsic
 from cmir.learning.losses import (
@@ -25,6 +24,7 @@ from cmir.learning.model import Network, Weights
 from cmir.learning.penalties import coral, fishr, group_dro, irm, vrex
 from cmir.learning.replicas import Layout, linear, linear_parts, linear_relu
 from cmir.learning.settings import ReplicaSettings
+from cmir.learning.views import Views, views_of
 
 PredictionLoss = Literal["mse", "mae", "bce"]
 Terms = dict[str, Tensor]
@@ -119,7 +119,7 @@ class Objective:
             if self.config.loss.prediction_views == "all":
                 errors = self._mean_over_views(weights, views, errors, batch.labels)
             if "invariance" in wanted:
-                terms |= self._invariance(weights, clean.invariant, views, batch.labels)
+                terms |= self._invariance(weights, clean.invariant, views.invariant, batch.labels)
         elif "invariance" in wanted:
             terms["invariance"] = errors.new_zeros(errors.shape[0])
         terms |= self._split_terms(weights, clean, settings, wanted)
@@ -145,35 +145,19 @@ class Objective:
         clean: Clean,
         settings: ReplicaSettings,
         generators: Sequence[torch.Generator],
-    ) -> Tensor:
-        """Z_inv of the K perturbed copies: `(replica, modality, view, batch, d)`.
-
-        The encoder sees one vector at a time. What it makes of a vector that another sample has in
-        this batch is known, and of an erased one it makes the same in every view: only noise has
-        to be encoded.
-        """
-        scheme, features = self.config.environments.view, clean.features
-        given = features, self.config.environments.views, settings.rates, generators
-        if scheme == "swap":
-            return take(clean.invariant, swapped(*given))
-        if scheme == "erase":
-            nothing = self._encoded(weights, torch.zeros_like(features[:, :, :1]))
-            is_erased = erased(*given)[..., None]
-            return torch.where(is_erased, nothing[:, :, None], clean.invariant[:, :, None])
-        perturbed = VIEWS[scheme](*given)
-        return self._encoded(weights, perturbed.flatten(2, 3)).view(perturbed.shape)
-
-    def _encoded(self, weights: Weights, features: Tensor) -> Tensor:
-        return self.network.invariant(weights, self.network.hidden(weights, features))
+    ) -> Views:
+        environments = self.config.environments
+        given = clean.features, environments.views, settings.rates, generators
+        return views_of(self.network, weights, environments.view, given, clean.invariant)
 
     def _mean_over_views(
-        self, weights: Weights, views: Tensor, clean: Tensor, labels: Tensor
+        self, weights: Weights, views: Views, clean: Tensor, labels: Tensor
     ) -> Tensor:
         """Errors `(replica, batch)` averaged over the clean sample and its views."""
-        count, batch = views.shape[2:4]
-        scores = self.network.predict(weights, views.flatten(2, 3)).view(-1, count, batch)
+        last = views.last_hidden(self.network, weights)
+        scores = self.network.score(weights, last).view(len(labels), -1, labels.shape[1])
         noisy = prediction_errors(scores, labels[:, None], self.loss)
-        return (clean + noisy.sum(1)) / (count + 1)
+        return (clean + noisy.sum(1)) / (scores.shape[1] + 1)
 
     def _invariance(self, weights: Weights, clean: Tensor, views: Tensor, labels: Tensor) -> Terms:
         """R_inv between the clean sample and its views.
