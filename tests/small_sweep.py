@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +59,15 @@ def write_space(folder: Path, **changes: Any) -> Path:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))
     return path
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[Path]:
+    """Writes the data below a folder and works there, so that MLflow's default store is there."""
+    write_data(folder / "data" / "small")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from small_sweep import SMALL, write_data, write_space
+from small_sweep import SMALL, working_in, write_data, write_space
 
 from cmir.errors import InputError
 from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
@@ -55,12 +55,8 @@ def fragile() -> type[CmirTrial]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with data in which MLflow's default store would be."""
-    folder = tmp_path_factory.mktemp("sweep")
-    write_data(folder / "data" / "small")
-    before = Path.cwd()
-    os.chdir(folder)
-    yield folder
-    os.chdir(before)
+    with working_in(tmp_path_factory.mktemp("sweep")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +69,7 @@ def outcome(folder: Path) -> SweepOutcome:
         search={"training.learning_rate": rates},
         start_from=[{"training.learning_rate": rate} for rate in rates],
     )
-    request = SweepRequest(path, {}, concurrency=2, trainable=fragile())
+    request = SweepRequest(path, {}, concurrency=2, pack=1, trainable=fragile())
     return conduct(request, Places(), quiet)
 
 
@@ -217,15 +213,21 @@ def test_changing_every_held_out_label_changes_no_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "pack"),
+    [(signal.SIGKILL, "3"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")],
+)
 def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, pack: str
 ) -> None:
     write_data(tmp_path / "data" / "small")
     path = write_space(tmp_path, trials=6, epochs=40)
     journal = tmp_path / "mlruns" / "studies" / "small.journal"
     driver = subprocess.Popen(
-        command(path, "2"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command(path, "2"), "--pack", pack],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     wait_for_endings(journal, 2)
     driver.send_signal(number)
@@ -233,7 +235,7 @@ def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     before = {r.number: r.ending.by_seed for r in records_of(journal_storage(journal), "small")}
     assert 0 < len(before) < 6
-    done = run_sweep(tmp_path, path, concurrency="2")
+    done = run_sweep(tmp_path, path, "2", "--pack", pack)
     assert done.returncode == 0, done.stdout + done.stderr
     records = records_of(journal_storage(journal), "small")
     assert sorted(record.number for record in records) == list(range(6))
@@ -251,10 +253,11 @@ def command(path: Path, concurrency: str) -> list[str]:
     return [sys.executable, script, "--space", str(path), "--concurrency", concurrency]
 
 
-def run_sweep(folder: Path, path: Path, concurrency: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(path, concurrency), cwd=folder, capture_output=True, text=True, timeout=400
-    )
+def run_sweep(
+    folder: Path, path: Path, concurrency: str, *more: str
+) -> subprocess.CompletedProcess[str]:
+    words = [*command(path, concurrency), *more]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=400)
 
 
 def wait_for_endings(journal: Path, count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_sweep import SMALL
 
-from cmir.sweep.packs import Packs
+from cmir.sweep.packs import Packs, widest_pack
 from cmir.sweep.records import Ending
 from cmir.sweep.search_space import checked_space
 from cmir.sweep.storage import journal_storage
@@ -86,6 +86,23 @@ def test_no_more_is_asked_for_than_there_are_places(tmp_path: Path) -> None:
 def test_a_pack_is_no_larger_than_asked_for(tmp_path: Path) -> None:
     packs = Packs(opened(tmp_path, start_from=[]))
     assert [len(packs.ask(size, 9)) for size in (1, 3, 9)] == [1, 3, 9]
+
+
+def test_the_sampler_fills_no_more_of_a_pack_than_it_may(tmp_path: Path) -> None:
+    starts = [at_rate(NOISE, rate) for rate in (0.003, 0.004, 0.005)]
+    packs = Packs(opened(tmp_path, start_from=starts))
+    assert numbers(packs.ask(4, 9, made=2)) == [0, 1, 2]
+    assert [len(packs.ask(4, 6 - count, made=2)) for count in (0, 2)] == [2, 2]
+
+
+def test_a_sweep_that_searches_the_structure_tries_twelve_of_them() -> None:
+    def widest(trials: int, **changes: Any) -> int:
+        content = SMALL | {"trials": trials, "start_from": []} | changes
+        return widest_pack(checked_space(parse_sweep(content, "s"), "s"))
+
+    assert [widest(trials) for trials in (4, 23, 24, 72, 5000)] == [1, 1, 2, 6, 64]
+    rates = {"training.learning_rate": {"low": 0.1, "high": 0.2}}
+    assert widest(4, search=rates) == 64
 
 
 def test_interrupted_trials_come_back_with_their_numbers_and_in_packs(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
-"""How many configurations are worth stacking: measured on the real data, on the device at hand.
+"""How many configurations to pack: measured on the real data, on the device at hand.
 
-On a GPU a small network leaves most of the card idle and a stack of many costs little more than
-one; on a CPU the arithmetic grows with the stack, and only what surrounds it is saved.
+On a GPU a small network leaves most of the card idle and a pack of many costs little more than
+one; on a CPU the arithmetic grows with the pack, and only what surrounds it is saved.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,30 +15,42 @@ import torch
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
-from cmir.learning.features import load_features
-from cmir.learning.stack import Stack
+from cmir.learning.pack import Pack
 
-# Twice as many configurations must train this much faster, each, to be worth a larger stack.
+# Configurations must train this much faster, each, to be worth a larger pack.
 GAIN = 1.05
 STEPS, RUNS = 3, 2
 LIMIT_SECONDS = 2.5
-# Of the memory that is free, how much a stack may take: later ones may be larger.
+# Of the memory that is free, how much a pack may take: later ones may be larger.
 USABLE = 0.5
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one epoch of a stack, and bytes that it took at most (0 where unknown)."""
+    """Seconds of one epoch of a pack, and bytes that it took at most (0 where unknown)."""
 
     seconds: float
     memory: int = 0
 
 
-class StackTimer:
-    """Times stacks of copies of one configuration on a few batches of the data."""
+@dataclass(frozen=True)
+class Sizes:
+    """How many configurations to pack.
+
+    Attributes:
+        worthwhile: fewest that train, each, within 5 % as fast as with any number.
+        possible: most that do, and that fit the memory.
+    """
+
+    worthwhile: int
+    possible: int
+
+
+class PackTimer:
+    """Times packs of copies of one configuration on a few batches of the data."""
 
     def __init__(self, data: DevelopmentData, config: TrialConfig, device: torch.device) -> None:
-        """Loads the features once for all stacks; the partition is left out of their training."""
+        """The partition is left out of their training."""
         batch = min(config.training.batch_size, len(data.train))
         settings = {"learning_rate": 1e-6, "epochs": RUNS + 2, "patience": RUNS + 2}
         unpartitioned = {"partition": "none", "groups": None}
@@ -48,52 +60,62 @@ class StackTimer:
                 "environments": config.environments.model_copy(update=unpartitioned),
             }
         )
-        self._device = device
-        self._features = load_features(data, config.model, device)
-        self._data = _few_batches(data, batch)
-        self._batches = len(data.train) / len(self._data.train)
-        self.cost(1)  # The first stack of a process waits for what torch loads and plans.
+        self._device, self._data = device, _few_batches(data, batch)
+        self._share = len(data.train) / len(self._data.train)
+        self.cost(1)  # The first pack of a process waits for what torch loads and plans.
 
     def cost(self, count: int) -> Cost:
         """What an epoch of so many copies takes, from a few of its steps."""
         before = _start_of_peak(self._device)
-        stack = Stack(self._data, [self._config] * count, self._device, features=self._features)
-        stack.run_epoch()  # The first run of an operation is slow.
-        seconds = min(_seconds(stack.run_epoch, self._device) for _ in range(RUNS))
-        return Cost(seconds * self._batches, _peak(self._device) - before)
+        pack = Pack(self._data, [self._config] * count, self._device)
+        pack.run_epoch()  # The first run of an operation is slow.
+        seconds = min(_seconds(pack.run_epoch, self._device) for _ in range(RUNS))
+        return Cost(seconds * self._share, _peak(self._device) - before)
 
 
-def worthwhile_size(
+def useful_sizes(
     cost: Callable[[int], Cost], most: int, fixed: float, room: int | None = None
-) -> int:
-    """The size up to which doubling a stack makes its configurations faster, each by 5 %.
+) -> Sizes:
+    """Doubles a pack until its configurations train slower, memory ends, or 2.5 s are over.
 
     Args:
-        cost: of a stack of so many configurations.
+        cost: of a pack of so many configurations.
         most: largest size that is of use.
         fixed: seconds that an epoch costs beside, whatever the size.
-        room: bytes that a stack may take; None: unknown.
+        room: bytes that a pack may take; None: unknown.
 
     Example:
-        >>> worthwhile_size(lambda count: Cost(1.0 + 0.1 * count), most=64, fixed=0.0)
-        64
-        >>> worthwhile_size(lambda count: Cost(1.0 * count), most=64, fixed=0.0)
-        1
+        >>> useful_sizes(lambda count: Cost(1.0 + 0.1 * count), most=64, fixed=0.0)
+        Sizes(worthwhile=64, possible=64)
+        >>> useful_sizes(lambda count: Cost(1.0 * count), most=64, fixed=0.0)
+        Sizes(worthwhile=1, possible=64)
     """
-    began = time.perf_counter()
-    best, size, rate = 1, 1, 0.0
-    while size <= most:
+    began, rates = time.perf_counter(), dict[int, float]()
+    for size in _doubled(most):
         try:
             found = cost(size)
         except torch.OutOfMemoryError:
-            return best
-        faster = size / (found.seconds + fixed)
-        if faster < GAIN * rate or (room is not None and found.memory > room):
-            return best
-        best, size, rate = size, 2 * size, faster
+            break
+        rate = size / (found.seconds + fixed)
+        is_too_large = room is not None and found.memory > room
+        if rates and (is_too_large or GAIN * rate < max(rates.values())):
+            break
+        rates[size] = rate
         if time.perf_counter() - began > LIMIT_SECONDS / 2:
-            return best  # The next would take as long as all so far.
-    return most
+            break  # The next would take as long as all so far.
+    if not rates:
+        return Sizes(1, 1)
+    best = max(rates.values())
+    return Sizes(min(size for size, rate in rates.items() if GAIN * rate >= best), max(rates))
+
+
+def _doubled(most: int) -> Iterator[int]:
+    """1, 2, 4, ... and the largest."""
+    size = 1
+    while size < most:
+        yield size
+        size *= 2
+    yield most
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -115,6 +115,10 @@ class Network:
         """Z_spu of the encoder's hidden layer: `(replica, modality, rows, d)`."""
         return linear(weights, "encoder.spurious", hidden)
 
+    def encode(self, weights: Weights, features: Tensor) -> Tensor:
+        """Z_inv of unimodal vectors: `(replica, modality, rows, d)` to the same shape."""
+        return self.invariant(weights, self.hidden(weights, features))
+
     def reconstruct(self, weights: Weights, invariant: Tensor, spurious: Tensor) -> Tensor:
         """The decoder r_m on both parts: `(replica, modality, rows, d)`."""
         both = torch.cat([invariant, spurious], dim=-1)
@@ -140,6 +144,20 @@ class Network:
         first = linear_relu(weights, "predictor.first", joined)
         return linear_relu(weights, "predictor.second", first)
 
+    def shares(self, weights: Weights, invariant: Tensor) -> Tensor:
+        """What each modality adds to the predictor's first layer, without the bias.
+
+        `(replica, modality, rows, d)` to `(replica, modality, rows, d')`.
+        """
+        weight = weights["predictor.first.weight"]
+        own = weight.view(*invariant.shape[:2], -1, weight.shape[-1])
+        return invariant @ own
+
+    def last_hidden_of_shares(self, weights: Weights, total: Tensor) -> Tensor:
+        """`last_hidden` from the sum of the shares, `(replica, rows, d')` to the same shape."""
+        first = torch.relu(total + weights["predictor.first.bias"])
+        return linear_relu(weights, "predictor.second", first)
+
     def score(self, weights: Weights, hidden: Tensor) -> Tensor:
         """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`."""
         return linear(weights, "predictor.third", hidden).squeeze(-1)
@@ -156,7 +174,7 @@ class Network:
         if missing:
             present = [name not in missing for name in self.sizes]
             features = features * torch.tensor(present, device=features.device)[:, None, None]
-        return self.predict(weights, self.invariant(weights, self.hidden(weights, features)))
+        return self.predict(weights, self.encode(weights, features))
 
 
 def network_for(data: DevelopmentData, config: ModelConfig) -> Network:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cmir.config import Penalty, TrialConfig
-from cmir.learning.environments import VIEWS
 from cmir.learning.features import Inputs
 from cmir.learning.independence import cross_covariance, hsic
 from cmir.learning.losses import (
@@ -25,6 +24,7 @@ from cmir.learning.model import Network, Weights
 from cmir.learning.penalties import coral, fishr, group_dro, irm, vrex
 from cmir.learning.replicas import Layout, linear, linear_parts, linear_relu
 from cmir.learning.settings import ReplicaSettings
+from cmir.learning.views import Views, views_of
 
 PredictionLoss = Literal["mse", "mae", "bce"]
 Terms = dict[str, Tensor]
@@ -115,11 +115,11 @@ class Objective:
         errors = prediction_errors(clean.scores, batch.labels, self.loss)
         terms: Terms = {}
         if self._needs_views(wanted):
-            views = self._views(weights, clean.features, settings, generators)
+            views = self._views(weights, clean, settings, generators)
             if self.config.loss.prediction_views == "all":
                 errors = self._mean_over_views(weights, views, errors, batch.labels)
             if "invariance" in wanted:
-                terms |= self._invariance(weights, clean.invariant, views, batch.labels)
+                terms |= self._invariance(weights, clean.invariant, views.invariant, batch.labels)
         elif "invariance" in wanted:
             terms["invariance"] = errors.new_zeros(errors.shape[0])
         terms |= self._split_terms(weights, clean, settings, wanted)
@@ -142,25 +142,22 @@ class Objective:
     def _views(
         self,
         weights: Weights,
-        features: Tensor,
+        clean: Clean,
         settings: ReplicaSettings,
         generators: Sequence[torch.Generator],
-    ) -> Tensor:
-        """Z_inv of the K perturbed copies: `(replica, modality, view, batch, d)`."""
+    ) -> Views:
         environments = self.config.environments
-        scheme = VIEWS[environments.view]
-        perturbed = scheme(features, environments.views, settings.rates, generators)
-        hidden = self.network.hidden(weights, perturbed.flatten(2, 3))
-        return self.network.invariant(weights, hidden).view(perturbed.shape)
+        given = clean.features, environments.views, settings.rates, generators
+        return views_of(self.network, weights, environments.view, given, clean.invariant)
 
     def _mean_over_views(
-        self, weights: Weights, views: Tensor, clean: Tensor, labels: Tensor
+        self, weights: Weights, views: Views, clean: Tensor, labels: Tensor
     ) -> Tensor:
         """Errors `(replica, batch)` averaged over the clean sample and its views."""
-        count, batch = views.shape[2:4]
-        scores = self.network.predict(weights, views.flatten(2, 3)).view(-1, count, batch)
+        last = views.last_hidden(self.network, weights)
+        scores = self.network.score(weights, last).view(len(labels), -1, labels.shape[1])
         noisy = prediction_errors(scores, labels[:, None], self.loss)
-        return (clean + noisy.sum(1)) / (count + 1)
+        return (clean + noisy.sum(1)) / (scores.shape[1] + 1)
 
     def _invariance(self, weights: Weights, clean: Tensor, views: Tensor, labels: Tensor) -> Terms:
         """R_inv between the clean sample and its views.

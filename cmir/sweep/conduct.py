@@ -135,7 +135,7 @@ def conduct(
             name,
             prepared,
             resources,
-            request.pack or (None if widest_pack(prepared.space) > 1 else 1),
+            request.pack,
             study.counted,
             study.interrupted,
             str(client.tracking_uri),

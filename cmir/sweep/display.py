@@ -41,7 +41,7 @@ class SweepDisplay:
 
     def progress(self) -> Progress:
         """The hooks that a sweep calls."""
-        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick, self._on_size)
+        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick, self._on_sizes)
 
     def _on_start(self, asked: AskedTrial) -> None:
         self._running[asked.number] = 0
@@ -65,9 +65,11 @@ class SweepDisplay:
             self._shown = time.monotonic()
             self._live.update(self._line(), refresh=True)
 
-    def _on_size(self, size: int) -> None:
-        text = f"packs of {size}" if size > 1 else "one trial at a time for each worker"
-        self._console.print(f"measured: {text}", highlight=False)
+    def _on_sizes(self, worthwhile: int, possible: int) -> None:
+        self._console.print(
+            f"measured: packs of {worthwhile} trials are worth while, of {possible} possible",
+            highlight=False,
+        )
 
     def _is_better(self, record: TrialRecord) -> bool:
         if self._best is None or self._best.objective is None or record.objective is None:

@@ -26,12 +26,14 @@ class Packs:
         """Number of trials handed out and not told."""
         return self._study.in_flight - len(self._waiting)
 
-    def ask(self, size: int, places: int) -> list[AskedTrial]:
+    def ask(self, size: int, places: int, made: int | None = None) -> list[AskedTrial]:
         """The next pack.
 
         Args:
             size: its largest number of configurations.
             places: number of trials that may still be asked for, those that wait included.
+            made: with so many in the pack, the sampler adds none, only what is known may join;
+                None: `size`.
 
         Raises:
             InputError: see `SweepStudy.ask`.
@@ -42,6 +44,8 @@ class Packs:
             return pack
         self._take_waiting(pack, size)
         while len(pack) < size and len(pack) + len(self._waiting) < places:
+            if not self._study.queued and made is not None and len(pack) >= made:
+                break
             asked = self._study.ask(like=first)
             (pack if agree(first, asked) else self._waiting).append(asked)
         return pack
@@ -69,7 +73,7 @@ def agree(first: AskedTrial, other: AskedTrial) -> bool:
 
 
 def widest_pack(space: SearchSpace) -> int:
-    """The largest pack that may be chosen without being asked for.
+    """The largest pack that a sampler may fill without being asked to.
 
     A pack is one structure: the larger the packs, the fewer structures a sweep tries.
     """

@@ -22,12 +22,12 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
 from cmir.sweep.interrupts import interrupt_restored
-from cmir.sweep.packs import Packs, runs_alone
+from cmir.sweep.packs import LARGEST, Packs, runs_alone
 from cmir.sweep.rungs import Rungs
 from cmir.sweep.running import Progress, RunningPacks
 from cmir.sweep.study import AskedTrial, SweepStudy
 from cmir.sweep.sweep_file import EarlyStopping
-from cmir.sweep.trial import MEASURE, ROWS, SIZE, CmirTrial
+from cmir.sweep.trial import MEASURE, ROWS, SIZES, CmirTrial
 
 RAY_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -76,7 +76,7 @@ class Plan:
         storage: folder for Ray's own files, removed afterwards.
         pack: largest number of trials that train as one stacked network; None: as many as are worth
             while, which the first worker measures.
-        widest: the largest such number that measuring may choose.
+        widest: most that the sampler then puts into a pack.
         trainable: the class that trains.
     """
 
@@ -100,8 +100,9 @@ class StudySearcher(Searcher):
         self._study, self._plan, self._running = study, plan, running
         self._packs, self._workers = Packs(study), resources.concurrency
         self._sharing = resources.sharing
-        self.size = plan.pack or min(FIRST_SIZE, plan.widest)
-        self._is_to_measure = plan.pack is None and plan.widest > 1
+        self._possible = plan.pack or FIRST_SIZE
+        self._made = plan.pack or min(FIRST_SIZE, plan.widest)
+        self._is_to_measure = plan.pack is None and (plan.widest > 1 or study.queued > 0)
 
     def suggest(self, trial_id: str) -> Any:
         """The next pack; None while waiting for others, FINISHED when the budget is spent."""
@@ -110,7 +111,8 @@ class StudySearcher(Searcher):
             return None if len(self._running) else str(Searcher.FINISHED)
         # Not more than one worker's share of what is left to do.
         left = places + self._running.left(self._plan.epochs)
-        pack = self._packs.ask(min(self.size, places, math.ceil(left / self._workers)), places)
+        size = min(self._possible, places, math.ceil(left / self._workers))
+        pack = self._packs.ask(size, places, self._made)
         self._running.start(trial_id, pack)
         return self._plan.worker_config(pack) | self._measure(pack, places - len(pack))
 
@@ -120,14 +122,18 @@ class StudySearcher(Searcher):
         """Closes a pack: members that were merely interrupted stay in flight."""
         self._running.close(trial_id, died=error)
 
+    def measured(self, worthwhile: int, possible: int) -> None:
+        """Lets later packs be so large, where the sampler fills them and where it does not."""
+        self._made, self._possible = min(worthwhile, self._plan.widest), possible
+
     def _measure(self, pack: Sequence[AskedTrial], places: int) -> dict[str, Any]:
         """Asks the first pack's worker to measure, unless all workers' first packs are the last."""
         if not self._is_to_measure or runs_alone(pack[0]):
             return {}
         self._is_to_measure = False
-        if places <= self.size * (self._workers - 1):
+        if places <= self._possible * (self._workers - 1):
             return {}
-        return {MEASURE: {"most": self._plan.widest, "sharing": self._sharing}}
+        return {MEASURE: {"most": LARGEST, "sharing": self._sharing}}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune saves its searcher, but the study is the record."""
@@ -159,9 +165,9 @@ class ReportCollector(Callback):
         **info: Any,
     ) -> None:
         """Takes a step of a pack, before Ray Tune asks its worker for the next."""
-        if SIZE in result:
-            self._searcher.size = int(result[SIZE])
-            self._progress.on_size(self._searcher.size)
+        if SIZES in result:
+            self._searcher.measured(*result[SIZES])
+            self._progress.on_sizes(*result[SIZES])
         seconds = float(result.get("time_this_iter_s", 0.0))
         lagging = self._running.take(trial.trial_id, result.get(ROWS, []), seconds)
         worker = trial.temporary_state.ray_actor

@@ -15,14 +15,14 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.calibration import USABLE, StackTimer, free_memory, worthwhile_size
+from cmir.learning.calibration import USABLE, PackTimer, Sizes, free_memory, useful_sizes
+from cmir.learning.pack import Pack
 from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
-from cmir.learning.stack import Stack
 from cmir.learning.training import check, fit
 from cmir.sweep.weights import save_weights
 
-MEMBERS, ROWS, MEASURE, SIZE = "members", "rows", "measure", "size"
+MEMBERS, ROWS, MEASURE, SIZES = "members", "rows", "measure", "sizes"
 # What an epoch costs beside its arithmetic: Ray's way to the driver and back, a share of a start.
 RAY_SECONDS = 0.005
 Report = EpochReport | Diverged
@@ -36,8 +36,8 @@ class CmirTrial(Trainable):
     as JSON) and `weights` (file for its weights once it has finished). A step returns one row for
     each member in training: `number`, then `epoch`, `objective` and `metrics`, and with the last
     row of a member, its `ending`. With `measure` (`most`, and `sharing`, the number of packs
-    that share the memory) the first step only measures which size of packs is worth while, and
-    returns it as `size`.
+    that share the memory) the first step only measures the sizes of packs that are worth while and
+    possible, and returns them as `sizes`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -64,7 +64,8 @@ class CmirTrial(Trainable):
         An exception ends the pack, not the process: the next pack finds it warm.
         """
         if MEASURE in self._config:
-            return {SIZE: self._size(self._config.pop(MEASURE)), ROWS: [], "done": False}
+            sizes = self._sizes(self._config.pop(MEASURE))
+            return {SIZES: [sizes.worthwhile, sizes.possible], ROWS: [], "done": False}
         try:
             rows = self._epoch() if self._open else []
         except Exception as error:  # Whatever it is, it belongs into the trials' records.
@@ -81,16 +82,16 @@ class CmirTrial(Trainable):
         self._open = set(self._training.running)
         return rows
 
-    def _size(self, measure: Mapping[str, int]) -> int:
-        """The size of packs that is worth while, 1 where it cannot be measured."""
+    def _sizes(self, measure: Mapping[str, int]) -> Sizes:
+        """The sizes of packs that are useful, 1 where they cannot be measured."""
         try:
             device, data = torch.device(own_device()), development_data(self._config["dataset"])
-            timer = StackTimer(data, self._configs()[0], device)
+            timer = PackTimer(data, self._configs()[0], device)
             free = free_memory(device)
             room = None if free is None else int(USABLE * free / measure["sharing"])
-            return worthwhile_size(timer.cost, measure["most"], RAY_SECONDS, room)
+            return useful_sizes(timer.cost, measure["most"], RAY_SECONDS, room)
         except Exception:  # What is wrong shows again, and is recorded, when the pack trains.
-            return 1
+            return Sizes(1, 1)
 
     def _configs(self) -> list[TrialConfig]:
         torch.set_num_threads(int(self._config["threads"]))
@@ -120,7 +121,7 @@ class CmirTrial(Trainable):
 
 
 class Training(Protocol):
-    """Configurations in training, by their place in the pack; see `cmir.learning.stack.Stack`."""
+    """Configurations in training, by their place in the pack; see `cmir.learning.pack.Pack`."""
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -168,7 +169,7 @@ def start_training(
         return Alone(fit(data, configs[0], device, partitions))
     for config in configs:
         check(data, config, partitions)
-    return Stack(data, configs, torch.device(device), partitions)
+    return Pack(data, configs, torch.device(device), partitions)
 
 
 def _explained(error: Exception) -> str:
