@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from small_sweep import SMALL
 
-from cmir.sweep.sampling import BEST, MOST_RANDOM, WINDOW, History, WindowedTPE, sampler_of
+from cmir.sweep.sampling import BEST, MOST_RANDOM, NEWEST, WINDOW, History, WindowedTPE, sampler_of
 from cmir.sweep.sweep_file import parse_sweep
 
 Direction = Literal["minimize", "maximize"]
@@ -100,7 +100,7 @@ def test_tpe_never_weighs_more_than_the_window(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_the_window_has_the_best_trials_and_an_even_sample(direction: Direction) -> None:
+def test_the_window_has_the_best_trials_the_newest_and_an_even_sample(direction: Direction) -> None:
     values = np.random.default_rng(1).normal(size=4 * WINDOW)
     history = History(filled(list(values), direction))
     history.look()
@@ -108,8 +108,10 @@ def test_the_window_has_the_best_trials_and_an_even_sample(direction: Direction)
     best = np.argsort(values if direction == "minimize" else -values)[:BEST]
     assert set(best) <= set(numbers)
     assert numbers == sorted(set(numbers))
-    sample = sorted(set(numbers) - set(best))
-    assert max(np.diff([0, *sample, len(values) - 1])) <= 3 * len(values) / WINDOW
+    older = len(values) - NEWEST
+    assert set(range(older, len(values))) <= set(numbers)
+    sample = [number for number in numbers if number < older and number not in best]
+    assert max(np.diff([0, *sample, older - 1])) <= 3 * len(values) / NEWEST
 
 
 def test_the_window_ranks_pruned_trials_as_tpe_does() -> None:

@@ -1,7 +1,8 @@
 """The sampler of a sweep: TPE whose cost does not grow with the number of ended trials.
 
 TPE sorts and weighs all trials for every suggestion. Beyond `WINDOW` of them it is shown the best
-25, which it models, and an even sample of all, which tells the density of the rest as well.
+25, which it models, the newest, which keep it from where it has just been, and an even sample of
+all others, which tells where the rest lie.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ WINDOW = 500
 BEST = 25
 # The window has at least as many, so that TPE does not take it for a beginning.
 MOST_RANDOM = WINDOW - BEST
+NEWEST = MOST_RANDOM // 2
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Place = tuple[int, float, float, int, FrozenTrial]
@@ -113,12 +115,13 @@ class History:
         return telling
 
     def _window(self) -> list[FrozenTrial]:
-        """All that ended; of more than `WINDOW` the best 25 and an even sample of all."""
+        """All that ended; of more than `WINDOW` the best, the newest and a sample of the others."""
         if len(self._ended) <= WINDOW:
             return [*self._ended, *self._running]
-        places = np.linspace(0, len(self._ended) - 1, MOST_RANDOM).round().astype(int)
-        shown = {trial.number: trial for trial in (self._ended[place] for place in places)}
-        shown |= {trial.number: trial for *_, trial in self._best}
+        older, newest = self._ended[:-NEWEST], self._ended[-NEWEST:]
+        places = np.linspace(0, len(older) - 1, MOST_RANDOM - NEWEST).round().astype(int)
+        kept = [*(trial for *_, trial in self._best), *(older[place] for place in places), *newest]
+        shown = {trial.number: trial for trial in kept}
         return [*(shown[number] for number in sorted(shown)), *self._running]
 
     def showing(self, trials: Sequence[FrozenTrial]) -> Study:
