@@ -154,17 +154,21 @@ def test_a_transaction_whose_answer_was_lost_makes_no_second_run(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = SweepTracker(client, "e", "s", None)
-    write = RunTables.write
+    write, sizes = RunTables.write, []
 
-    def write_and_lose_the_answer(tables: RunTables, records: Any) -> None:
-        write(tables, records)
-        raise ConnectionError("the database went away after it had done as told")
+    def write_and_lose_the_first_answer(tables: RunTables, records: Any) -> dict[int, str]:
+        runs = write(tables, records)
+        sizes.append(len(records))
+        if len(sizes) == 1:
+            raise ConnectionError("the database went away after it had done as told")
+        return runs
 
-    monkeypatch.setattr(RunTables, "write", write_and_lose_the_answer)
-    tracker.write(record(0))
+    monkeypatch.setattr(RunTables, "write", write_and_lose_the_first_answer)
+    tracker._backlog += [record(number) for number in range(8)]
     assert tracker.flush() == 0
+    assert sizes == [8]
     runs = list(ClientRuns(client, tracker.experiment, tracker.parent).find())
-    assert [one.run for one in runs] == [tracker.run_of(0)]
+    assert {one.trial: one.run for one in runs} == {n: tracker.run_of(n) for n in range(8)}
 
 
 def test_a_transaction_writes_all_or_nothing(

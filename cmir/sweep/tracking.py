@@ -228,13 +228,13 @@ class SweepTracker:
     def _write_many(self, tables: RunTables) -> bool:
         """Tries to write the first of the backlog in one transaction."""
         records = self._backlog[: self._most]
+        if any(record.number in self._begun for record in records):
+            return False  # A run that was cut off is filled by the client.
         try:
             if self._is_doubtful:
                 self._look()
             missing = [record for record in records if record.number not in self._written]
-            if any(record.number in self._begun for record in missing):
-                raise LookupError("a run that was cut off is filled by the client")
-            self._written |= tables.write(missing)
+            self._written |= tables.write(missing) if missing else {}
         except Exception as error:  # One may be at fault, or the database: alone they will tell.
             logging.getLogger(__name__).debug("%d trials: %s", len(records), first_line(error))
             self._is_doubtful, self._most = True, 1
