@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from cmir.learning.replicas import draw_normal, draw_uniform
 
@@ -69,7 +68,7 @@ def swap_views(
     shift = 1 + (draws[:, 1] * (batch - 1)).long()
     own = torch.arange(batch, device=features.device).expand_as(shift)
     source = torch.where(chosen, (own + shift) % batch, own)
-    selection = one_hot(source.flatten(2, 3), batch).to(features.dtype)
+    selection = torch.eye(batch, device=features.device)[source.flatten(2, 3)]
     return (selection @ features).view(replicas, modalities, count, batch, size)
 
 

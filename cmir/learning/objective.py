@@ -23,7 +23,7 @@ from cmir.learning.losses import (
 )
 from cmir.learning.model import Network, Weights
 from cmir.learning.penalties import coral, fishr, group_dro, irm, vrex
-from cmir.learning.replicas import Layout, linear, linear_parts
+from cmir.learning.replicas import Layout, linear, linear_parts, linear_relu
 from cmir.learning.settings import ReplicaSettings
 
 PredictionLoss = Literal["mse", "mae", "bce"]
@@ -262,5 +262,5 @@ def prediction_loss(config: TrialConfig, task: str) -> PredictionLoss:
 
 def _unimodal_scores(weights: Weights, invariant: Tensor) -> Tensor:
     """Each modality's own prediction, `(replica, modality, rows, d)` to `(..., rows)`."""
-    hidden = torch.relu(linear(weights, "unimodal_predictor.first", invariant))
+    hidden = linear_relu(weights, "unimodal_predictor.first", invariant)
     return linear(weights, "unimodal_predictor.second", hidden).squeeze(-1)
