@@ -50,17 +50,22 @@ class BackgroundRay:
     def ending(self) -> Iterator[None]:
         """Ends Ray while the block runs, if it was started, and then waits until it has ended.
 
-        The block must not touch Ray. Nor may garbage be collected meanwhile, in whatever thread:
-        when one of its objects is freed while it shuts down, Ray ends the process.
+        The block must not touch Ray.
         """
         if self._started is None:
             yield
             return
+        self._started = None
+        # Ray ends the process, with exit code 1, when an object of its own is freed in another
+        # thread while it shuts down: no garbage is collected until it has.
         gc.disable()
-        try:
-            ended = self._thread.submit(ray.shutdown)
-            self._started = None
-            yield
-            ended.result()
-        finally:
-            gc.enable()
+        ended = self._thread.submit(_shut_down)
+        yield
+        ended.result()
+
+
+def _shut_down() -> None:
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()

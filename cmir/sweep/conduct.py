@@ -147,7 +147,8 @@ def conduct(
                 _run(study, prepared, request, places, resources, progress)
         with cluster.ending():
             from cmir.sweep.findings import publish
-        findings = publish(tracker, study.records(), prepared, keeper, study.counted)
+
+            findings = publish(tracker, study.records(), prepared, keeper, study.counted)
         return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
 
 
