@@ -10,26 +10,25 @@ import pytest
 from cmir.sweep.background_ray import BackgroundRay
 from cmir.sweep.schedule import Resources
 
+# References to objects become garbage, in cycles, one by one while Ray shuts down.
 PROGRAM = """
-import gc, ray
+import gc
+import ray
 from cmir.sweep.background_ray import BackgroundRay
 from cmir.sweep.schedule import Resources
 
-class Loop:
+class Cycle:
     def __init__(self, reference):
         self.reference, self.me = reference, self
 
 with BackgroundRay(Resources(1)) as cluster:
     cluster.start()
     cluster.wait()
-    add = ray.remote(num_cpus=1)(lambda: 1)
-    assert ray.get(add.remote()) == 1
-    loops = [Loop(add.remote()) for _ in range(5)]
-    del loops, add
+    references = [ray.put(None) for _ in range(4000)]
     with cluster.ending():
-        # Enough that garbage, and Ray's references with it, would be collected.
-        for _ in range(20):
-            numbers = [[number] for number in range(200_000)]
+        while references:
+            Cycle(references.pop())
+            numbers = [[number] for number in range(3000)]
 assert not ray.is_initialized() and gc.isenabled()
 print("ended")
 """
