@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 CHANGES: list[dict[str, Any]] = [
     {"training__learning_rate": 0.003},
     {"training__weight_decay": 0.3, "loss__mutual_information": 0.0},
-    {"training__learning_rate": 0.02, "loss__reconstruction": 0.2},
+    {"training__learning_rate": 0.008, "loss__reconstruction": 0.2},
 ]
 
 

@@ -140,6 +140,20 @@ class Network:
         first = linear_relu(weights, "predictor.first", joined)
         return linear_relu(weights, "predictor.second", first)
 
+    def shares(self, weights: Weights, invariant: Tensor) -> Tensor:
+        """What each modality adds to the predictor's first layer, without the bias.
+
+        `(replica, modality, rows, d)` to `(replica, modality, rows, d')`.
+        """
+        weight = weights["predictor.first.weight"]
+        own = weight.view(*invariant.shape[:2], -1, weight.shape[-1])
+        return invariant @ own
+
+    def last_hidden_of_shares(self, weights: Weights, total: Tensor) -> Tensor:
+        """`last_hidden` from the sum of the shares, `(replica, rows, d')` to the same shape."""
+        first = torch.relu(total + weights["predictor.first.bias"])
+        return linear_relu(weights, "predictor.second", first)
+
     def score(self, weights: Weights, hidden: Tensor) -> Tensor:
         """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`."""
         return linear(weights, "predictor.third", hidden).squeeze(-1)
