@@ -262,7 +262,13 @@ def start_ray(resources: Resources) -> None:
         ray.init(address=resources.address, **quiet)
         return
     cpus = resources.concurrency * resources.cpus_per_trial
-    ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=128 << 20, **quiet)
+    # "local", as Ray would else join whatever cluster somebody has started on this machine.
+    own: dict[str, Any] = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": 128 << 20,
+    }
+    ray.init(num_cpus=cpus, **own, **quiet)
 
 
 def _bundle(resources: Resources) -> dict[str, float]:
