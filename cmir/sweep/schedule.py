@@ -21,6 +21,7 @@ from ray.tune import Callback, Trainable
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
+from cmir.learning.calibration import USUAL
 from cmir.sweep.interrupts import interrupt_restored
 from cmir.sweep.packs import LARGEST, Packs, runs_alone
 from cmir.sweep.rungs import Rungs
@@ -41,8 +42,6 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-# Configurations of a pack before its worth is measured.
-FIRST_SIZE = 4
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ class StudySearcher(Searcher):
         self._study, self._plan, self._running = study, plan, running
         self._packs, self._workers = Packs(study), resources.concurrency
         self._sharing = resources.sharing
-        self._possible = plan.pack or FIRST_SIZE
-        self._made = plan.pack or min(FIRST_SIZE, plan.widest)
+        self._possible = plan.pack or USUAL
+        self._made = plan.pack or min(USUAL, plan.widest)
         self._is_to_measure = plan.pack is None and (plan.widest > 1 or study.queued > 0)
 
     def suggest(self, trial_id: str) -> Any:
@@ -125,9 +124,10 @@ class StudySearcher(Searcher):
         """Closes a pack: members that were merely interrupted stay in flight."""
         self._running.close(trial_id, died=error)
 
-    def measured(self, worthwhile: int, possible: int) -> None:
-        """Lets later packs be so large, where the sampler fills them and where it does not."""
+    def measured(self, worthwhile: int, possible: int) -> tuple[int, int]:
+        """Takes useful sizes; returns those of later packs, filled by the sampler and at most."""
         self._made, self._possible = min(worthwhile, self._plan.widest), possible
+        return self._made, self._possible
 
     def _measure(self, pack: Sequence[AskedTrial], places: int) -> dict[str, Any]:
         """Asks the first pack's worker to measure, unless all workers' first packs are the last."""
@@ -169,8 +169,7 @@ class ReportCollector(Callback):
     ) -> None:
         """Takes a step of a pack, before Ray Tune asks its worker for the next."""
         if SIZES in result:
-            self._searcher.measured(*result[SIZES])
-            self._progress.on_sizes(*result[SIZES])
+            self._progress.on_sizes(*self._searcher.measured(*result[SIZES]))
         seconds = float(result.get("time_this_iter_s", 0.0))
         lagging = self._running.take(trial.trial_id, result.get(ROWS, []), seconds)
         worker = trial.temporary_state.ray_actor
