@@ -1,4 +1,4 @@
-"""How many trials share a GPU, from the memory that one of them was seen to take."""
+"""Where trials run: how many share a GPU, how many run at once, which device is whose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from cmir.errors import InputError
+from cmir.sweep.schedule import Resources
 
 # Of each GPU, for what grows after the calibration: larger views, the results at a trial's end.
 HEADROOM = 0.1
@@ -55,6 +56,62 @@ def gpu_share(trials: int) -> float:
         0.1428
     """
     return math.floor(RAY_STEPS / trials) / RAY_STEPS
+
+
+def resources_for(
+    cpus: int,
+    gpus: int,
+    concurrency: int | None,
+    per_gpu: int,
+    address: str | None = None,
+) -> Resources:
+    """What a trial takes: its share of a GPU where there are any, else processors.
+
+    Args:
+        cpus: processors that the driver may use, or of the whole cluster.
+        gpus: likewise; of a cluster, `ray.cluster_resources().get("GPU", 0)`.
+        concurrency: trials at a time, as asked for; None: as many as there is room for.
+        per_gpu: trials that share one GPU.
+        address: of the cluster, whose processors are counted as they are. On this machine Ray is
+            told of as many as the trials need.
+    """
+    if gpus:
+        room = gpus * per_gpu
+        most = room if address is None else min(room, cpus)
+        return Resources(concurrency or most, gpus_per_trial=gpu_share(per_gpu), address=address)
+    at_a_time = concurrency or cpus
+    own = 1 if address is not None else max(1, cpus // at_a_time)
+    return Resources(at_a_time, cpus_per_trial=own, address=address)
+
+
+def device_of(assigned: Sequence[str], visible: str | None) -> str:
+    """The torch device of a process, from what Ray assigned to it.
+
+    A process may see more GPUs than are its own, so the assigned one decides, and torch counts
+    among the visible ones.
+
+    Args:
+        assigned: ids of its GPUs, as Ray names them; none for a trial on processors.
+        visible: the value of CUDA_VISIBLE_DEVICES; None where it is not set.
+
+    Raises:
+        InputError: Ray's GPU is not among those that the process sees.
+
+    Example:
+        >>> device_of(["3"], "2,3")
+        'cuda:1'
+    """
+    if not assigned:
+        return "cpu"
+    if not visible:
+        return f"cuda:{assigned[0]}"
+    seen = visible.split(",")
+    if assigned[0] not in seen:
+        raise InputError(
+            f"a trial was assigned GPU {assigned[0]}, but CUDA_VISIBLE_DEVICES is '{visible}' in "
+            "its process: leave it to Ray, and set it only before Ray starts on a node."
+        )
+    return f"cuda:{seen.index(assigned[0])}"
 
 
 def _gigabytes(count: int) -> str:
