@@ -2,10 +2,12 @@
 
     python benchmarks/compare.py --data data/mosi
 
-`cmir` is `workflows/sweep.py`, `tutorial` the stack of Ray Tune's own tutorial and `optuna` Optuna
-with two processes of its own (see `ray_tutorial.py`, `optuna_alone.py`). All get two processors,
-start from nothing, and train every seed for all epochs with the same steps and evaluations; a
-stack that did other work is an error. Repeats take turns.
+`cmir` is `workflows/sweep.py`, `unpacked` the same with one configuration a trial, `tutorial` the
+stack of Ray Tune's own tutorial and `optuna` Optuna with two processes of its own (see
+`ray_tutorial.py`, `optuna_alone.py`). All get two processors, start from nothing, and train every
+seed for all epochs with the same steps and evaluations; a stack that did other work is an error.
+Neighbouring configurations are alike in sizes, views and partition, as a packed sweep suggests
+them. Repeats take turns.
 
 Exit codes: 0; 1 a stack failed; 2 bad input.
 """
@@ -54,12 +56,14 @@ class Work:
         return len(self.job.configurations) * self.job.seeds
 
 
-def work_of(space: Path, data: Path, configurations: int, seeds: int, epochs: int) -> Work:
+def work_of(
+    space: Path, data: Path, configurations: int, seeds: int, epochs: int, alike: int = 1
+) -> Work:
     """The work on one dataset folder, the configurations drawn from a sweep file's space."""
     if not data.is_dir():
         raise InputError(f"--data {data}: there is no such dataset folder.")
     known = read_space(space)
-    drawn = draw(known, configurations, DRAWING_SEED)
+    drawn = draw(known, configurations, DRAWING_SEED, alike)
     dump = known.file.model_dump(mode="json")["search"]
     search = {key: dump[key] for key in known.dimensions}
     data = data.resolve()
@@ -67,11 +71,12 @@ def work_of(space: Path, data: Path, configurations: int, seeds: int, epochs: in
     return Work(job, sweep_of(known.file, drawn, data, seeds, epochs))
 
 
-def run_ours(work: Work, folder: Path) -> tuple[Timing, Done]:
+def run_ours(work: Work, folder: Path, pack: str = "auto") -> tuple[Timing, Done]:
     """This project's command on a generated sweep file."""
     path = write_sweep(work.sweep, folder)
     script = str(ROOT / "workflows" / "sweep.py")
-    timing = timed([sys.executable, script, "--space", str(path), "--concurrency", "2"], folder)
+    command = [sys.executable, script, "--space", str(path), "--concurrency", "2", "--pack", pack]
+    timing = timed(command, folder)
     name = work.sweep["name"]
     records = records_of(journal_storage(Places(folder).journal(name)), name)
     epochs = sum(len(record.ending.curve["objective"]) for record in records) * work.job.seeds
@@ -88,6 +93,7 @@ def run_module(work: Work, folder: Path, module: str) -> tuple[Timing, Done]:
 
 STACKS: Mapping[str, Callable[[Work, Path], tuple[Timing, Done]]] = {
     OURS: run_ours,
+    "unpacked": lambda work, folder: run_ours(work, folder, "1"),
     "tutorial": lambda work, folder: run_module(work, folder, "ray_tutorial"),
     "optuna": lambda work, folder: run_module(work, folder, "optuna_alone"),
 }
@@ -154,7 +160,14 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
     end_as_interrupt()
     try:
-        work = work_of(given.space, given.data, given.configurations, given.seeds, given.epochs)
+        work = work_of(
+            given.space,
+            given.data,
+            given.configurations,
+            given.seeds,
+            given.epochs,
+            given.alike,
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -181,6 +194,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--configurations", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--alike", type=int, default=4, help="neighbours of the same structure")
     parser.add_argument("--only", nargs="+", choices=STACKS, help="stacks to run")
     parser.add_argument("--repeat", type=int, default=1, help="times, the stacks taking turns")
     parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import cycle, islice
+from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,19 @@ from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value, read_sweep_fi
 VIEW = "environments.view"
 
 
-def draw(space: SearchSpace, count: int, seed: int) -> list[Assignment]:
-    """Configurations of active dimensions only; the view schemes of the space take turns."""
-    rng, views = np.random.default_rng(seed), space.dimensions[VIEW].ends
-    return [_draw_one(space, view, rng) for view in islice(cycle(views), count)]
+def draw(space: SearchSpace, count: int, seed: int, alike: int = 1) -> list[Assignment]:
+    """Configurations of active dimensions only; the view schemes of the space take turns.
+
+    So many neighbours are alike in what shapes a network, as those that a packed sweep suggests.
+    """
+    rng, views = np.random.default_rng(seed), cycle(space.dimensions[VIEW].ends)
+    drawn: list[Assignment] = []
+    while len(drawn) < count:
+        first = _draw_one(space, {VIEW: next(views)}, rng)
+        structure = space.trial(first).structure
+        fixed = {key: value for key, value in first.items() if key in structure}
+        drawn += [first, *(_draw_one(space, fixed, rng) for _ in range(alike - 1))]
+    return drawn[:count]
 
 
 def read_space(path: Path) -> SearchSpace:
@@ -58,11 +68,13 @@ def write_sweep(content: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def _draw_one(space: SearchSpace, view: Value, rng: np.random.Generator) -> Assignment:
+def _draw_one(
+    space: SearchSpace, given: Mapping[str, Value], rng: np.random.Generator
+) -> Assignment:
     values: Assignment = {}
     for key, form in space.dimensions.items():
         if space.is_active(key, values):
-            values[key] = view if key == VIEW else _value(space, key, form, rng)
+            values[key] = given[key] if key in given else _value(space, key, form, rng)
     return values
 
 

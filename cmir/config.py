@@ -19,6 +19,7 @@ from cmir.errors import InputError, explain
 PER_REPLICA: dict[str, Any] = {"per_replica": True}
 
 View = Literal["none", "noise", "erase", "swap"]
+Precision = Literal["full", "reduced"]
 UnimodalKind = Literal["pool", "transformer", "transformer_conv", "mlp"]
 Penalty = Literal["vrex", "irm", "group_dro", "coral", "fishr"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -224,6 +225,11 @@ class TrainingConfig(Section):
     )
     backbone_batch_size: int | None = Field(
         None, ge=1, description="samples a language model holds at once; the whole batch if not"
+    )
+    precision: Precision = Field(
+        "full",
+        description="of matrix products in training: float32, or reduced to TF32 on a GPU and "
+        "bfloat16 on a CPU",
     )
     averaging: Literal["none", "polynomial"] = Field(
         "polynomial", description="of the weights over steps; the average is evaluated and kept"

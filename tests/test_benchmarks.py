@@ -260,6 +260,15 @@ def test_configurations_repeat_with_their_seed_and_take_the_views_in_turns() -> 
     assert sorted(views) == sorted(2 * ["none", "noise", "erase", "swap"])
 
 
+def test_neighbours_that_shall_be_alike_share_their_structure_and_nothing_else() -> None:
+    space = read_space(compare.SPACE)
+    drawn = draw(space, 7, 1, alike=3)
+    trials = [space.trial(values) for values in drawn]
+    assert [t.structure == trials[i // 3 * 3].structure for i, t in enumerate(trials)] == [True] * 7
+    assert trials[0].structure != trials[3].structure
+    assert len({trial.training.learning_rate for trial in trials}) == 7
+
+
 def test_the_generated_sweep_asks_for_exactly_the_configurations(tmp_path: Path) -> None:
     space = read_space(compare.SPACE)
     drawn = draw(space, 5, 1)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from cmir.learning.replicas import draw_normal, draw_uniform
 
@@ -46,10 +45,7 @@ def erase_views(
 
     Arguments and result as `noise_views`, with rates in [0, 1].
     """
-    erased = _chosen(
-        features, count, rates, draw_uniform(generators, _sample_shape(features, count))
-    )
-    return features[:, :, None] * ~erased[..., None]
+    return features[:, :, None] * ~erased(features, count, rates, generators)[..., None]
 
 
 def swap_views(
@@ -58,19 +54,45 @@ def swap_views(
     """A modality's vector is another sample's with probability `rate * e / K` in view e.
 
     The intervention do(X_m = x') with x' from the batch, drawn for each modality apart: it breaks
-    the modality's link with the label and keeps its own distribution. The selection is a product
-    with a 0/1 matrix, whose gradient is repeatable on every device. Arguments and result as
+    the modality's link with the label and keeps its own distribution. Arguments and result as
     `noise_views`, with rates in [0, 1].
     """
-    replicas, modalities, batch, size = features.shape
-    shape = _sample_shape(features, count)
-    draws = draw_uniform(generators, (2, *shape))
-    chosen = _chosen(features, count, rates, draws[:, 0])
+    return take(features, swapped(features, count, rates, generators))
+
+
+def erased(
+    features: Tensor, count: int, rates: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Which vectors `erase_views` takes away: `(replica, modality, view, batch)`."""
+    draws = draw_uniform(generators, _sample_shape(features, count))
+    return _chosen(count, rates, draws)
+
+
+def swapped(
+    features: Tensor, count: int, rates: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Whose vector each one is in `swap_views`: `(replica, modality, view, batch)` in the batch."""
+    batch = features.shape[2]
+    draws = draw_uniform(generators, (2, *_sample_shape(features, count)))
     shift = 1 + (draws[:, 1] * (batch - 1)).long()
     own = torch.arange(batch, device=features.device).expand_as(shift)
-    source = torch.where(chosen, (own + shift) % batch, own)
-    selection = one_hot(source.flatten(2, 3), batch).to(features.dtype)
-    return (selection @ features).view(replicas, modalities, count, batch, size)
+    return torch.where(_chosen(count, rates, draws[:, 0]), (own + shift) % batch, own)
+
+
+def take(vectors: Tensor, sources: Tensor) -> Tensor:
+    """Of each view the vectors of its sources.
+
+    A product with a 0/1 matrix, whose gradient is repeatable on every device.
+
+    Args:
+        vectors: `(replica, modality, batch, features)`.
+        sources: `(replica, modality, view, batch)` places in the batch.
+
+    Returns:
+        `(replica, modality, view, batch, features)`.
+    """
+    selection = torch.eye(vectors.shape[2], device=vectors.device)[sources.flatten(2, 3)]
+    return (selection @ vectors).view(*sources.shape, -1)
 
 
 VIEWS: Mapping[str, ViewScheme] = {
@@ -90,5 +112,5 @@ def _sample_shape(features: Tensor, count: int) -> tuple[int, int, int]:
     return features.shape[1], count, features.shape[2]
 
 
-def _chosen(features: Tensor, count: int, rates: Tensor, draws: Tensor) -> Tensor:
+def _chosen(count: int, rates: Tensor, draws: Tensor) -> Tensor:
     return draws < _rising(rates, count)[..., None]

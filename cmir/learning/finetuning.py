@@ -28,6 +28,7 @@ from cmir.learning.features import (
     load_features,
     used_modalities,
 )
+from cmir.learning.model import Weights
 from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.stack import Stack
@@ -80,7 +81,7 @@ class FineTunedStack(Stack):
             for backbone in self._backbones.values():
                 backbone.forget()
 
-    def _keep_best(self, weights: Tensor, scores: ByReplica, finite: np.ndarray) -> None:
+    def _keep_best(self, weights: Weights, scores: ByReplica, finite: np.ndarray) -> None:
         super()._keep_best(weights, scores, finite)
         if self._best_epochs[0] == self._epoch:
             for backbone in self._backbones.values():

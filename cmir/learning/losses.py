@@ -11,10 +11,11 @@ from a Causal Inference Perspective", ACL 2026, arXiv 2604.18460.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 Reduction = Literal["sum", "mean"]
@@ -66,11 +67,37 @@ def invariance(views: Tensor, reduction: Reduction = "sum") -> Tensor:
         tensor([3.])
     """
     count, batch, features = views.shape[-3:]
-    total = views.new_zeros(views.shape[:-3])
-    for lag in range(1, count):
-        total = total + (views[..., lag:, :, :] - views[..., :-lag, :, :]).abs().sum((-3, -2, -1))
+    total: Tensor = _PairwiseDistance.apply(views)  # type: ignore[no-untyped-call]
     pairs = max(1, count * (count - 1) // 2)
     return total / (batch if reduction == "sum" else batch * features * pairs)
+
+
+class _PairwiseDistance(torch.autograd.Function):
+    """Sum over pairs of views of their L1 distance: `(..., view, batch, features)` to `(...)`.
+
+    The slope by a view is the sum of the signs of its differences, known once these are: autograd
+    would keep every difference and fill a tensor of zeros for every slice of views.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, views: Tensor) -> Tensor:
+        slopes = torch.zeros_like(views)
+        total = views.new_zeros(views.shape[:-3])
+        for lag in range(1, views.shape[-3]):
+            gap = views[..., lag:, :, :] - views[..., :-lag, :, :]
+            total += torch.linalg.vector_norm(gap, 1, dim=(-3, -2, -1))
+            gap.sign_()
+            slopes[..., lag:, :, :] += gap
+            slopes[..., :-lag, :, :] -= gap
+        ctx.slopes = slopes
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        slopes: Tensor = ctx.slopes
+        ctx.slopes = None  # Scaled in place, so that they serve once.
+        return slopes.mul_(slope[..., None, None, None])
 
 
 def decorrelation(

@@ -22,7 +22,7 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.backbones import find_backbone
 from cmir.learning.features import Inputs, input_kinds
-from cmir.learning.replicas import Layout, Part, linear, linear_parts
+from cmir.learning.replicas import Layout, Part, linear, linear_parts, linear_relu
 from cmir.learning.unimodal import unimodal_parts, unimodal_vector
 
 Weights = Mapping[str, Tensor]
@@ -104,8 +104,8 @@ class Network:
 
     def hidden(self, weights: Weights, features: Tensor) -> Tensor:
         """Shared layers of the encoder g_m: `(replica, modality, rows, d)` to `(..., d')`."""
-        first = torch.relu(linear(weights, "encoder.first", features))
-        return torch.relu(linear(weights, "encoder.second", first))
+        first = linear_relu(weights, "encoder.first", features)
+        return linear_relu(weights, "encoder.second", first)
 
     def invariant(self, weights: Weights, hidden: Tensor) -> Tensor:
         """Z_inv of the encoder's hidden layer: `(replica, modality, rows, d)`."""
@@ -118,8 +118,8 @@ class Network:
     def reconstruct(self, weights: Weights, invariant: Tensor, spurious: Tensor) -> Tensor:
         """The decoder r_m on both parts: `(replica, modality, rows, d)`."""
         both = torch.cat([invariant, spurious], dim=-1)
-        first = torch.relu(linear(weights, "decoder.first", both))
-        second = torch.relu(linear(weights, "decoder.second", first))
+        first = linear_relu(weights, "decoder.first", both)
+        second = linear_relu(weights, "decoder.second", first)
         return linear(weights, "decoder.third", second)
 
     def predict(self, weights: Weights, invariant: Tensor) -> Tensor:
@@ -137,8 +137,22 @@ class Network:
     def last_hidden(self, weights: Weights, invariant: Tensor) -> Tensor:
         """Inputs of the predictor's last layer: `(replica, modality, rows, d)` to `(..., d')`."""
         joined = invariant.transpose(1, 2).flatten(2)
-        first = torch.relu(linear(weights, "predictor.first", joined))
-        return torch.relu(linear(weights, "predictor.second", first))
+        first = linear_relu(weights, "predictor.first", joined)
+        return linear_relu(weights, "predictor.second", first)
+
+    def shares(self, weights: Weights, invariant: Tensor) -> Tensor:
+        """What each modality adds to the predictor's first layer, without the bias.
+
+        `(replica, modality, rows, d)` to `(replica, modality, rows, d')`.
+        """
+        weight = weights["predictor.first.weight"]
+        own = weight.view(*invariant.shape[:2], -1, weight.shape[-1])
+        return invariant @ own
+
+    def last_hidden_of_shares(self, weights: Weights, total: Tensor) -> Tensor:
+        """`last_hidden` from the sum of the shares, `(replica, rows, d')` to the same shape."""
+        first = torch.relu(total + weights["predictor.first.bias"])
+        return linear_relu(weights, "predictor.second", first)
 
     def score(self, weights: Weights, hidden: Tensor) -> Tensor:
         """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`."""

@@ -56,6 +56,10 @@ class Layout:
         }
         return {name: w.contiguous() if w.ndim == 4 else w for name, w in named.items()}
 
+    def pack(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of `unpack`: `(replica, *shape)` each to `(replica, weights)`."""
+        return torch.cat([weights[name].flatten(1) for name in self.parts], dim=1)
+
     def initial(self, seed: int) -> Tensor:
         """The start weights `(weights,)` of one replica: a function of its seed alone.
 
@@ -93,11 +97,20 @@ def linear(weights: Mapping[str, Tensor], name: str, inputs: Tensor) -> Tensor:
     A weight with further leading axes, `(replica, modality, inputs, outputs)`, takes inputs of
     `(replica, modality, rows, inputs)`; both axes fold into one batched product.
     """
+    return _linear(weights, name, inputs).view(*inputs.shape[:-1], -1)
+
+
+def linear_relu(weights: Mapping[str, Tensor], name: str, inputs: Tensor) -> Tensor:
+    """A linear layer and its ReLU, in place: shapes as `linear`."""
+    # Before the axes unfold: in place on a view, autograd would copy the whole gradient.
+    return _linear(weights, name, inputs).relu_().view(*inputs.shape[:-1], -1)
+
+
+def _linear(weights: Mapping[str, Tensor], name: str, inputs: Tensor) -> Tensor:
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     if weight.ndim == 3:
         return torch.baddbmm(bias, inputs, weight)
-    folded = torch.baddbmm(bias.flatten(0, 1), inputs.flatten(0, 1), weight.flatten(0, 1))
-    return folded.view(*inputs.shape[:2], *folded.shape[1:])
+    return torch.baddbmm(bias.flatten(0, 1), inputs.flatten(0, 1), weight.flatten(0, 1))
 
 
 def layer_norm(weights: Mapping[str, Tensor], name: str, inputs: Tensor) -> Tensor:

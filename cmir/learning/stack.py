@@ -18,10 +18,11 @@ from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
 from cmir.learning.evaluation import ByReplica, goal_of, predict, split_metrics, summary
 from cmir.learning.features import Features, load_features
-from cmir.learning.model import network_for
+from cmir.learning.model import Weights, network_for
 from cmir.learning.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.learning.optimiser import RowSettings, StackedAdamW
 from cmir.learning.partitions import Partitions
+from cmir.learning.precision import products_in
 from cmir.learning.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.settings import CONSTRAINTS, replica_settings
@@ -44,7 +45,7 @@ class Stack:
             InputError: the configurations differ in more than what may vary between replicas, or
                 their partition cannot be made.
         """
-        _check_structure(configs)
+        check_structure(configs)
         self._started = time.perf_counter()
         self._data, self._configs, self._device = data, list(configs), device
         self._shared = shared = configs[0]
@@ -104,7 +105,8 @@ class Stack:
         rows = [RowSettings(c.training.learning_rate, c.training.weight_decay) for c in owners]
         clip = self._shared.training.gradient_clip
         averaging = self._shared.training.averaging == "polynomial"
-        self._optimiser = StackedAdamW(start.to(self._device), rows, clip, averaging)
+        named = self._objective.layout.unpack(start.to(self._device))
+        self._optimiser = StackedAdamW(named, rows, clip, averaging)
 
     def _train(self) -> dict[int, Diverged]:
         """One pass over the training samples; returns the configurations that diverged."""
@@ -112,7 +114,8 @@ class Stack:
         active = self._settings.active()
         if self._epoch == anneal + 1 > 1:
             self._forget((self._settings.penalty > 0).nonzero().flatten().tolist())
-        history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
+        with products_in(self._shared.training.precision, self._device):
+            history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
         stacked = {
             name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]
         }
@@ -122,7 +125,7 @@ class Stack:
         return self._faults(stacked)
 
     def _step(self, batch: Batch, active: Sequence[str], penalty_counts: bool) -> Terms:
-        weights = self._objective.layout.unpack(self._optimiser.weights)
+        weights = self._optimiser.weights
         noise = [self._noise[replica] for replica in self._alive]
         terms, self._memory = self._objective.terms(
             weights, batch, self._settings, noise, active, self._memory
@@ -144,7 +147,7 @@ class Stack:
             return {}
         noise = [generator(self._seeds[r], VIEWS, self._device) for r in self._alive]
         with torch.no_grad():
-            weights = self._objective.layout.unpack(self._optimiser.weights)
+            weights = self._optimiser.weights
             terms, _ = self._objective.terms(
                 weights, self._last_batch, self._settings, noise, idle, self._memory
             )
@@ -178,7 +181,7 @@ class Stack:
 
     def _evaluate(self, faults: Mapping[int, Diverged]) -> dict[int, Diverged]:
         """Scores the living replicas and keeps their weights where the objective is better."""
-        weights = self._optimiser.evaluated[:, : self._network.layout.size]
+        weights = self._optimiser.evaluated
         predictions = self._predictions(weights, (self._data.id_val, self._data.ood_val))
         finite = np.logical_and.reduce([np.isfinite(p).all(axis=1) for _, p in predictions])
         found: dict[int, Diverged] = {}
@@ -191,12 +194,11 @@ class Stack:
         return found
 
     def _predictions(
-        self, weights: Tensor, splits: Sequence[SplitData]
+        self, weights: Weights, splits: Sequence[SplitData]
     ) -> list[tuple[SplitData, np.ndarray]]:
         """Predictions `(replica, n)` of each split, from one pass over all of them."""
         rows = np.concatenate([split.rows for split in splits])
-        named = self._network.layout.unpack(weights)
-        scores = predict(self._network, named, self._features, rows, self._device).cpu().numpy()
+        scores = predict(self._network, weights, self._features, rows, self._device).cpu().numpy()
         ends = np.cumsum([len(split.rows) for split in splits])[:-1]
         return list(zip(splits, np.split(scores, ends, axis=1), strict=True))
 
@@ -209,13 +211,15 @@ class Stack:
             scores |= split_metrics(usable, split, self._data.task, self._data.label_range)
         return scores
 
-    def _keep_best(self, weights: Tensor, scores: ByReplica, finite: np.ndarray) -> None:
-        values = self._goal.sign * self._goal.value(scores)
-        for column, replica in enumerate(self._alive):
-            if finite[column] and values[column] < self._best_values[replica]:
-                self._best_values[replica] = values[column]
-                self._best_epochs[replica] = self._epoch
-                self._best_weights[replica] = weights[column].cpu()
+    def _keep_best(self, weights: Weights, scores: ByReplica, finite: np.ndarray) -> None:
+        values, alive = self._goal.sign * self._goal.value(scores), np.array(self._alive)
+        better = finite & (values < self._best_values[alive])
+        replicas, columns = alive[better], np.flatnonzero(better)
+        self._best_values[replicas] = values[better]
+        self._best_epochs[replicas] = self._epoch
+        for replica, column in zip(replicas, columns, strict=True):
+            row = self._network.layout.pack({name: w[column, None] for name, w in weights.items()})
+            self._best_weights[replica] = row[0].cpu()
         self._note(scores)
 
     def _note(self, values: ByReplica) -> None:
@@ -259,7 +263,8 @@ class Stack:
         weights = self._best_weights[torch.from_numpy(members)]
         data = self._data
         splits = (data.train, data.id_val, data.ood_val)
-        predictions = self._predictions(weights.to(self._device), splits)
+        named = self._network.layout.unpack(weights.to(self._device))
+        predictions = self._predictions(named, splits)
         by_seed = self._scores(predictions, np.ones(len(members), dtype=bool))
         return TrialResult(
             config=self._configs[index],
@@ -273,7 +278,8 @@ class Stack:
         )
 
 
-def _check_structure(configs: Sequence[TrialConfig]) -> None:
+def check_structure(configs: Sequence[TrialConfig]) -> None:
+    """Raises InputError where configurations cannot share a stack."""
     first = configs[0].structure
     for config in configs[1:]:
         other = config.structure

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from cmir.config import ModelConfig, UnimodalKind
 from cmir.learning.features import Inputs
-from cmir.learning.replicas import Part, layer_norm, linear, linear_parts, norm_parts
+from cmir.learning.replicas import Part, layer_norm, linear, linear_parts, linear_relu, norm_parts
 
 KERNEL = 3
 
@@ -56,7 +56,7 @@ def unimodal_vector(
     if kind == "pool":
         return linear(weights, f"{name}.linear", inputs.values)
     if kind == "mlp":
-        hidden = torch.relu(linear(weights, f"{name}.first", inputs.values))
+        hidden = linear_relu(weights, f"{name}.first", inputs.values)
         return linear(weights, f"{name}.second", hidden)
     assert inputs.mask is not None
     if kind == "transformer":
@@ -112,7 +112,7 @@ def _layer(
     mixed = _attend(linear(weights, f"{name}.attention", normal), mask, config.transformer_heads)
     hidden = hidden + linear(weights, f"{name}.attention_out", mixed)
     normal = layer_norm(weights, f"{name}.feedforward_norm", hidden)
-    inner = torch.relu(linear(weights, f"{name}.feedforward", normal))
+    inner = linear_relu(weights, f"{name}.feedforward", normal)
     return hidden + linear(weights, f"{name}.feedforward_out", inner)
 
 
