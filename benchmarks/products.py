@@ -1,13 +1,15 @@
 """The matrix products of one training step, by themselves: the limit that a step is held against.
 
 They follow from the network's layout and from what the objective asks for. Nothing else of a step
-is among them: no bias, no activation, no loss, no optimiser, no drawing of batches and views. The
-exchange of vectors in the view `swap` is not among them either: it can be done without a product.
+is among them: no bias, no activation, no loss, no optimiser, no drawing of batches and views. Where
+the step does with fewer products than the formulas have, so does the limit: vectors that are
+swapped or erased are not encoded again. The exchange of vectors itself is not among the products:
+it can be done without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +17,6 @@ from torch import Tensor
 
 from cmir.config import TrialConfig
 from cmir.learning.model import Network
-
-UNIMODAL, ENCODER, DECODER, PREDICTOR = "unimodal.", "encoder.", "decoder.", "predictor."
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,44 @@ def products_of(network: Network, trial: TrialConfig, replicas: int, batch: int)
         replicas: networks in the stack.
         batch: samples of each in a step.
     """
-    views, found = trial.environments.views * batch, []
-    predicted = views if trial.loss.prediction_views == "all" else 0
-    perturbed = {f"{ENCODER}{layer}": views for layer in ("first", "second", "invariant")}
+    found, size = [], trial.model.representation_size
     for name, part in network.layout.parts.items():
-        if not name.endswith(".weight"):
-            continue
-        layer = name.removesuffix(".weight")
-        *leading, inputs, outputs = part.shape
-        count = replicas * (leading[0] if leading else 1)
-        is_data = layer.startswith(UNIMODAL) and not layer.endswith(".second")
-        extra = predicted if layer.startswith(PREDICTOR) else perturbed.get(layer, 0)
-        for rows in filter(None, (batch, extra)):
-            found.append(Product(count, rows, inputs, outputs, not is_data))
-    size = trial.model.representation_size
+        if name.endswith(".weight"):
+            layer = name.removesuffix(".weight")
+            *leading, inputs, outputs = part.shape
+            count = replicas * (leading[0] if leading else 1)
+            is_data = layer.startswith("unimodal.") and not layer.endswith(".second")
+            found.append(Product(count, batch, inputs, outputs, not is_data))
+    found += _of_views(network, trial, replicas, batch)
     # C of Eq. 6, samples by samples.
     found.append(Product(replicas * len(network.sizes), batch, size, batch))
     return found
+
+
+def _of_views(network: Network, trial: TrialConfig, replicas: int, batch: int) -> Iterator[Product]:
+    """What the views add: encoded anew with noise, else picked from what is known already.
+
+    `erase` picks what the encoder makes of the zero vector too: one row more.
+    """
+    view, rows = trial.environments.view, trial.environments.views * batch
+    size, hidden = trial.model.representation_size, trial.model.hidden_size
+    each = replicas * len(network.sizes)
+    encoded = {"none": 0, "noise": rows, "erase": 1, "swap": 0}[view]
+    if encoded:
+        yield Product(each, encoded, size, hidden, needs_input_gradient=view == "noise")
+        yield Product(each, encoded, hidden, hidden)
+        yield Product(each, encoded, hidden, size)
+    if rows == 0 or trial.loss.prediction_views == "clean":
+        return
+    if view == "noise":
+        yield Product(replicas, rows, len(network.sizes) * size, hidden)
+    else:
+        # The predictor's first layer, modality by modality.
+        yield Product(each, batch, size, hidden)
+        if encoded:
+            yield Product(each, encoded, size, hidden)
+    yield Product(replicas, rows, hidden, hidden)
+    yield Product(replicas, rows, hidden, 1)
 
 
 class Bench:

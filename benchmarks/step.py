@@ -3,10 +3,10 @@
     python benchmarks/step.py
     python benchmarks/step.py --replicas auto          (on a GPU: from one replica to a full memory)
 
-P configurations of one architecture times S seeds are R replicas, trained as one stack on generated
+P configurations of one architecture times S seeds are R replicas, trained as one pack on generated
 data of CMU-MOSI's shapes; no Ray, no Optuna, no MLflow. The share is the time of the step's matrix
 products (`products.py`) over the time of the step. Configurations per hour are those of the whole
-training core: making the stack, all epochs with their evaluation, and the results. Options that
+training core: making the pack, all epochs with their evaluation, and the results. Options that
 take several values are combined.
 """
 
@@ -21,30 +21,31 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks.products import Bench, operations, products_of
+from benchmarks.products import Bench, Product, operations, products_of
 from benchmarks.results import Row, keep, show
 from benchmarks.step_cases import Case, larger
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
 from benchmarks.training_core import WARM_UP, Training, free_memory, seconds, shortened
 from cmir.arguments import positive
+from cmir.config import Precision, View
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic import Shape, generate
 from cmir.learning.model import network_for
+from cmir.learning.pack import CPU_REPLICAS
+from cmir.learning.precision import products_in
 
 SHAPES: Mapping[str, Shape] = {"text": (128, 40), "audio": 73, "vision": 100}
 VALIDATION = {"id_val": 164, "ood_val": 201}
 SHARE_AIM, RATIO_AIM = 0.6, 1.5
 ONE, MANY = 1, 24
 SHORT_STEPS, RUNS = 2, 5
-PRECISIONS = ("ieee", "tf32", "bf16")
-VIEWS = ("none", "noise", "erase", "swap")
 
 
 def write_data(folder: Path, samples: int) -> DevelopmentData:
@@ -66,12 +67,17 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
             f"there are {len(data.train)}"
         )
     trials = case.trials()
-    set_precision(case.precision, device)
     whole = Training(data, trials, device, repeat + 1)
     short = Training(shortened(data, SHORT_STEPS * case.batch), trials, device, repeat + 1)
     network = network_for(data, trials[0].model)
     products = products_of(network, trials[0], case.replicas, case.batch)
-    turns = _turns(whole, short, Bench(products, device), device, repeat)
+    # On a CPU a pack trains in stacks of a few replicas, and so the limit may be reached.
+    few = case.seeds * max(1, CPU_REPLICAS // case.seeds)
+    alone = [Alone(products, 1.0, device, case.precision)]
+    if device.type == "cpu" and few < case.replicas:
+        some = products_of(network, trials[0], few, case.batch)
+        alone.append(Alone(some, case.replicas / few, device, case.precision))
+    turns = _turns(whole, short, alone, repeat)
     return {
         **asdict(case),
         "replicas": case.replicas,
@@ -86,8 +92,26 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
     }
 
 
+class Alone:
+    """Products to be timed by themselves, `times` times over."""
+
+    def __init__(
+        self, products: Sequence[Product], times: float, device: torch.device, precision: Precision
+    ) -> None:
+        self._bench, self._times = Bench(products, device), times
+        self._device, self._precision = device, precision
+        for _ in range(WARM_UP):
+            self.seconds()
+
+    def seconds(self) -> float:
+        """Median of a few runs."""
+        with products_in(self._precision, self._device):
+            runs = [seconds(self._bench.run, self._device) for _ in range(RUNS)]
+        return self._times * median(runs)
+
+
 def _turns(
-    whole: Training, short: Training, bench: Bench, device: torch.device, repeat: int
+    whole: Training, short: Training, alone: Sequence[Alone], repeat: int
 ) -> list[tuple[float, float, float]]:
     """Seconds of an epoch, of one of its steps, and of a step's products, taken in turns.
 
@@ -95,13 +119,10 @@ def _turns(
     few, and drops out of their difference. In turns, so that a machine that others use slows all.
     """
     found = []
-    for _ in range(WARM_UP):
-        bench.run()
     for _ in range(repeat):
         epoch = whole.epoch()
         step = (epoch - short.epoch()) / (whole.steps - short.steps)
-        runs = [seconds(bench.run, device) for _ in range(RUNS)]
-        found.append((epoch, step, median(runs)))
+        found.append((epoch, step, min(one.seconds() for one in alone)))
     return found
 
 
@@ -156,19 +177,6 @@ def ratio(rows: Sequence[Row]) -> float | None:
     """Time of a step of 24 replicas over that of one; None where one of them was not measured."""
     steps = {row["replicas"]: row["step_seconds"] for row in rows}
     return steps[MANY] / steps[ONE] if {ONE, MANY} <= steps.keys() else None
-
-
-def set_precision(name: str, device: torch.device) -> None:
-    """How float32 products are computed: exactly, or by shorter factors.
-
-    Raises:
-        BenchmarkError: the device's library does not have it.
-    """
-    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
-    try:
-        backend.matmul.fp32_precision = name
-    except RuntimeError as error:
-        raise BenchmarkError(f"--precision {name} on {device}: {error}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -226,8 +234,12 @@ def _cases(given: argparse.Namespace) -> Iterator[Case]:
 def _tell_ratio(rows: Sequence[Row]) -> None:
     found = ratio(rows)
     if found is not None:
-        print(f"{MANY} replicas take {found:.2f} times the step of {ONE} (aim below {RATIO_AIM})")
-    print(f"memory is full, or the most asked for, beyond {rows[-1]['replicas']} replicas")
+        print(
+            f"{rows[-1]['view']}: {MANY} replicas take {found:.2f} times the step of {ONE} (aim below {RATIO_AIM})"
+        )
+    print(
+        f"{rows[-1]['replicas']} replicas are the most that fit the memory, or that --most allows"
+    )
 
 
 def _device_name(device: torch.device) -> str:
@@ -248,9 +260,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden", **several, default=[128], help="the paper's d'")
     parser.add_argument("--batch", **several, default=[48])
     parser.add_argument("--count", **several, default=[4], help="K, views of a sample")
-    parser.add_argument("--view", nargs="+", choices=VIEWS, default=["swap"])
+    parser.add_argument("--view", nargs="+", choices=get_args(View), default=["noise", "swap"])
     parser.add_argument("--prediction-views", choices=("all", "clean"), default="all")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["ieee"])
+    parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["full"])
     parser.add_argument("--device", default=best)
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--samples", type=positive, default=1280, help="of training")

@@ -1,16 +1,16 @@
-"""What `step.py` times: sizes of a stack and of its network, and the configurations they mean."""
+"""What `step.py` times: sizes of a pack and of its network, and the configurations they mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cmir.config import TrialConfig, trial_config
+from cmir.config import Precision, TrialConfig, trial_config
 
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: what is trained together, and how."""
+    """One line of the table: what is trained as one pack, and how."""
 
     configurations: int
     seeds: int
@@ -20,11 +20,11 @@ class Case:
     view: str
     views: int
     prediction_views: str
-    precision: str
+    precision: Precision
 
     @property
     def replicas(self) -> int:
-        """Networks in the stack."""
+        """Networks in the pack."""
         return self.configurations * self.seeds
 
     def trials(self) -> list[TrialConfig]:
@@ -42,6 +42,7 @@ class Case:
             "loss.reconstruction": 0.02 * factor,
             "model.representation_size": self.representation_size,
             "model.hidden_size": self.hidden_size,
+            "training.precision": self.precision,
             "training.batch_size": self.batch,
             "training.learning_rate": 2e-4 * factor,
         }

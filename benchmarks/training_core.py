@@ -1,4 +1,4 @@
-"""The training core by itself: a stack in training, timed, and the memory that it takes at most.
+"""The training core by itself: a pack in training, timed, and the memory that it takes at most.
 
 It knows data and learning alone: no Ray, no Optuna, no MLflow.
 """
@@ -17,9 +17,8 @@ import torch
 from benchmarks.timed import BenchmarkError
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
-from cmir.learning.stack import Stack
+from cmir.learning.pack import Pack
 
-TRAINER = Stack
 WARM_UP = 2
 
 
@@ -31,12 +30,12 @@ class Memory:
 
 
 class Training:
-    """A stack in training, epoch by epoch, each of the same size.
+    """A pack in training, epoch by epoch, each of the same size.
 
     Attributes:
-        start: seconds that making the stack took.
+        start: seconds that making the pack took.
         steps: of an epoch.
-        peak: bytes that the stack took while it was made and warmed up, see `Memory`.
+        peak: bytes that the pack took while it was made and warmed up, see `Memory`.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Training:
         device: torch.device,
         epochs: int,
     ) -> None:
-        """Makes the stack and trains it for the epochs that do not count; `epochs` follow.
+        """Makes the pack and trains it for the epochs that do not count; `epochs` follow.
 
         The last of them includes the results of every configuration.
         """
@@ -71,12 +70,12 @@ class Training:
             BenchmarkError: a configuration left before, because it diverged: the epochs are not of
                 one size.
         """
-        if len(self._stack.running) < len(self._trials):
+        if len(self._pack.running) < len(self._trials):
             raise BenchmarkError("a configuration diverged while it was timed")
-        return seconds(self._stack.run_epoch, self._device)
+        return seconds(self._pack.run_epoch, self._device)
 
     def _make(self, data: DevelopmentData) -> None:
-        self._stack = TRAINER(data, self._trials, self._device)
+        self._pack = Pack(data, self._trials, self._device)
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -115,7 +114,7 @@ def memory(device: torch.device) -> Iterator[Memory]:
     _forget_peak()
     before = _resident("VmRSS")
     yield used
-    used.peak = _resident("VmHWM") - before
+    used.peak = max(0, _resident("VmHWM") - before)
 
 
 def free_memory(device: torch.device) -> int | None:
