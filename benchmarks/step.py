@@ -233,13 +233,11 @@ def _cases(given: argparse.Namespace) -> Iterator[Case]:
 
 def _tell_ratio(rows: Sequence[Row]) -> None:
     found = ratio(rows)
+    last = rows[-1]
     if found is not None:
-        print(
-            f"{rows[-1]['view']}: {MANY} replicas take {found:.2f} times the step of {ONE} (aim below {RATIO_AIM})"
-        )
-    print(
-        f"{rows[-1]['replicas']} replicas are the most that fit the memory, or that --most allows"
-    )
+        times = f"{MANY} replicas take {found:.2f} times the step of {ONE}"
+        print(f"{last['view']}: {times} (aim below {RATIO_AIM})")
+    print(f"{last['replicas']} replicas are the most that fit the memory, or that --most allows")
 
 
 def _device_name(device: torch.device) -> str:

@@ -14,6 +14,7 @@ the database and of the trials' files.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,6 @@ from typing import Any
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import mlflow
 import numpy as np
 import yaml
 from sqlalchemy import create_engine, text
@@ -98,14 +98,11 @@ def fill_tracker(
     Raises:
         BenchmarkError: not all could be written.
     """
-    mlflow.set_tracking_uri(uri)
-    try:
+    with _environment("MLFLOW_TRACKING_URI", uri):
         tracker = SweepTracker(connect(), NAME, NAME, None)
         with _timed(name, len(records), size) as row:
             tracker.write_missing(records)
             missing = tracker.flush()
-    finally:
-        mlflow.set_tracking_uri(None)
     if missing:
         raise BenchmarkError(f"{missing} of {len(records)} trials could not be written to {uri}")
     return row
@@ -183,6 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(f"{given.trials} trials of {given.epochs} epochs, one after the other", rows)
     print(f"kept in {keep(rows, 'stores', given.out)}")
     return 0
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -82,7 +82,7 @@ def test_no_task_of_ray_gets_a_device_that_is_anothers(monkeypatch: pytest.Monke
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        meeting = _Meeting.remote(4)
+        meeting = ray.remote(num_cpus=0)(_Meeting).remote(4)
         held = [_held.options(num_gpus=gpu_share(2)).remote(meeting) for _ in range(4)]
         found = ray.get(held, timeout=120)
     finally:
@@ -93,7 +93,6 @@ def test_no_task_of_ray_gets_a_device_that_is_anothers(monkeypatch: pytest.Monke
         assert seen[int(device.removeprefix("cuda:"))] == assigned
 
 
-@ray.remote(num_cpus=0)
 class _Meeting:
     """Where tasks wait until all have come, so that all run at once."""
 
