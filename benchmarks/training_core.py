@@ -5,6 +5,7 @@ It knows data and learning alone: no Ray, no Optuna, no MLflow.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ def memory(device: torch.device) -> Iterator[Memory]:
         yield used
         used.peak = torch.cuda.max_memory_allocated(device) - before
         return
-    _forget_peak()
+    _give_back()
     before = _resident("VmRSS")
     yield used
     used.peak = max(0, _resident("VmHWM") - before)
@@ -134,8 +135,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _forget_peak() -> None:
-    """Lets the system count the peak of this process anew (Linux)."""
+def _give_back() -> None:
+    """Lets freed memory go to the system, and the system count the peak anew (Linux, glibc)."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
     place = Path("/proc/self/clear_refs")
     if place.exists():
         place.write_text("5")
