@@ -115,6 +115,10 @@ class Network:
         """Z_spu of the encoder's hidden layer: `(replica, modality, rows, d)`."""
         return linear(weights, "encoder.spurious", hidden)
 
+    def encode(self, weights: Weights, features: Tensor) -> Tensor:
+        """Z_inv of unimodal vectors: `(replica, modality, rows, d)` to the same shape."""
+        return self.invariant(weights, self.hidden(weights, features))
+
     def reconstruct(self, weights: Weights, invariant: Tensor, spurious: Tensor) -> Tensor:
         """The decoder r_m on both parts: `(replica, modality, rows, d)`."""
         both = torch.cat([invariant, spurious], dim=-1)
@@ -170,7 +174,7 @@ class Network:
         if missing:
             present = [name not in missing for name in self.sizes]
             features = features * torch.tensor(present, device=features.device)[:, None, None]
-        return self.predict(weights, self.invariant(weights, self.hidden(weights, features)))
+        return self.predict(weights, self.encode(weights, features))
 
 
 def network_for(data: DevelopmentData, config: ModelConfig) -> Network:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from cmir.config import Penalty, TrialConfig
-from cmir.learning.environments import VIEWS, erased, swapped, take
 from cmir.learning.features import Inputs
 from cmir.learning.independence import cross_covariance, hsic
 from cmir.learning.losses import (
@@ -25,6 +24,7 @@ from cmir.learning.model import Network, Weights
 from cmir.learning.penalties import coral, fishr, group_dro, irm, vrex
 from cmir.learning.replicas import Layout, linear, linear_parts, linear_relu
 from cmir.learning.settings import ReplicaSettings
+from cmir.learning.views import Views, views_of
 
 PredictionLoss = Literal["mse", "mae", "bce"]
 Terms = dict[str, Tensor]
@@ -52,43 +52,6 @@ class Clean:
     invariant: Tensor
     last: Tensor
     scores: Tensor
-
-
-@dataclass(frozen=True)
-class Views:
-    """Perturbed copies of a batch: picked from vectors that are encoded already, or encoded anew.
-
-    Attributes:
-        pick: from what a function makes of every clean vector `(replica, modality, batch, n)` and
-            of the zero vector `(replica, modality, 1, n)` to what it makes of the views
-            `(replica, modality, view, batch, n)`; None where the views were encoded.
-        known: Z_inv `(replica, modality, batch, d)` to pick from, or `(..., view, batch, d)`.
-        nothing: Z_inv of the zero vector, if it may be picked.
-    """
-
-    pick: Callable[[Tensor, Tensor], Tensor] | None
-    known: Tensor
-    nothing: Tensor | None = None
-
-    @cached_property
-    def invariant(self) -> Tensor:
-        """Z_inv of the views: `(replica, modality, view, batch, d)`."""
-        return self.known if self.pick is None else self.pick(self.known, self._nothing)
-
-    def last_hidden(self, network: Network, weights: Weights) -> Tensor:
-        """Inputs of the predictor's last layer: `(replica, view * batch, d')`.
-
-        The first layer of the predictor adds up what it makes of each modality's vector.
-        """
-        if self.pick is None:
-            return network.last_hidden(weights, self.known.flatten(2, 3))
-        known = network.shares(weights, self.known)
-        picked = self.pick(known, network.shares(weights, self._nothing))
-        return network.last_hidden_of_shares(weights, picked.sum(1).flatten(1, 2))
-
-    @property
-    def _nothing(self) -> Tensor:
-        return self.known[:, :, :1] if self.nothing is None else self.nothing
 
 
 @dataclass(frozen=True)
@@ -183,25 +146,9 @@ class Objective:
         settings: ReplicaSettings,
         generators: Sequence[torch.Generator],
     ) -> Views:
-        """The K perturbed copies.
-
-        The encoder sees one vector at a time. What it makes of a vector that another sample has in
-        this batch is known, and of an erased one it makes the same in every view: only noise has
-        to be encoded.
-        """
-        scheme, features = self.config.environments.view, clean.features
-        given = features, self.config.environments.views, settings.rates, generators
-        if scheme == "swap":
-            return Views(partial(_swapped, swapped(*given)), clean.invariant)
-        if scheme == "erase":
-            nothing = self._encoded(weights, torch.zeros_like(features[:, :, :1]))
-            return Views(partial(_erased, erased(*given)), clean.invariant, nothing)
-        perturbed = VIEWS[scheme](*given)
-        encoded = self._encoded(weights, perturbed.flatten(2, 3)).view(perturbed.shape)
-        return Views(None, encoded)
-
-    def _encoded(self, weights: Weights, features: Tensor) -> Tensor:
-        return self.network.invariant(weights, self.network.hidden(weights, features))
+        environments = self.config.environments
+        given = clean.features, environments.views, settings.rates, generators
+        return views_of(self.network, weights, environments.view, given, clean.invariant)
 
     def _mean_over_views(
         self, weights: Weights, views: Views, clean: Tensor, labels: Tensor
@@ -308,14 +255,6 @@ def prediction_loss(config: TrialConfig, task: str) -> PredictionLoss:
     if config.loss.prediction == "auto":
         return "bce" if task == "binary" else "mse"
     return config.loss.prediction
-
-
-def _swapped(sources: Tensor, vectors: Tensor, nothing: Tensor) -> Tensor:
-    return take(vectors, sources)
-
-
-def _erased(is_erased: Tensor, vectors: Tensor, nothing: Tensor) -> Tensor:
-    return torch.where(is_erased[..., None], nothing[:, :, None], vectors[:, :, None])
 
 
 def _unimodal_scores(weights: Weights, invariant: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Tune's workers have an environment of their own, so that those which Ray starts in advance
+    # are never used: they would only import Ray once more each.
+    "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
@@ -259,7 +262,13 @@ def start_ray(resources: Resources) -> None:
         ray.init(address=resources.address, **quiet)
         return
     cpus = resources.concurrency * resources.cpus_per_trial
-    ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=128 << 20, **quiet)
+    # "local", as Ray would else join whatever cluster somebody has started on this machine.
+    own: dict[str, Any] = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": 128 << 20,
+    }
+    ray.init(num_cpus=cpus, **own, **quiet)
 
 
 def _bundle(resources: Resources) -> dict[str, float]:
