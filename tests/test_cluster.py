@@ -9,6 +9,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from ray.cluster_utils import Cluster
 from small_sweep import write_data, write_space
 
@@ -38,11 +40,8 @@ def test_a_sweep_runs_on_the_nodes_of_a_cluster(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    backend = optuna.storages.journal.JournalFileBackend(
-        str(tmp_path / "mlruns" / "studies" / "small.journal")
-    )
-    storage = optuna.storages.JournalStorage(backend)
-    (study,) = optuna.get_all_study_summaries(storage)
+    journal = JournalFileBackend(str(tmp_path / "mlruns" / "studies" / "small.journal"))
+    (study,) = optuna.get_all_study_summaries(JournalStorage(journal))
     assert study.n_trials == 4
