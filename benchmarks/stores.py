@@ -41,7 +41,8 @@ from cmir.sweep.places import Places
 from cmir.sweep.preparation import prepare_sweep
 from cmir.sweep.records import Ending, TrialRecord
 from cmir.sweep.search_space import SearchSpace
-from cmir.sweep.study import open_study, storage_at
+from cmir.sweep.storage import storage_at
+from cmir.sweep.study import open_study
 from cmir.sweep.tracking import SweepTracker, connect
 
 NAME = "stores"
