@@ -1,26 +1,33 @@
-"""The memory that a second worker on a machine adds, on data of the shapes of CMU-MOSEI."""
+"""The memory of a sweep on generated data of CMU-MOSEI's shapes: of one more worker, of the whole.
+
+    python benchmarks/memory.py --scale 0.1          (1: all 22,856 samples, 4 GB on disk)
+
+The whole is the driver, two workers and Ray's own processes, sampled while the sweep runs (Linux
+only). A page that several of them share is divided among them, as the kernel's "proportional set
+size" has it, so that the sum counts each page once: a mapped file as many times as it is resident,
+at most once. Pages of files that nobody maps, the kernel's cache, are not counted.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
+# A script's own folder is on the path, but not the one above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.timed import ROOT, BenchmarkError, scratch
-from cmir.data import write_dataset
-from cmir.data.manifest import SPLITS
+from benchmarks.mosei_like import write_mosei_like
+from benchmarks.results import Row, keep, show
+from benchmarks.sweep_memory import measure_sweep, memory_of
+from benchmarks.timed import ROOT, BenchmarkError, end_as_interrupt, scratch
+from cmir.arguments import positive
 
-SAMPLES, STEPS = 22_856, 50
-SIZES = {"text": 768, "audio": 74, "vision": 35}
-SPLIT_SHARES = (0.6, 0.1, 0.1, 0.1, 0.1)
-CHUNK = 256
+SHARE_AIM, REST_AIM = 0.10, 2e9
 
 
 def measure(scale: float) -> dict[str, Any]:
@@ -48,34 +55,6 @@ def measure(scale: float) -> dict[str, Any]:
         "resident": loaded["Rss"],
         "share": added / disk,
     }
-
-
-def write_mosei_like(folder: Path, scale: float) -> Path:
-    """A data set of MOSEI's shapes and random numbers, `scale` times as many samples."""
-    count = int(SAMPLES * scale)
-    ends = np.cumsum(np.array(SPLIT_SHARES) * count).round().astype(int)
-    split = np.repeat(np.array(SPLITS), np.diff(ends, prepend=0))
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(5, STEPS + 1, len(split)).astype(np.int32)
-    samples = pl.DataFrame(
-        {
-            "id": [str(index) for index in range(len(split))],
-            "split": split.tolist(),
-            "label": rng.uniform(-3, 3, len(split)).astype(np.float32),
-            "video": [f"v{index // 7}" for index in range(len(split))],
-            **{f"{name}_length": lengths for name in SIZES},
-        }
-    )
-    return write_dataset(
-        folder,
-        samples=samples,
-        features={name: _chunks(rng, len(split), size) for name, size in SIZES.items()},
-        task="regression",
-        label_range=(-3.0, 3.0),
-        name="mosei-like",
-        source={},
-        shift={"scheme": "none"},
-    )
 
 
 class Worker:
@@ -108,8 +87,7 @@ class Worker:
 
     def now(self) -> dict[str, int]:
         """Its memory in bytes, by the names of Linux's smaps_rollup."""
-        lines = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines()[1:]
-        return {line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines}
+        return memory_of(self._process.pid)
 
     def _hear(self, word: str) -> None:
         assert self._process.stdout is not None
@@ -123,6 +101,71 @@ def private(memory: Mapping[str, int]) -> int:
     return memory["Private_Clean"] + memory["Private_Dirty"]
 
 
-def _chunks(rng: np.random.Generator, count: int, size: int) -> Iterator[npt.NDArray[np.float32]]:
-    for start in range(0, count, CHUNK):
-        yield rng.standard_normal((min(CHUNK, count - start), STEPS, size), dtype=np.float32)
+def worker_line(row: Row) -> Row:
+    """What is shown of a second worker."""
+    return {
+        "data MB": row["disk"] / 1e6,
+        "added MB": row["added"] / 1e6,
+        "share": row["share"],
+        "aim": SHARE_AIM,
+        "private MB": row["private"] / 1e6,
+        "resident MB": row["resident"] / 1e6,
+    }
+
+
+def sweep_lines(rows: Sequence[Row]) -> list[Row]:
+    """By kind of process and in sum, at the moment when the sum was largest."""
+    shown = [
+        {
+            "processes": row["kind"],
+            "number": row["processes"],
+            "MB": row["total"] / 1e6,
+            "own MB": row["anonymous"] / 1e6,
+            "files MB": row["file"] / 1e6,
+            "shared MB": row["shared"] / 1e6,
+        }
+        for row in rows
+    ]
+    whole = {name: sum(line[name] for line in shown) for name in shown[0] if name != "processes"}
+    return [*shown, {"processes": "all", **whole}]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, measures, prints and keeps the numbers."""
+    given = _parse(arguments)
+    end_as_interrupt()
+    rows: list[Row] = []
+    if "worker" in given.only:
+        row = measure(given.scale)
+        rows.append({"measure": "worker", **row})
+        show("what a second worker adds, its imports not counted", [worker_line(row)])
+    if "sweep" in given.only:
+        found = measure_sweep(given.scale, given.trials, given.seeds, given.epochs)
+        rows += [{"measure": "sweep", **row} for row in found]
+        mapped = found[0]["mapped"]
+        limit = (mapped + REST_AIM) / 1e6
+        show(
+            f"a sweep of {given.trials} trials x {given.seeds} seeds at its peak; "
+            f"{mapped / 1e6:.0f} MB of files, aim: at most {limit:.0f} MB",
+            sweep_lines(found),
+        )
+    print(f"kept in {keep(rows, 'memory', given.out)}")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    measures = ("worker", "sweep")
+    parser.add_argument("--only", nargs="+", choices=measures, default=measures)
+    parser.add_argument("--scale", type=float, default=0.1, help="samples, as a share of MOSEI's")
+    parser.add_argument("--trials", type=positive, default=4)
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--epochs", type=positive, default=2)
+    parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,13 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def timed(command: Sequence[str], folder: Path, timeout: float = 3600.0) -> Timing:
-    """Runs a command in a folder on two processors.
+def timed(
+    command: Sequence[str],
+    folder: Path,
+    timeout: float = 3600.0,
+    look: Callable[[Collection[int]], None] = lambda processes: None,
+) -> Timing:
+    """Runs a command in a folder on two processors; `look` is shown its processes as it runs.
 
     Raises:
         BenchmarkError: it failed or took too long; the message ends with what it printed.
@@ -69,7 +74,7 @@ def timed(command: Sequence[str], folder: Path, timeout: float = 3600.0) -> Timi
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
         )
-    cpu = _watch(process, mark, began + timeout)
+    cpu = _watch(process, mark, began + timeout, look)
     wall = time.perf_counter() - began
     if process.returncode:
         tail = log.read_text(errors="replace")[-2000:]
@@ -105,12 +110,19 @@ def _two_processors() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def _watch(process: subprocess.Popen[bytes], mark: str, deadline: float) -> float:
+def _watch(
+    process: subprocess.Popen[bytes],
+    mark: str,
+    deadline: float,
+    look: Callable[[Collection[int]], None],
+) -> float:
     """Waits for the end; returns the processor seconds of all processes that carry the mark."""
     used: dict[int, float] = {}
     try:
         while process.poll() is None:
-            used |= _processor_seconds(mark)
+            now = _processor_seconds(mark)
+            used |= now
+            look(now)
             if time.perf_counter() > deadline:
                 raise BenchmarkError(f"{process.args!r} was still running at its time limit")
             time.sleep(SAMPLING_SECONDS)

@@ -18,7 +18,7 @@ from plain_network import random_weights
 from small_sweep import write_data, write_space
 from torch import Tensor, nn
 
-from benchmarks import compare, memory, overhead, plain_training
+from benchmarks import compare, overhead, plain_training
 from benchmarks.configurations import draw, read_space, shared_settings, sweep_of, write_sweep
 from benchmarks.job import read_job, suggest
 from benchmarks.plain_cmir import (
@@ -384,15 +384,6 @@ def sized(trials: int, epochs: int, start: float = 9.0) -> dict[str, Any]:
     seconds = ends[-1] + 3.0
     cpu = {"cpu_seconds": 2 * (seconds - start), "load_before": 0.0}
     return {"trials": trials, "epochs": epochs, "seconds": seconds, "ends": ends, **cpu}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_second_worker_is_measured(tmp_path: Path) -> None:
-    found = memory.measure(0.002)
-    assert found["disk"] > 45 * memory.STEPS * sum(memory.SIZES.values()) * 4
-    assert 0 < found["added"] < found["resident"]
-    assert found["share"] == found["added"] / found["disk"]
 
 
 @pytest.mark.slow

@@ -61,7 +61,8 @@ def test_memory_bounds_the_size() -> None:
 
 def test_measuring_ends_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "LIMIT_SECONDS", 0.0)
-    assert useful_sizes(lambda size: Cost(1.0), most=64, fixed=0.0) == Sizes(1, 1)
+    assert useful_sizes(lambda size: Cost(1.0), most=64, fixed=0.0) == Sizes(1, 4)
+    assert useful_sizes(lambda size: Cost(1.0), most=2, fixed=0.0) == Sizes(1, 2)
 
 
 def test_a_pack_is_timed_on_few_batches_and_counted_for_an_epoch(

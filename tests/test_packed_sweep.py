@@ -17,6 +17,7 @@ from cmir.sweep.places import Places
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.running import Progress
 from cmir.sweep.trial import CmirTrial
+from workflows.sweep import main
 
 RATES = [0.001, 0.002, 0.005, 0.01]
 DYING = 0.005
@@ -33,7 +34,7 @@ class Watch:
         return Progress(
             on_start=lambda asked: self.events.append("start"),
             on_epoch=lambda number, epoch, objective: self.events.append("epoch"),
-            on_sizes=lambda worthwhile, possible: self.events.append("size"),
+            on_sizes=lambda made, possible: self.events.append("size"),
         )
 
     def first_pack(self) -> int:
@@ -113,6 +114,15 @@ def test_a_pack_is_halved_and_the_size_of_later_ones_is_measured(folder: Path) -
     assert all(len(r.ending.curve["objective"]) == 3 for r in records if r.outcome == "pruned")
     worst = max(r.objective or 0.0 for r in records[:4] if r.outcome == "finished")
     assert all((r.objective or 0.0) > worst for r in records[:4] if r.outcome == "pruned")
+
+
+@pytest.mark.parametrize(("given", "message"), [("0", "at least 1"), ("many", "a whole number")])
+def test_the_size_of_packs_is_a_number_or_auto(
+    given: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--space", "s.yaml", "--pack", given])
+    assert f"argument --pack: must be {message}" in capsys.readouterr().err
 
 
 def by_number(records: Any) -> list[TrialRecord]:

@@ -21,6 +21,8 @@ from cmir.learning.pack import Pack
 GAIN = 1.05
 STEPS, RUNS = 3, 2
 LIMIT_SECONDS = 2.5
+# So many may train together where there was no time to measure more.
+USUAL = 4
 # Of the memory that is free, how much a pack may take: later ones may be larger.
 USABLE = 0.5
 
@@ -39,7 +41,7 @@ class Sizes:
 
     Attributes:
         worthwhile: fewest that train, each, within 5 % as fast as with any number.
-        possible: most that do, and that fit the memory.
+        possible: most that do and that fit the memory, `USUAL` where time ended before.
     """
 
     worthwhile: int
@@ -90,7 +92,7 @@ def useful_sizes(
         >>> useful_sizes(lambda count: Cost(1.0 * count), most=64, fixed=0.0)
         Sizes(worthwhile=1, possible=64)
     """
-    began, rates = time.perf_counter(), dict[int, float]()
+    began, rates, unmeasured = time.perf_counter(), dict[int, float](), 1
     for size in _doubled(most):
         try:
             found = cost(size)
@@ -102,11 +104,13 @@ def useful_sizes(
             break
         rates[size] = rate
         if time.perf_counter() - began > LIMIT_SECONDS / 2:
+            unmeasured = min(USUAL, most)
             break  # The next would take as long as all so far.
     if not rates:
         return Sizes(1, 1)
     best = max(rates.values())
-    return Sizes(min(size for size, rate in rates.items() if GAIN * rate >= best), max(rates))
+    worthwhile = min(size for size, rate in rates.items() if GAIN * rate >= best)
+    return Sizes(worthwhile, max(*rates, unmeasured))
 
 
 def _doubled(most: int) -> Iterator[int]:

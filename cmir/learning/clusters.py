@@ -6,9 +6,6 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans
 
 from cmir.data.manifest import Task
 from cmir.errors import InputError
@@ -90,10 +87,16 @@ def label_bins(labels: Array, task: Task) -> tuple[IntArray, Array]:
 
 def _match(template: Array, centres: Array) -> IntArray:
     """For each row of the template `(count, features)` the row of `centres` that goes with it."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     return np.asarray(linear_sum_assignment(cdist(template, centres, "sqeuclidean"))[1])
 
 
 def _clusters(features: Array, count: int, seed: int, place: str) -> IntArray:
+    # Not for every worker: clusters are made once and cached, and the import takes half a second.
+    from sklearn.cluster import KMeans
+
     found = min(len(features), count)
     if found == count:
         with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import mutual_info_score
+from scipy.special import rel_entr
 
 from cmir.errors import InputError
 from cmir.learning.clusters import label_bins
@@ -131,7 +131,7 @@ def diagnose(scheme: str, groups: IntArray, reference: Reference, seed: int = 0)
     count = int(groups.max()) + 1
     risks = _means(every, reference.losses, count)
     penalties = np.square(_means(every, reference.scale_gradients, count))
-    information = np.array([mutual_info_score(one, bins) for one in every])
+    information = np.array([_mutual_information(one, bins) for one in every])
     histogram = np.zeros((count, int(bins.max()) + 1), dtype=np.int64)
     np.add.at(histogram, (groups, bins), 1)
     means = _means(every[:1], reference.labels, count)[0]
@@ -167,6 +167,14 @@ def _means(groups: IntArray, values: Array, count: int) -> Array:
     size = count * len(groups)
     sums = np.bincount(places.ravel(), np.tile(values, len(groups)), size)
     return (sums / np.bincount(places.ravel(), minlength=size)).reshape(len(groups), count)
+
+
+def _mutual_information(groups: IntArray, bins: IntArray) -> float:
+    """Between environment and bin of labels, in nats."""
+    counts = np.zeros((int(groups.max()) + 1, int(bins.max()) + 1))
+    np.add.at(counts, (groups, bins), 1.0)
+    joint = counts / len(groups)
+    return float(rel_entr(joint, np.outer(joint.sum(1), joint.sum(0))).sum())
 
 
 def _against_chance(values: Array) -> Statistic:

@@ -7,13 +7,13 @@ knows them, on synthetic data only.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-import sklearn
 
 from cmir.config import DEFAULT_GROUPS, OWN_GROUPS
 from cmir.data import DevelopmentData
@@ -106,7 +106,7 @@ class Partitions:
     def _key(self, what: str, **more: Any) -> dict[str, Any]:
         """What an array follows from; another library may settle on other clusters."""
         facts = {"data": self._data.checksum, "task": self._data.task, "revision": REVISION}
-        return {"array": what, "library": sklearn.__version__, **facts, **more}
+        return {"array": what, "library": version("scikit-learn"), **facts, **more}
 
 
 def partition(

@@ -7,27 +7,22 @@ is for it. It is meant to be biased: it takes whatever predicts the label, spuri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.model_selection import (
-    BaseCrossValidator,
-    GridSearchCV,
-    KFold,
-    StratifiedKFold,
-    cross_val_predict,
-)
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import resample
 
 from cmir.data import DevelopmentData
 from cmir.data.manifest import Task
 from cmir.errors import InputError
 from cmir.learning.features import pooled_features
+
+# scikit-learn is imported where a predictor is trained: half a second that workers, who find its
+# scores in the cache, need not spend.
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+    from sklearn.model_selection import BaseCrossValidator
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -83,6 +78,8 @@ def train_reference(data: DevelopmentData, seed: int = 0) -> Reference:
     Raises:
         InputError: fewer training samples than folds, of each class where the task is binary.
     """
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+
     labels = data.train.labels.astype(np.float64)
     _check_folds(data, labels)
     features = pooled_features(data, data.train.rows).astype(np.float64)
@@ -101,6 +98,10 @@ def train_reference(data: DevelopmentData, seed: int = 0) -> Reference:
 
 def _ridge(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator:
     """Ridge of the strength with the least leave-one-out error."""
+    from sklearn.linear_model import Ridge, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     features, labels = _enough(features, labels, None, seed)
     standard = StandardScaler().fit_transform(features)
     chosen = RidgeCV(RIDGE_STRENGTHS).fit(standard, labels).alpha_
@@ -109,6 +110,11 @@ def _ridge(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator
 
 def _logistic(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator:
     """Logistic regression of the strength with the least cross-validated log loss."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     features, labels = _enough(features, labels, labels, seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     grid = {"logisticregression__C": LOGISTIC_STRENGTHS}
@@ -121,6 +127,8 @@ def _enough(
     features: FloatArray, labels: FloatArray, classes: FloatArray | None, seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Features and labels of at most 4000 samples; of each class its share, where classes are."""
+    from sklearn.utils import resample
+
     if len(labels) <= ENOUGH:
         return features, labels
     few = {"replace": False, "n_samples": ENOUGH, "stratify": classes, "random_state": seed}

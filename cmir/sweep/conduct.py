@@ -6,23 +6,22 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import ray
 import torch
 from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
-from cmir.sweep.findings import Findings, publish
+from cmir.sweep.background_ray import BackgroundRay
 from cmir.sweep.interrupts import terminate_as_interrupt
 from cmir.sweep.packs import widest_pack
 from cmir.sweep.places import Places
-from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
+from cmir.sweep.preparation import PreparedSweep, check_corners, open_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.running import Progress
-from cmir.sweep.schedule import Plan, Resources, run_trials, start_ray
+from cmir.sweep.schedule import Plan, Resources, run_trials
 from cmir.sweep.storage import (
     journal_storage,
     release_left_lock,
@@ -30,9 +29,13 @@ from cmir.sweep.storage import (
     storing,
 )
 from cmir.sweep.study import AskedTrial, SweepStudy, open_study
-from cmir.sweep.tracking import SweepTracker, answering, connect, dataset_input
 from cmir.sweep.trial import MEMBERS, CmirTrial
 from cmir.sweep.weights import WeightsKeeper
+
+# MLflow, and what draws, are imported where they are used: while Ray's processes start and end.
+if TYPE_CHECKING:
+    from cmir.sweep.findings import Findings
+    from cmir.sweep.tracking import SweepTracker
 
 
 @dataclass(frozen=True)
@@ -119,18 +122,18 @@ def conduct(
     Raises:
         InputError: nothing was started.
     """
-    prepared = prepare_sweep(request.space, request.overrides, places)
+    prepared = open_sweep(request.space, request.overrides, places)
     places.make()
-    name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
-    with places.lock(name), terminate_as_interrupt():
+    known, resources = _known_sweeps(request, places), _resources(request)
+    name = sweep_name(prepared.file.name, known, request.fresh)
+    with places.lock(name), terminate_as_interrupt(), BackgroundRay(resources) as cluster:
+        if name not in known:
+            cluster.start()
+        check_corners(prepared, places)
         study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
-        client = connect()
-        with answering(client):
-            tracker = SweepTracker(client, prepared.file.name, name, study.parent_run)
-            study.remember_parent_run(tracker.parent)
-            _describe(tracker, prepared, name)
-        tracker.write_missing(study.records())
-        resources = _resources(request)
+        if study.counted < prepared.file.trials:
+            cluster.start()
+        tracker = _tracker(study, prepared)
         start = SweepStart(
             name,
             prepared,
@@ -138,15 +141,19 @@ def conduct(
             request.pack,
             study.counted,
             study.interrupted,
-            str(client.tracking_uri),
+            tracker.uri,
             study.sign,
         )
         keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
         progress = _with_tracking(display(start), tracker, keeper)
         if study.counted < prepared.file.trials:
             with storing(request.storage):
+                cluster.wait()
                 _run(study, prepared, request, places, resources, progress)
-        findings = publish(tracker, study.records(), prepared, keeper, study.counted)
+        with cluster.ending():
+            from cmir.sweep.findings import publish
+
+            findings = publish(tracker, study.records(), prepared, keeper, study.counted)
         return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
 
 
@@ -185,13 +192,20 @@ def _run(
         widest=widest_pack(prepared.space),
         trainable=request.trainable,
     )
-    start_ray(resources)
-    try:
-        # Ray has put its own handler of SIGTERM in place, which would end the process at once.
-        with terminate_as_interrupt():
-            run_trials(study, plan, resources, progress)
-    finally:
-        ray.shutdown()
+    run_trials(study, plan, resources, progress)
+
+
+def _tracker(study: SweepStudy, prepared: PreparedSweep) -> SweepTracker:
+    """The runs of the sweep, with what earlier runs of the command could not write on its way."""
+    from cmir.sweep.tracking import SweepTracker, answering, connect
+
+    client = connect()
+    with answering(client):
+        tracker = SweepTracker(client, prepared.file.name, study.name, study.parent_run)
+        study.remember_parent_run(tracker.parent)
+        _describe(tracker, prepared, study.name)
+    tracker.write_missing(study.records())
+    return tracker
 
 
 def _with_tracking(progress: Progress, tracker: SweepTracker, keeper: WeightsKeeper) -> Progress:
@@ -204,6 +218,8 @@ def _with_tracking(progress: Progress, tracker: SweepTracker, keeper: WeightsKee
 
 
 def _describe(tracker: SweepTracker, prepared: PreparedSweep, name: str) -> None:
+    from cmir.sweep.tracking import dataset_input
+
     file, data = prepared.file, prepared.data
     params = {key: getattr(file, key) for key in ("objective", "trials", "seeds", "epochs")}
     tags = provenance() | {

@@ -65,11 +65,11 @@ class SweepDisplay:
             self._shown = time.monotonic()
             self._live.update(self._line(), refresh=True)
 
-    def _on_sizes(self, worthwhile: int, possible: int) -> None:
-        self._console.print(
-            f"measured: packs of {worthwhile} trials are worth while, of {possible} possible",
-            highlight=False,
-        )
+    def _on_sizes(self, made: int, possible: int) -> None:
+        size = f"packs of up to {made}" if made > 1 else "no packs"
+        given = f"; start points that agree train in packs of up to {possible}"
+        shown = given if possible > made else ""
+        self._console.print(f"measured: the sampler makes {size}{shown}", highlight=False)
 
     def _is_better(self, record: TrialRecord) -> bool:
         if self._best is None or self._best.objective is None or record.objective is None:

@@ -21,7 +21,7 @@ class Progress:
     on_epoch: Callable[[int, int, float], None] = lambda number, epoch, objective: None
     on_end: Callable[[TrialRecord], None] = lambda record: None
     on_tick: Callable[[], None] = lambda: None
-    on_sizes: Callable[[int, int], None] = lambda worthwhile, possible: None
+    on_sizes: Callable[[int, int], None] = lambda made, possible: None
 
 
 @dataclass

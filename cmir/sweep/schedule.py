@@ -21,6 +21,7 @@ from ray.tune import Callback, Trainable
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
 
+from cmir.learning.calibration import USUAL
 from cmir.sweep.interrupts import interrupt_restored
 from cmir.sweep.packs import LARGEST, Packs, runs_alone
 from cmir.sweep.rungs import Rungs
@@ -34,12 +35,13 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Tune's workers have an environment of their own, so that those which Ray starts in advance
+    # are never used: they would only import Ray once more each.
+    "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-# Configurations of a pack before its worth is measured.
-FIRST_SIZE = 4
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ class StudySearcher(Searcher):
         self._study, self._plan, self._running = study, plan, running
         self._packs, self._workers = Packs(study), resources.concurrency
         self._sharing = resources.sharing
-        self._possible = plan.pack or FIRST_SIZE
-        self._made = plan.pack or min(FIRST_SIZE, plan.widest)
+        self._possible = plan.pack or USUAL
+        self._made = plan.pack or min(USUAL, plan.widest)
         self._is_to_measure = plan.pack is None and (plan.widest > 1 or study.queued > 0)
 
     def suggest(self, trial_id: str) -> Any:
@@ -122,9 +124,10 @@ class StudySearcher(Searcher):
         """Closes a pack: members that were merely interrupted stay in flight."""
         self._running.close(trial_id, died=error)
 
-    def measured(self, worthwhile: int, possible: int) -> None:
-        """Lets later packs be so large, where the sampler fills them and where it does not."""
+    def measured(self, worthwhile: int, possible: int) -> tuple[int, int]:
+        """Takes useful sizes; returns those of later packs, filled by the sampler and at most."""
         self._made, self._possible = min(worthwhile, self._plan.widest), possible
+        return self._made, self._possible
 
     def _measure(self, pack: Sequence[AskedTrial], places: int) -> dict[str, Any]:
         """Asks the first pack's worker to measure, unless all workers' first packs are the last."""
@@ -166,8 +169,7 @@ class ReportCollector(Callback):
     ) -> None:
         """Takes a step of a pack, before Ray Tune asks its worker for the next."""
         if SIZES in result:
-            self._searcher.measured(*result[SIZES])
-            self._progress.on_sizes(*result[SIZES])
+            self._progress.on_sizes(*self._searcher.measured(*result[SIZES]))
         seconds = float(result.get("time_this_iter_s", 0.0))
         rows = result.get(ROWS, [])
         lagging = self._running.take(trial.trial_id, rows, seconds)
@@ -223,7 +225,13 @@ def start_ray(resources: Resources) -> None:
         ray.init(address=resources.address, **quiet)
         return
     cpus = resources.concurrency * resources.cpus_per_trial
-    ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=128 << 20, **quiet)
+    # "local", as Ray would else join whatever cluster somebody has started on this machine.
+    own: dict[str, Any] = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": 128 << 20,
+    }
+    ray.init(num_cpus=cpus, **own, **quiet)
 
 
 def _bundle(resources: Resources) -> dict[str, float]:

@@ -151,11 +151,24 @@ def checked_space(file: SweepFile, where: str, modalities: Sequence[str] = ()) -
     faults = [*_key_faults(file, modalities), *_form_faults(file), *_condition_faults(file)]
     if not faults:
         faults = [*_start_faults(space)]
-    if faults:
-        raise InputError("\n".join(f"{where}: {fault}" for fault in faults))
+    _raise(faults, where)
     for name, values in [*space.corners(), *space.pairs()]:
         space.trial(values, f"{where}: with {name}")
     return space
+
+
+def check_modalities(space: SearchSpace, modalities: Sequence[str]) -> None:
+    """Checks what a space that was checked without data says about modalities.
+
+    Raises:
+        InputError: a key names a modality that is not among these.
+    """
+    _raise(_key_faults(space.file, modalities), space.where)
+
+
+def _raise(faults: Sequence[str], where: str) -> None:
+    if faults:
+        raise InputError("\n".join(f"{where}: {fault}" for fault in faults))
 
 
 def default_of(key: str, values: Mapping[str, Value]) -> Any:

@@ -101,6 +101,7 @@ class SweepTracker:
     def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
         """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
         self._client, self._sweep = client, sweep
+        self.uri = str(client.tracking_uri)
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)

@@ -1,0 +1,154 @@
+"""The training core by itself: a pack in training, timed, and the memory that it takes at most.
+
+It knows data and learning alone: no Ray, no Optuna, no MLflow.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.timed import BenchmarkError
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData
+from cmir.learning.pack import Pack
+
+WARM_UP = 2
+
+
+@dataclass
+class Memory:
+    """Bytes that a block took at most beside what was held before it; 0 where unknown."""
+
+    peak: int = 0
+
+
+class Training:
+    """A pack in training, epoch by epoch, each of the same size.
+
+    Attributes:
+        start: seconds that making the pack took.
+        steps: of an epoch.
+        peak: bytes that the pack took while it was made and warmed up, see `Memory`.
+    """
+
+    def __init__(
+        self,
+        data: DevelopmentData,
+        trials: Sequence[TrialConfig],
+        device: torch.device,
+        epochs: int,
+    ) -> None:
+        """Makes the pack and trains it for the epochs that do not count; `epochs` follow.
+
+        The last of them includes the results of every configuration.
+        """
+        total = WARM_UP + epochs
+        settings = {"epochs": total, "patience": total}
+        self._trials = [
+            trial.model_copy(update={"training": trial.training.model_copy(update=settings)})
+            for trial in trials
+        ]
+        self._device = device
+        with memory(device) as used:
+            self.start = seconds(lambda: self._make(data), device)
+            for _ in range(WARM_UP):
+                self.epoch()
+        self.peak = used.peak
+        self.steps = len(data.train) // min(trials[0].training.batch_size, len(data.train))
+
+    def epoch(self) -> float:
+        """Trains and evaluates one epoch; returns its seconds.
+
+        Raises:
+            BenchmarkError: a configuration left before, because it diverged: the epochs are not of
+                one size.
+        """
+        if len(self._pack.running) < len(self._trials):
+            raise BenchmarkError("a configuration diverged while it was timed")
+        return seconds(self._pack.run_epoch, self._device)
+
+    def _make(self, data: DevelopmentData) -> None:
+        self._pack = Pack(data, self._trials, self._device)
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Wall time of a call, with what it left running on the device."""
+    _wait(device)
+    began = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def shortened(data: DevelopmentData, samples: int) -> DevelopmentData:
+    """The same data with fewer training samples."""
+    train = data.train
+    first = replace(
+        train,
+        rows=train.rows[:samples],
+        labels=train.labels[:samples],
+        samples=train.samples.head(samples),
+    )
+    return replace(data, train=first)
+
+
+@contextmanager
+def memory(device: torch.device) -> Iterator[Memory]:
+    """Measures the most memory in use within the block: of the GPU, or of this process."""
+    used = Memory()
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield used
+        used.peak = torch.cuda.max_memory_allocated(device) - before
+        return
+    _give_back()
+    before = _resident("VmRSS")
+    yield used
+    used.peak = max(0, _resident("VmHWM") - before)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a block may still take; None where the system does not say."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _give_back() -> None:
+    """Lets freed memory go to the system, and the system count the peak anew (Linux, glibc)."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    place = Path("/proc/self/clear_refs")
+    if place.exists():
+        place.write_text("5")
+
+
+def _resident(name: str) -> int:
+    """A memory of this process in bytes by its name in /proc; 0 where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(name)), 0)
