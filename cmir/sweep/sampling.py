@@ -22,7 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from cmir.sweep.shown_study import ShownStudy
 from cmir.sweep.sweep_file import SweepFile
 
-WINDOW = 500
+# A suggestion takes 13 to 16 ms with 300 trials, 19 to 23 with 500, 32 to 36 with 1,000.
+WINDOW = 300
 # TPE's own number of best trials once there are 250 (`default_gamma`).
 BEST = 25
 # The window has at least as many, so that TPE does not take it for a beginning.
