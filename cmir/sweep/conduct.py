@@ -278,4 +278,4 @@ def _storage(request: SweepRequest, places: Places, name: str) -> BaseStorage:
     if request.storage is not None:
         return storage_at(request.storage)
     release_left_lock(places.journal(name))
-    return journal_storage(places.journal(name))
+    return journal_storage(places.journal(name), alone=True)

@@ -150,7 +150,10 @@ class ReportCollector(Callback):
         if SIZES in result:
             self._progress.on_sizes(*self._searcher.measured(*result[SIZES]))
         seconds = float(result.get("time_this_iter_s", 0.0))
-        lagging = self._running.take(trial.trial_id, result.get(ROWS, []), seconds)
+        rows = result.get(ROWS, [])
+        lagging = self._running.take(trial.trial_id, rows, seconds)
+        # Ray keeps the last result of every trial while the sweep lasts.
+        rows.clear()
         worker = trial.temporary_state.ray_actor
         if lagging and worker is not None:
             # A worker does what it is told in order: it drops them before its next step.
