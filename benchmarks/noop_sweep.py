@@ -1,14 +1,16 @@
 """A sweep whose trials train nothing: what is left is the cost of conducting it.
 
-Run by `benchmarks/overhead.py` in an empty folder: `noop_sweep TRIALS EPOCHS`. Study, scheduler
-and tracking are the real ones, over the real space of MOSI; each report carries as many metrics
-as a real one. Leaves `noop.json`: seconds since the call of `conduct` at which trials ended.
+Run by `benchmarks/overhead.py` and `benchmarks/scale.py` in an empty folder: `noop_sweep TRIALS
+EPOCHS [PACK]`. Study, scheduler and tracking are the real ones, over the real space of MOSI; each
+report carries as many metrics as a real one. Leaves `noop.json`: seconds since the call of
+`conduct` at which trials ended, what the driver's memory was then, and the size of its files.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import resource
 import sys
 import time
 from pathlib import Path
@@ -25,6 +27,7 @@ from cmir.data.manifest import SPLITS
 from cmir.learning.evaluation import known_metrics
 from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
+from cmir.sweep.records import TrialRecord
 from cmir.sweep.running import Progress
 from cmir.sweep.sweep_file import read_sweep_file
 from cmir.sweep.trial import MEMBERS, ROWS
@@ -35,11 +38,19 @@ SEEDS = 3
 TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "penalty")
 
 
+def metric_names() -> list[str]:
+    """What a trial of regression reports after every epoch, the objective aside."""
+    metrics = known_metrics("regression")
+    scores = [f"{split}/{metric}" for split in SPLITS[:3] for metric in metrics]
+    return [*(f"train/loss_{term}" for term in TERMS), *scores]
+
+
 def noop_trial(epochs: int) -> type[Trainable]:
     """The class of trials that report so many epochs; local, so that workers get it by value."""
-    names = [f"train/loss_{term}" for term in TERMS]
-    names += [f"{split}/{metric}" for split in SPLITS[:3] for metric in known_metrics("regression")]
-    metrics = {name: 0.5 for name in [*names, *(f"{name}_std" for name in names)]}
+    names = metric_names()
+    draw = random.Random(0).random
+    metrics = {name: draw() for name in [*names, *(f"{name}_std" for name in names)]}
+    by_seed = {name: [draw() for _ in range(SEEDS)] for name in names}
 
     class NoopTrial(Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -68,7 +79,7 @@ def noop_trial(epochs: int) -> type[Trainable]:
             "outcome": "finished",
             "objective": objective,
             "metrics": metrics,
-            "by_seed": {name: [0.5] * SEEDS for name in names},
+            "by_seed": by_seed,
             "best_epochs": [epochs] * SEEDS,
         }
 
@@ -117,23 +128,41 @@ def write_sweep(folder: Path, trials: int, epochs: int) -> Path:
     return path
 
 
-def main(trials: int, epochs: int) -> None:
+def main(trials: int, epochs: int, pack: int = 1) -> None:
     """Conducts the sweep in the current folder and leaves the record there."""
     write_small_data(Path("small"))
-    path = write_sweep(Path(), trials, epochs)
+    path, places = write_sweep(Path(), trials, epochs), Places()
     ends: list[float] = []
+    memory: list[float] = []
     began = time.perf_counter()
 
-    def watch(start: SweepStart) -> Progress:
-        return Progress(on_end=lambda record: ends.append(time.perf_counter() - began))
+    def on_end(record: TrialRecord) -> None:
+        ends.append(time.perf_counter() - began)
+        memory.append(resident())
 
-    request = SweepRequest(path, {}, concurrency=2, trainable=noop_trial(epochs))
-    outcome = conduct(request, Places(), watch)
-    seconds = time.perf_counter() - began
-    finished = sum(record.outcome == "finished" for record in outcome.records)
-    record = {"seconds": seconds, "ends": ends, "finished": finished}
-    Path(RECORD).write_text(json.dumps(record | {"unwritten": outcome.findings.unwritten}))
+    def watch(start: SweepStart) -> Progress:
+        return Progress(on_end=on_end)
+
+    request = SweepRequest(path, {}, concurrency=2, pack=pack, trainable=noop_trial(epochs))
+    outcome = conduct(request, places, watch)
+    record = {
+        "seconds": time.perf_counter() - began,
+        "ends": ends,
+        "memory": memory,
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
+        "finished": sum(record.outcome == "finished" for record in outcome.records),
+        "unwritten": outcome.findings.unwritten,
+        "journal": places.journal(outcome.sweep).stat().st_size,
+        "database": Path("mlflow.db").stat().st_size,
+    }
+    Path(RECORD).write_text(json.dumps(record))
+
+
+def resident() -> float:
+    """Memory of this process in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return float(pages * resource.getpagesize())
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

@@ -32,26 +32,26 @@ FEW_EPOCHS, FEW_TRIALS = 5, 20
 Measured = tuple[list[Row], list[Row]]
 
 
-def noop(trials: int, epochs: int) -> dict[str, Any]:
+def noop(trials: int, epochs: int, pack: int = 1, timeout: float = 3600.0) -> dict[str, Any]:
     """One sweep of trials that train nothing.
 
     Returns:
-        `seconds` of the sweep without the imports before it, `ends` of its trials, the timing of
-        the whole command.
+        what `noop_sweep` leaves, the numbers of trials and epochs, the timing of the command.
 
     Raises:
         BenchmarkError: a trial did not finish, or is not in MLflow.
     """
+    sizes = {"trials": trials, "epochs": epochs, "pack": pack}
     with scratch() as folder:
-        command = [sys.executable, "-m", "benchmarks.noop_sweep", str(trials), str(epochs)]
-        timing = timed(command, folder)
+        command = [sys.executable, "-m", "benchmarks.noop_sweep", *map(str, sizes.values())]
+        timing = timed(command, folder, timeout)
         record = json.loads((folder / "noop.json").read_text())
     if record["finished"] != trials or record["unwritten"]:
         raise BenchmarkError(
             f"of {trials} trials {record['finished']} finished, {record['unwritten']} of them are "
             "not in MLflow"
         )
-    return {"trials": trials, "epochs": epochs, **record, **asdict(timing)}
+    return {**sizes, **record, **asdict(timing)}
 
 
 def per_trial(given: argparse.Namespace) -> Measured:

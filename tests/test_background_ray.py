@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from cmir.sweep.background_ray import BackgroundRay
-from cmir.sweep.schedule import Resources
+from cmir.sweep.placement import Resources
 
 # References to objects become garbage, in cycles, one by one while Ray shuts down.
 PROGRAM = """
 import gc
 import ray
 from cmir.sweep.background_ray import BackgroundRay
-from cmir.sweep.schedule import Resources
+from cmir.sweep.placement import Resources
 
 class Cycle:
     def __init__(self, reference):

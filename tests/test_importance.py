@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
+import optuna
 import pytest
+from optuna.importance import PedAnovaImportanceEvaluator
 from small_records import random_sweep, record
 
-from cmir.sweep.importance import importance, importance_by_chance
+from cmir.sweep.importance import (
+    BEST_SHARE,
+    _ranking,
+    importance,
+    importance_beside_chance,
+    importance_by_chance,
+)
 from cmir.sweep.records import TrialRecord
 
 MAE = "ood_val/mae"
@@ -129,3 +138,25 @@ def test_choices_of_mixed_kinds_are_judged_as_choices() -> None:
     kinds = ("64", 64, True, "[1, 2]")
     records = [record(n, n % 4 + n / 100, params={"a.b": kinds[n % 4]}) for n in range(24)]
     assert importance(records, MAE) == {"a.b": 1}
+
+
+def test_both_at_once_are_the_same_as_each_alone() -> None:
+    records = random_sweep(60)
+    both = importance_beside_chance(records, MAE)
+    assert both == (importance(records, MAE), importance_by_chance(records, MAE))
+
+
+def test_optuna_finds_the_same_divergences_in_a_study_of_its_own() -> None:
+    ranking = _ranking(random_sweep(60), MAE)
+    own = optuna.create_study()
+    for one in ranking._study.trials:
+        own.add_trial(
+            optuna.trial.create_trial(params=one.params, distributions=one.distributions, value=0.0)
+        )
+    best = min(math.ceil(BEST_SHARE * len(ranking.losses)), ranking.finished // 2)
+    quantile = (best - 0.5) / len(ranking.losses)
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = evaluator.evaluate(own, target=lambda trial: float(ranking.losses[trial.number]))
+    assert ranking.found == expected

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from small_records import random_sweep, record, scored
 
 from cmir.sweep.picture_axes import METRIC_LABEL, label_of, window_of
@@ -40,6 +41,11 @@ SWEEPS: dict[str, list[TrialRecord]] = {
         for n in range(20)
     ],
 }
+
+
+@pytest.fixture(scope="module")
+def ten_thousand() -> list[TrialRecord]:
+    return random_sweep(10_000)
 
 
 def drawn(figure: Figure) -> Axes:
@@ -83,6 +89,23 @@ def test_a_label_names_the_split_and_which_way_is_better(metric: str) -> None:
     assert "in-distribution validation" in label
     is_low = metric in ("brier", "log_loss", "ece") or metric.endswith("mae")
     assert label.startswith("← better") if is_low else label.endswith("better →")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_ten_thousand_trials_can_be_drawn(
+    name: str, ten_thousand: list[TrialRecord]
+) -> None:
+    assert drawn(PICTURES[name](ten_thousand, MAE)).get_title("left")
+
+
+def test_a_crowd_is_drawn_small_and_see_through(ten_thousand: list[TrialRecord]) -> None:
+    def points(records: list[TrialRecord]) -> Line2D:
+        axes = drawn(objective_over_trials(records, MAE))
+        return next(line for line in axes.get_lines() if str(line.get_label())[:8] == "finished")
+
+    few, many = points(random_sweep(200)), points(ten_thousand)
+    assert many.get_markersize() < few.get_markersize()
+    assert (few.get_alpha(), many.get_alpha()) == (1.0, 0.5)
 
 
 def test_the_line_is_the_best_finished_value_so_far() -> None:

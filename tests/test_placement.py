@@ -15,12 +15,13 @@ from cmir.sweep.placement import (
     CONTEXT,
     HEADROOM,
     RAY_STEPS,
+    Resources,
     device_of,
     gpu_share,
     resources_for,
     trials_per_gpu,
 )
-from cmir.sweep.schedule import RAY_SETTINGS, Resources
+from cmir.sweep.schedule import RAY_SETTINGS
 
 GB = 1 << 30
 

@@ -10,9 +10,10 @@ import pytest
 from optuna.storages import InMemoryStorage
 from small_sweep import SMALL
 
+from cmir.sweep.placement import Resources
 from cmir.sweep.rungs import Rungs
 from cmir.sweep.running import Progress, RunningPacks
-from cmir.sweep.schedule import Plan, Resources, StudySearcher
+from cmir.sweep.schedule import Plan, StudySearcher
 from cmir.sweep.search_space import checked_space
 from cmir.sweep.study import AskedTrial, SweepStudy, open_study
 from cmir.sweep.sweep_file import EarlyStopping, parse_sweep

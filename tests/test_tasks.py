@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmir.sweep.schedule import Resources
+from cmir.sweep.placement import Resources
 from cmir.sweep.tasks import Ended, run_tasks, task_resources
 
 

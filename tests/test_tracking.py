@@ -25,6 +25,8 @@ from cmir.sweep.tracking import (
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A client whose store has no tables of ours to write, as if it were a server."""
+    monkeypatch.setattr("cmir.sweep.tracking_database.tables_of", lambda *_: None)
     return open_store(tmp_path, monkeypatch)
 
 
@@ -71,6 +73,27 @@ def test_a_partition_is_shown_as_metrics_and_as_a_file(client: MlflowClient) -> 
     assert "partition/p" not in client.get_run(without).data.metrics
     assert [file.path for file in client.list_artifacts(shown)] == ["partition.json"]
     assert client.list_artifacts(without) == []
+
+
+def test_a_trial_takes_four_calls(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = SweepTracker(client, "e", "s", None)
+    calls = []
+
+    def counted(name: str) -> Any:
+        call = getattr(client, name)
+
+        def count(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            return call(*arguments, **named)
+
+        return count
+
+    for name in dir(client):
+        if not name.startswith("_") and callable(getattr(client, name)):
+            monkeypatch.setattr(client, name, counted(name))
+    tracker.write(record(0))
+    assert tracker.flush() == 0
+    assert calls == ["create_run", "log_artifacts", "log_batch", "set_terminated"]
 
 
 def test_what_is_written_already_is_not_written_twice(client: MlflowClient) -> None:

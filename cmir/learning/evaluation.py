@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cmir.data import SplitData
 from cmir.errors import InputError
-from cmir.learning.features import Features, Inputs
+from cmir.learning.features import Features, Inputs, Sequences
 from cmir.learning.metrics import (
     MOSI_RANGE,
     classification_metrics_by_replica,
@@ -22,7 +22,8 @@ from cmir.learning.metrics import (
 )
 from cmir.learning.model import Network, Weights
 
-CHUNK = 2048
+# Samples over all replicas that are scored at once, and steps of their sequences.
+CHUNK, CHUNK_STEPS = 2048, 16384
 SMALLEST_GROUP = 8
 GROUP_COLUMNS = ("environment", "speaker", "video", "source")
 WORST = "worst_environment_"
@@ -80,7 +81,10 @@ def predict(
     """
     replicas = next(iter(weights.values())).shape[0]
     index = torch.from_numpy(rows).to(device)
-    chunk_size = max(16, CHUNK // replicas)
+    steps = max(
+        (f.values.shape[1] for f in features.values() if isinstance(f, Sequences)), default=1
+    )
+    chunk_size = max(16, min(CHUNK, CHUNK_STEPS // steps) // replicas)
     with torch.no_grad():
         parts = [
             network.forward(weights, shared_inputs(features, chunk, replicas), missing)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import ray
 
-from cmir.sweep.schedule import Resources, start_ray
+from cmir.sweep.placement import Resources
+from cmir.sweep.schedule import start_ray
 
 
 class BackgroundRay:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import ray
 import torch
 from optuna.storages import BaseStorage
 from ray.tune import Trainable
@@ -16,12 +17,13 @@ from ray.tune import Trainable
 from cmir.sweep.background_ray import BackgroundRay
 from cmir.sweep.interrupts import terminate_as_interrupt
 from cmir.sweep.packs import widest_pack
+from cmir.sweep.placement import Resources, resources_for
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import PreparedSweep, check_corners, open_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.running import Progress
-from cmir.sweep.schedule import Plan, Resources, run_trials
+from cmir.sweep.schedule import Plan, run_trials
 from cmir.sweep.storage import (
     journal_storage,
     release_left_lock,
@@ -127,13 +129,18 @@ def conduct(
     known, resources = _known_sweeps(request, places), _resources(request)
     name = sweep_name(prepared.file.name, known, request.fresh)
     with places.lock(name), terminate_as_interrupt(), BackgroundRay(resources) as cluster:
+        # Before Ray starts: its processes are forked, which a product of matrices that runs in
+        # another thread of the driver does not survive.
+        check_corners(prepared, places)
         if name not in known:
             cluster.start()
-        check_corners(prepared, places)
         study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
         if study.counted < prepared.file.trials:
             cluster.start()
         tracker = _tracker(study, prepared)
+        if request.address is not None and study.counted < prepared.file.trials:
+            cluster.wait()
+            resources = _of_cluster(request)
         start = SweepStart(
             name,
             prepared,
@@ -247,15 +254,18 @@ def _facts(prepared: PreparedSweep) -> dict[str, Any]:
 
 
 def _resources(request: SweepRequest) -> Resources:
-    """One processor a trial, or its share of a GPU where there are any."""
+    """What trials may take of this machine; of a cluster see `_of_cluster`."""
     cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    if request.address is not None:
-        return Resources(request.concurrency or cpus, address=request.address)
-    if gpus:
-        most = gpus * request.trials_per_gpu
-        return Resources(request.concurrency or most, gpus_per_trial=1 / request.trials_per_gpu)
-    concurrency = request.concurrency or cpus
-    return Resources(concurrency, cpus_per_trial=max(1, cpus // concurrency))
+    per_gpu = request.trials_per_gpu
+    return resources_for(cpus, gpus, request.concurrency, per_gpu, request.address)
+
+
+def _of_cluster(request: SweepRequest) -> Resources:
+    """What trials may take of the cluster that the driver is connected to."""
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
+    per_gpu = request.trials_per_gpu
+    return resources_for(cpus, gpus, request.concurrency, per_gpu, request.address)
 
 
 def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:
@@ -268,4 +278,4 @@ def _storage(request: SweepRequest, places: Places, name: str) -> BaseStorage:
     if request.storage is not None:
         return storage_at(request.storage)
     release_left_lock(places.journal(name))
-    return journal_storage(places.journal(name))
+    return journal_storage(places.journal(name), alone=True)

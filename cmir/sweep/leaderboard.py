@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,18 @@ def pareto_front(records: Sequence[TrialRecord], objective: str) -> list[int]:
         InputError: the objective's metric is unknown.
     """
     sign = -1.0 if is_lower_better(objective) else 1.0
-    points = {
-        number: (sign * inside, sign * outside)
-        for number, (inside, outside) in validation_scores(records, objective).items()
-    }
-    best = {a: p for a, p in points.items() if not any(_beats(q, p) for q in points.values())}
-    return sorted(best, key=lambda number: (-best[number][0], number))
+    scores = validation_scores(records, objective)
+    points = {n: (sign * inside, sign * outside) for n, (inside, outside) in scores.items()}
+    front: list[int] = []
+    best_outside = -math.inf
+    ordered = sorted(points, key=lambda number: (-points[number][0], number))
+    for _, alike in groupby(ordered, key=lambda number: points[number][0]):
+        equal = list(alike)
+        outside = max(points[number][1] for number in equal)
+        if outside > best_outside:
+            front += [number for number in equal if points[number][1] == outside]
+            best_outside = outside
+    return front
 
 
 def validation_scores(
@@ -161,10 +168,6 @@ def _place(record: TrialRecord, sign: float) -> tuple[int, float, int]:
     value = value_of(record)
     loss = math.inf if value is None else sign * value
     return OUTCOMES.index(record.outcome), loss, record.number
-
-
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] >= other[0] and one[1] >= other[1]
 
 
 def _told(record: TrialRecord) -> dict[str, Any]:

@@ -60,6 +60,27 @@ SPLIT_LABEL: Mapping[str, str] = {
     "ood_val": "out-of-distribution validation",
 }
 FURTHEST = 4.0
+CROWD = 1500
+
+
+@dataclass(frozen=True)
+class Dots:
+    """How points are drawn so that they can be told apart, or at least show how dense they are.
+
+    Attributes:
+        diameter: of a point, as a share of its usual size.
+        edge: width of its white edge in points.
+        opacity: 1 where it hides what is below.
+    """
+
+    diameter: float
+    edge: float
+    opacity: float
+
+
+def dots_for(count: int) -> Dots:
+    """Small, see-through and without edges for a crowd."""
+    return Dots(0.5, 0.0, 0.5) if count > CROWD else Dots(1.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True)

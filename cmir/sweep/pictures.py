@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cmir.sweep.importance import FEWEST_FINISHED, SHUFFLES, importance, importance_by_chance
+from cmir.sweep.importance import FEWEST_FINISHED, SHUFFLES, importance_beside_chance
 from cmir.sweep.leaderboard import (
     best_trial,
     finished,
@@ -29,6 +29,7 @@ from cmir.sweep.picture_axes import (
     SCHEME_STYLES,
     VERMILION,
     blank,
+    dots_for,
     legend,
     message,
     set_window,
@@ -78,14 +79,14 @@ def objective_over_trials(
 
 def parameter_importance(records: Sequence[TrialRecord], objective: str) -> Figure:
     """Share of each searched parameter as a bar, with the share it might have by chance."""
-    shares = importance(records, objective)
+    shares, chance = importance_beside_chance(records, objective)
     title = "What separates the best trials from the rest"
     if not shares:
         needed = f"This needs at least {FEWEST_FINISHED} finished trials that differ"
         return message(title, f"{needed}; so far {len(finished(records))} have finished.")
     shown = list(shares)[:MOST_BARS]
     figure, axes = blank(8.0, 1.9 + 0.32 * len(shown), title)
-    _draw_bars(axes, shown, shares, importance_by_chance(records, objective))
+    _draw_bars(axes, shown, shares, chance)
     judged = sum(record.outcome != "failed" for record in records)
     axes.set_xlabel(f"share of importance (PED-ANOVA of {objective} over {_trials(judged)})")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -160,6 +161,7 @@ def _draw_outcome(
     axes: Axes, outcome: Outcome, numbers: Sequence[int], heights: Mapping[int, float]
 ) -> None:
     colour, marker = OUTCOME_STYLE[outcome]
+    dots = dots_for(len(heights))
     if numbers:
         axes.plot(
             numbers,
@@ -167,9 +169,10 @@ def _draw_outcome(
             linestyle="",
             color=colour,
             marker=marker,
-            markersize=6 if len(heights) < 150 else 4,
+            markersize=(6 if len(heights) < 150 else 4) * dots.diameter,
             markeredgecolor="white",
-            markeredgewidth=0.5,
+            markeredgewidth=dots.edge,
+            alpha=dots.opacity,
             clip_on=False,
             label=f"{outcome}{', no value' if outcome in VALUELESS else ''} ({len(numbers)})",
         )
@@ -243,6 +246,7 @@ def _draw_by_scheme(
     """A colour and marker for each of the first schemes by best trial, grey for the others."""
     schemes = {record.number: record.scheme for record in records if record.number in points}
     ranked = [s for s in schemes_compared(records, objective)["scheme"] if s in schemes.values()]
+    dots = dots_for(len(points))
     for place, (colour, marker) in enumerate([*SCHEME_STYLES, (GREY, "h")]):
         rest = place == len(SCHEME_STYLES)
         named = ranked[place:] if rest else ranked[place : place + 1]
@@ -251,11 +255,12 @@ def _draw_by_scheme(
             axes.scatter(
                 [x for x, _ in inside],
                 [y for _, y in inside],
-                s=30,
+                s=30 * dots.diameter**2,
                 color=colour,
                 marker=marker,
-                linewidths=0.4,
+                linewidths=0.8 * dots.edge,
                 edgecolors="white",
+                alpha=dots.opacity,
                 label=f"{f'{len(named)} other schemes' if rest else named[0]} ({len(inside)})",
                 zorder=3,
             )
@@ -342,8 +347,15 @@ def _draw_strips(axes: Axes, rows: Sequence[Sequence[float]]) -> None:
     places = np.repeat(np.arange(len(rows)), [len(values) for values in rows])
     jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(places))
     values = [value for row in rows for value in row]
+    dots = dots_for(len(values))
     axes.scatter(
-        values, places + jitter, s=22, color=BLUE, alpha=0.75, linewidths=0, label="finished trial"
+        values,
+        places + jitter,
+        s=22 * dots.diameter**2,
+        color=BLUE,
+        alpha=0.75 * dots.opacity,
+        linewidths=0,
+        label="finished trial",
     )
     medians = {n: float(np.median(row)) for n, row in enumerate(rows) if len(row) > 1}
     axes.plot(

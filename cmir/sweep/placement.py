@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cmir.errors import InputError
-from cmir.sweep.schedule import Resources
 
 # Of each GPU, for what grows after the calibration: larger views, the results at a trial's end.
 HEADROOM = 0.1
@@ -15,6 +15,28 @@ HEADROOM = 0.1
 CONTEXT = 600 << 20
 # Ray counts shares of a GPU in ten-thousandths.
 RAY_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial takes and how many run at once.
+
+    Attributes:
+        concurrency: trials of Ray at a time, each a pack.
+        cpus_per_trial: whole processors, which is also the number of torch threads.
+        gpus_per_trial: a fraction where several share a GPU; 0 without one.
+        address: of a Ray cluster; None starts Ray on this machine.
+    """
+
+    concurrency: int
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+    address: str | None = None
+
+    @property
+    def sharing(self) -> int:
+        """How many share the memory of their device."""
+        return round(1 / self.gpus_per_trial) if self.gpus_per_trial else self.concurrency
 
 
 def trials_per_gpu(free: Sequence[int], peak: int, context: int = CONTEXT) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from cmir.config import TrialConfig, trial_config
@@ -48,7 +48,8 @@ class Ending:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain values."""
-        return asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ray.tune.search import Searcher
 from cmir.learning.calibration import USUAL
 from cmir.sweep.interrupts import interrupt_restored
 from cmir.sweep.packs import LARGEST, Packs, runs_alone
+from cmir.sweep.placement import Resources
 from cmir.sweep.rungs import Rungs
 from cmir.sweep.running import Progress, RunningPacks
 from cmir.sweep.study import AskedTrial, SweepStudy
@@ -42,28 +43,6 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a trial takes and how many run at once.
-
-    Attributes:
-        concurrency: trials of Ray at a time, each a pack.
-        cpus_per_trial: whole processors, which is also the number of torch threads.
-        gpus_per_trial: a fraction where several share a GPU; 0 without one.
-        address: of a Ray cluster; None starts Ray on this machine.
-    """
-
-    concurrency: int
-    cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
-    address: str | None = None
-
-    @property
-    def sharing(self) -> int:
-        """How many share the memory of their device."""
-        return round(1 / self.gpus_per_trial) if self.gpus_per_trial else self.concurrency
 
 
 @dataclass(frozen=True)
@@ -171,7 +150,10 @@ class ReportCollector(Callback):
         if SIZES in result:
             self._progress.on_sizes(*self._searcher.measured(*result[SIZES]))
         seconds = float(result.get("time_this_iter_s", 0.0))
-        lagging = self._running.take(trial.trial_id, result.get(ROWS, []), seconds)
+        rows = result.get(ROWS, [])
+        lagging = self._running.take(trial.trial_id, rows, seconds)
+        # Ray keeps the last result of every trial while the sweep lasts.
+        rows.clear()
         worker = trial.temporary_state.ray_actor
         if lagging and worker is not None:
             # A worker does what it is told in order: it drops them before its next step.

@@ -14,15 +14,22 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from cmir.errors import InputError
+from cmir.sweep.journal import OwnJournal
 
 
-def journal_storage(path: Path) -> BaseStorage:
-    """A journal file as storage; its folder is made if need be."""
+def journal_storage(path: Path, alone: bool = False) -> BaseStorage:
+    """A journal file as storage; its folder is made if need be.
+
+    Args:
+        path: of the file.
+        alone: whether nobody else writes it, which saves most of the waiting for the disk.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Absolute, because Optuna's lock is a link to this path from the folder of the journal: a
         # relative one leads nowhere, and waiting for a lock that was left behind never ends.
-        return JournalStorage(JournalFileBackend(str(path.resolve())))
+        whole = path.resolve()
+        return JournalStorage(OwnJournal(whole) if alone else JournalFileBackend(str(whole)))
     except OSError as error:
         raise InputError(
             f"{path}: the record of the sweep cannot be written here: {error.strerror}. "

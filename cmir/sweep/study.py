@@ -15,20 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.learning.metrics import direction
 from cmir.sweep.records import Ending, TrialRecord
+from cmir.sweep.sampling import sampler_of
 from cmir.sweep.search_space import Assignment, SearchSpace
+from cmir.sweep.stored import CONFIG, ENDING, RETRY_OF, ending_text, is_ended, record_of
 from cmir.sweep.sweep_file import Choice, DataSection, Range, SweepFile, Value
 
-CONFIG, ENDING, RETRY_OF, STARTED = "config", "ending", "retry_of", "started"
 QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
 DEFAULT_QUESTION = SweepFile(name="x", data=DataSection(path="")).question
 
@@ -53,7 +53,8 @@ class SweepStudy:
         self._study, self._space = study, space
         self._open = self._in_flight()
         self._interrupted = list(self._open)
-        self._counted = sum(counts(record) for record in self.records())
+        self._records = {record.number: record for record in _records(study)}
+        self._counted = sum(counts(record) for record in self._records.values())
         self._queued = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     @property
@@ -151,7 +152,7 @@ class SweepStudy:
         PRUNED without one, which TPE ranks behind all others; failed is FAIL.
         """
         trial = self._open[number]
-        trial.set_user_attr(ENDING, json.dumps(ending.as_json()))
+        trial.set_user_attr(ENDING, ending_text(ending))
         if ending.outcome == "pruned":
             trial.report(_value(ending), max(len(curve) for curve in ending.curve.values()))
         if ending.outcome == "finished":
@@ -163,14 +164,13 @@ class SweepStudy:
         if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
             self._study.enqueue_trial(told.params, user_attrs={RETRY_OF: number})
             self._queued += 1
-        record = _record(told)
+        record = self._records[number] = record_of(told)
         self._counted += counts(record)
         return record
 
     def records(self) -> list[TrialRecord]:
         """All ended trials, in order. A failed trial that is retried is among them."""
-        ended = self._study.get_trials(deepcopy=False)
-        return [_record(trial) for trial in ended if ENDING in trial.user_attrs and _is_told(trial)]
+        return [self._records[number] for number in sorted(self._records)]
 
     @property
     def counted(self) -> int:
@@ -234,15 +234,17 @@ def open_study(
     for key, value in facts.items():
         study.set_user_attr(key, value)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    study.sampler = _sampler(len(ended), space.file)
+    study.sampler = sampler_of(space.file, len(ended))
     return SweepStudy(study, space)
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:
     """All ended trials of a sweep, without opening it for writing."""
-    study = optuna.load_study(study_name=name, storage=storage)
-    trials = study.get_trials(deepcopy=False)
-    return [_record(trial) for trial in trials if ENDING in trial.user_attrs and _is_told(trial)]
+    return _records(optuna.load_study(study_name=name, storage=storage))
+
+
+def _records(study: optuna.Study) -> list[TrialRecord]:
+    return [record_of(trial) for trial in study.get_trials(deepcopy=False) if is_ended(trial)]
 
 
 def study_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
@@ -288,22 +290,6 @@ def _filled(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
     return filled
 
 
-def _sampler(finished: int, file: SweepFile) -> optuna.samplers.BaseSampler:
-    """The file's sampler; its seed follows from what is finished: continuing repeats nothing.
-
-    With TPE the first third of the budget is random: with fewer, TPE settles on the scheme that
-    happens to come out well first (docs/decisions.md, "TPE settles too early").
-    """
-    seed = int(np.random.SeedSequence([2026, finished]).generate_state(1)[0])
-    if file.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=max(10, file.trials // 3), multivariate=True, group=True
-        )
-
-
 def _maximises(objective: str) -> bool:
     return direction(objective.partition("/")[2]) == "max"
 
@@ -311,22 +297,3 @@ def _maximises(objective: str) -> bool:
 def _value(ending: Ending) -> float:
     assert ending.objective is not None
     return ending.objective
-
-
-def _is_told(trial: FrozenTrial) -> bool:
-    return trial.state.is_finished()
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    ending = Ending(**json.loads(trial.user_attrs[ENDING]))
-    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    ended = trial.datetime_complete.timestamp() if trial.datetime_complete else started
-    return TrialRecord(
-        number=trial.number,
-        params=dict(trial.params),
-        config=trial.user_attrs[CONFIG],
-        ending=ending,
-        retry_of=trial.user_attrs.get(RETRY_OF),
-        started=started,
-        ended=ended,
-    )

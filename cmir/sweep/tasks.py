@@ -13,7 +13,8 @@ import torch
 from ray.exceptions import RayTaskError
 
 from cmir.sweep.interrupts import terminate_as_interrupt
-from cmir.sweep.schedule import Resources, start_ray
+from cmir.sweep.placement import Resources
+from cmir.sweep.schedule import start_ray
 from cmir.sweep.trial import own_device
 
 Task = TypeVar("Task")

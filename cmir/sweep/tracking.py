@@ -1,8 +1,9 @@
 """MLflow, written by the driver only: one parent run per sweep, one child run per trial.
 
 A trial is written once, when it has ended, from the record that the study keeps; a background
-thread does it, so that no trial waits for a server. What could not be written is written at the
-end, or when the sweep is continued: the study is the record, MLflow its display.
+thread does it, many at once where they end faster, so that no trial waits for a server. What could
+not be written is written at the end, or when the sweep is continued: the study is the record,
+MLflow its display.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
@@ -26,6 +27,10 @@ from requests.exceptions import RequestException
 
 from cmir.errors import InputError
 from cmir.sweep.records import TrialRecord
+from cmir.sweep.tracking_runs import SOURCE, ClientRuns, milliseconds
+
+if TYPE_CHECKING:
+    from cmir.sweep.tracking_database import RunTables
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -40,12 +45,11 @@ REST = 30.0
 # More failures in a row are the server's, not those of single trials.
 MOST_FAILURES = 2
 UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
-STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 NOTE = "mlflow.note.content"
-LARGEST_BATCH = 900
+# Trials in one transaction, where MLflow's store is a database.
+MOST_AT_ONCE = 50
 # Opens the experiment in the pages for trained models, not in those for language model traces.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-SOURCE = {"mlflow.source.name": "workflows/sweep.py", "mlflow.source.type": "LOCAL"}
 
 
 def connect() -> MlflowClient:
@@ -100,9 +104,12 @@ class SweepTracker:
         self.uri = str(client.tracking_uri)
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
+        self._runs = ClientRuns(client, self.experiment, self.parent)
+        self._tables = _tables(client, self.experiment, self.parent)
         self._written: dict[int, str] = {}
         self._begun: dict[int, str] = {}
         self._look()
+        self._most = MOST_AT_ONCE
         self._backlog: list[TrialRecord] = []
         self._failures, self._rests_until = 0, 0.0
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
@@ -135,9 +142,9 @@ class SweepTracker:
         self._writer.join()
         self._failures = min(self._failures, 1)
         for _ in range(len(self._backlog)):
-            self._write_next()
-            if self._failures > MOST_FAILURES:
+            if not self._backlog or self._failures > MOST_FAILURES:
                 break
+            self._write_next()
         return len(self._backlog)
 
     def run_of(self, number: int) -> str | None:
@@ -147,7 +154,7 @@ class SweepTracker:
     def show(self, text: str, metrics: Mapping[str, float]) -> None:
         """The parent's description in Markdown, and its summary metrics."""
         self._client.set_tag(self.parent, NOTE, text)
-        now = _milliseconds(time.time())
+        now = milliseconds(time.time())
         self._client.log_batch(self.parent, [Metric(k, v, now, 0) for k, v in metrics.items()])
 
     def attach(self, path: Path, folder: str | None = None, run: str | None = None) -> None:
@@ -178,33 +185,32 @@ class SweepTracker:
 
     def _look(self) -> None:
         """Finds the runs of trials: those that are written, and those that were cut off."""
-        of_this_sweep = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}'"
-        page = None
-        while True:
-            found = self._client.search_runs(
-                [self.experiment],
-                f"{of_this_sweep} and tags.trial != ''",
-                max_results=1000,
-                page_token=page,
-            )
-            for run in found:
-                is_whole = "outcome" in run.data.tags and run.info.status != "RUNNING"
-                known = self._written if is_whole else self._begun
-                known[int(run.data.tags["trial"])] = str(run.info.run_id)
-            page = found.token
-            if not page:
-                return
+        for found in (self._tables or self._runs).find():
+            known = self._written if found.is_whole else self._begun
+            known[found.trial] = found.run
+        self._is_doubtful = False
 
     def _write_all(self) -> None:
         """The writer's loop: what failed waits in the backlog until the server answers again."""
         while (record := self._waiting.get()) is not None:
             self._backlog.append(record)
-            while self._backlog and time.monotonic() >= self._rests_until:
-                if not self._write_next():
-                    break
+            if self._waiting.qsize() and len(self._backlog) < self._most:
+                continue  # What ended meanwhile goes with it.
+            self._write_backlog()
+        self._write_backlog()
+
+    def _write_backlog(self) -> None:
+        while self._backlog and time.monotonic() >= self._rests_until:
+            if not self._write_next():
+                break
 
     def _write_next(self) -> bool:
-        """Writes the first of the backlog; where this fails it goes to the end, and all rest."""
+        """Writes the first of the backlog, many at once if that goes well.
+
+        One that fails alone goes to the end, and all rest.
+        """
+        if self._tables and self._most > 1 and self._write_many(self._tables):
+            return True
         record = self._backlog.pop(0)
         try:
             self._written[record.number] = self._write_one(record)
@@ -213,77 +219,56 @@ class SweepTracker:
                 "trial %d is not in MLflow yet: %s", record.number, first_line(error)
             )
             self._backlog.append(record)
+            self._is_doubtful = True
             self._failures += 1
             self._rests_until = time.monotonic() + REST
             return False
-        self._failures = 0
+        self._failures, self._most = 0, min(2 * self._most, MOST_AT_ONCE)
+        return True
+
+    def _write_many(self, tables: RunTables) -> bool:
+        """Tries to write the first of the backlog in one transaction."""
+        records = self._backlog[: self._most]
+        if any(record.number in self._begun for record in records):
+            return False  # A run that was cut off is filled by the client.
+        try:
+            if self._is_doubtful:
+                self._look()
+            missing = [record for record in records if record.number not in self._written]
+            self._written |= tables.write(missing) if missing else {}
+        except Exception as error:  # One may be at fault, or the database: alone they will tell.
+            logging.getLogger(__name__).debug("%d trials: %s", len(records), first_line(error))
+            self._is_doubtful, self._most = True, 1
+            return False
+        del self._backlog[: len(records)]
+        self._failures, self._most = 0, min(2 * self._most, MOST_AT_ONCE)
         return True
 
     def _write_one(self, record: TrialRecord) -> str:
-        if self._failures:
+        if self._is_doubtful:
             # What was thought to have failed may have arrived, and only its answer been lost.
             self._look()
         if record.number in self._written:
             return self._written[record.number]
-        run_id = self._begun.get(record.number) or self._create(record)
-        params = [Param(key, _text(value)) for key, value in record.config.items()]
-        for metrics in _batches(_metrics(record)):
-            self._client.log_batch(run_id, metrics, params=params)
-            params = []
-        if record.ending.by_seed:
-            self._client.log_dict(run_id, dict(record.ending.by_seed), "by_seed.json")
-        if record.ending.partition:
-            self._client.log_dict(run_id, dict(record.ending.partition), "partition.json")
-        # The outcome comes last: a run without it was cut off and is written again.
-        self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in _tags(record).items()])
-        self._client.set_terminated(run_id, STATUS[record.outcome], _milliseconds(record.ended))
-        return run_id
-
-    def _create(self, record: TrialRecord) -> str:
-        name = f"{record.number:03d} {record.scheme}"
-        tags = {MLFLOW_PARENT_RUN_ID: self.parent, "trial": str(record.number)} | SOURCE
-        started = _milliseconds(record.started)
-        run = self._client.create_run(self.experiment, started, tags, name)
-        self._begun[record.number] = str(run.info.run_id)
+        if record.number not in self._begun:
+            self._begun[record.number] = self._runs.begin(record)
+        self._runs.fill(self._begun[record.number], record)
         return self._begun[record.number]
+
+
+def _tables(client: MlflowClient, experiment: str, parent: str) -> RunTables | None:
+    if str(client.tracking_uri).startswith("http"):
+        return None
+    # A server's driver does not load what opens a database.
+    from cmir.sweep.tracking_database import tables_of
+
+    return tables_of(client, experiment, parent)
 
 
 def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
     """A data set as MLflow lists it among a run's inputs."""
     source = json.dumps({"uri": str(path)})
     return Dataset(name, checksum[:32], "local", source, profile=json.dumps(profile))
-
-
-def _metrics(record: TrialRecord) -> list[Metric]:
-    """The curves, then the kept values as the last point of each: what MLflow's tables show."""
-    ended = _milliseconds(record.ended)
-    points = [
-        Metric(name, value, ended, epoch)
-        for name, curve in record.ending.curve.items()
-        for epoch, value in enumerate(curve, start=1)
-    ]
-    last = max((len(curve) for curve in record.ending.curve.values()), default=0) + 1
-    final = dict(record.ending.metrics) | record.ending.partition.get("metrics", {})
-    if record.objective is not None:
-        final["objective"] = record.objective
-    points += [Metric(name, value, ended, last) for name, value in final.items()]
-    return [*points, Metric("seconds", record.ending.seconds, ended, last)]
-
-
-def _tags(record: TrialRecord) -> dict[str, str]:
-    tags = {"scheme": record.scheme, "outcome": record.outcome}
-    if record.ending.reason:
-        tags["reason"] = record.ending.reason[:500]
-    if record.retry_of is not None:
-        tags["retry_of"] = str(record.retry_of)
-    if record.ending.best_epochs:
-        tags["best_epochs"] = _text(list(record.ending.best_epochs))
-    return tags
-
-
-def _batches(metrics: Sequence[Metric]) -> list[list[Metric]]:
-    starts = range(0, max(1, len(metrics)), LARGEST_BATCH)
-    return [list(metrics[start : start + LARGEST_BATCH]) for start in starts]
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -301,14 +286,6 @@ def _exists(client: MlflowClient, run: str) -> bool:
         return bool(client.get_run(run).info.lifecycle_stage == "active")
     except mlflow.MlflowException:
         return False
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def first_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from cmir.learning.pack import Pack
 from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
 from cmir.learning.training import check, fit
+from cmir.sweep.placement import device_of
 from cmir.sweep.weights import save_weights
 
 MEMBERS, ROWS, MEASURE, SIZES = "members", "rows", "measure", "sizes"
@@ -202,10 +203,7 @@ def own_device() -> str:
     if not torch.cuda.is_available():
         return "cpu"
     assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
-    if not assigned:
-        return "cpu"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return f"cuda:{visible.index(assigned[0]) if assigned[0] in visible else int(assigned[0])}"
+    return device_of(assigned, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _ending(result: TrialResult) -> Mapping[str, Any]:
