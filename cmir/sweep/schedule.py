@@ -81,8 +81,11 @@ class StudySearcher(Searcher):
         self._study, self._plan, self._running = study, plan, running
         self._packs, self._workers = Packs(study), resources.concurrency
         self._sharing = resources.sharing
-        self._possible = plan.pack or USUAL
-        self._made = plan.pack or min(USUAL, plan.widest)
+        # On a CPU packs save no arithmetic and leave workers without work at the end: they are of
+        # one configuration unless so short that Ray's part in them counts.
+        self._saves = resources.gpus_per_trial > 0
+        self._possible = plan.pack or (USUAL if self._saves else 1)
+        self._made = min(self._possible, plan.pack or plan.widest)
         self._is_to_measure = plan.pack is None and (plan.widest > 1 or study.queued > 0)
 
     def suggest(self, trial_id: str) -> Any:
@@ -105,15 +108,16 @@ class StudySearcher(Searcher):
 
     def measured(self, worthwhile: int, possible: int) -> tuple[int, int]:
         """Takes useful sizes; returns those of later packs, filled by the sampler and at most."""
-        self._made, self._possible = min(worthwhile, self._plan.widest), possible
+        self._made = min(worthwhile, self._plan.widest)
+        self._possible = possible if self._saves else worthwhile
         return self._made, self._possible
 
     def _measure(self, pack: Sequence[AskedTrial], places: int) -> dict[str, Any]:
-        """Asks the first pack's worker to measure, unless all workers' first packs are the last."""
+        """Asks the first pack's worker to measure, unless what is left is too little to gain by."""
         if not self._is_to_measure or runs_alone(pack[0]):
             return {}
         self._is_to_measure = False
-        if places <= self._possible * (self._workers - 1):
+        if places <= USUAL * self._workers:
             return {}
         return {MEASURE: {"most": LARGEST, "sharing": self._sharing}}
 
