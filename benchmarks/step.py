@@ -40,6 +40,7 @@ from cmir.data.synthetic import Shape, generate
 from cmir.learning.model import network_for
 from cmir.learning.pack import CPU_REPLICAS
 from cmir.learning.precision import products_in
+from cmir.sweep.placement import trials_per_gpu
 
 SHAPES: Mapping[str, Shape] = {"text": (128, 40), "audio": 73, "vision": 100}
 VALIDATION = {"id_val": 164, "ood_val": 201}
@@ -89,7 +90,15 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
         "epoch_seconds": median(epoch for epoch, _, _ in turns),
         "last_epoch_seconds": whole.epoch(),
         "peak_bytes": whole.peak,
+        "trials_per_gpu": _fitting(device, whole.peak),
     }
+
+
+def _fitting(device: torch.device, peak: int) -> int:
+    """How many processes with such a pack fit the GPU as it is; 0 on a CPU."""
+    if device.type == "cpu":
+        return 0
+    return trials_per_gpu([torch.cuda.mem_get_info(device)[0]], peak)
 
 
 class Alone:
@@ -164,6 +173,7 @@ def line(row: Row, epochs: int) -> Row:
         "epoch s": row["epoch_seconds"],
         "configs/h": configurations_per_hour(row, epochs),
         "peak MB": row["peak_bytes"] / 1e6,
+        "per GPU": row["trials_per_gpu"],
     }
 
 

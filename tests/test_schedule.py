@@ -33,7 +33,12 @@ def opened(trials: int, **changes: Any) -> SweepStudy:
 
 
 def searching(
-    study: SweepStudy, budget: int, pack: int | None, workers: int = 2, widest: int = 64
+    study: SweepStudy,
+    budget: int,
+    pack: int | None,
+    workers: int = 2,
+    widest: int = 64,
+    gpu: float = 0.0,
 ) -> tuple[StudySearcher, RunningPacks]:
     running = RunningPacks(study, Rungs(EPOCHS, EarlyStopping(enabled=False)), Progress())
     plan = Plan(
@@ -45,7 +50,7 @@ def searching(
         pack=pack,
         widest=widest,
     )
-    return StudySearcher(study, plan, Resources(workers), running), running
+    return StudySearcher(study, plan, Resources(workers, gpus_per_trial=gpu), running), running
 
 
 def report(running: RunningPacks, name: str, numbers: Sequence[int], epoch: int) -> None:
@@ -102,13 +107,23 @@ def test_a_pack_whose_worker_died_is_asked_for_again_one_by_one() -> None:
 
 
 def test_the_first_worker_measures_where_the_size_is_open_and_matters() -> None:
-    searcher, _ = searching(opened(40), 40, pack=None)
+    searcher, _ = searching(opened(40), 40, pack=None, gpu=0.5)
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert (size(first), size(second)) == (4, 4)
     assert first["measure"] == {"most": 64, "sharing": 2}
     assert "measure" not in second
     assert searcher.measured(8, 16) == (8, 16)
     assert size(searcher.suggest("c")) == 8
+
+
+def test_on_a_cpu_packs_are_of_one_unless_more_are_worth_it() -> None:
+    starts = [{"training.learning_rate": 0.001 * rate} for rate in range(1, 7)]
+    searcher, _ = searching(opened(40, start_from=starts), 40, pack=None)
+    assert [size(searcher.suggest(name)) for name in "ab"] == [1, 1]
+    assert searcher.measured(1, 16) == (1, 1)
+    assert size(searcher.suggest("c")) == 1
+    assert searcher.measured(2, 16) == (2, 2)
+    assert size(searcher.suggest("d")) == 2
 
 
 @pytest.mark.parametrize(("trials", "pack"), [(8, None), (40, 4)])
@@ -119,7 +134,7 @@ def test_nothing_is_measured_where_it_would_change_nothing(trials: int, pack: in
 
 def test_the_sampler_fills_no_pack_beyond_what_leaves_enough_structures() -> None:
     starts = [{"training.learning_rate": 0.001 * rate} for rate in range(1, 7)]
-    searcher, _ = searching(opened(40, start_from=starts), 40, pack=None, widest=2)
+    searcher, _ = searching(opened(40, start_from=starts), 40, pack=None, widest=2, gpu=0.5)
     assert size(searcher.suggest("a")) == 4
     assert searcher.measured(8, 16) == (2, 16)
     assert [size(searcher.suggest(name)) for name in "bc"] == [2, 2]
