@@ -394,7 +394,7 @@ def test_all_stacks_do_the_same_work(tmp_path: Path) -> None:
     space = ["--space", str(write_space(tmp_path)), "--data", str(data)]
     assert compare.main([*sizes, *space, "--out", str(out)]) == 0
     rows = pl.read_parquet(out)
-    assert rows["stack"].to_list() == ["cmir", "tutorial", "optuna"]
+    assert rows["stack"].to_list() == list(compare.STACKS)
     objectives = rows["objective"].to_list()
     assert max(objectives) < 1.2 * min(objectives)
 
