@@ -95,7 +95,12 @@ def test_a_worker_that_dies_fails_its_pack_and_each_is_tried_once_more_alone(fol
 @pytest.mark.slow
 def test_a_pack_is_halved_and_its_size_may_be_measured(folder: Path) -> None:
     search = {"training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
-    halving = {"search": search, "epochs": 5, "early_stopping": {"grace": 3, "reduction": 2.0}}
+    halving = {
+        "search": search,
+        "start_from": [{"training.learning_rate": rate} for rate in RATES],
+        "epochs": 5,
+        "early_stopping": {"grace": 3, "reduction": 2.0},
+    }
     watch = Watch()
     outcome = swept(folder, "halved", watch, 4, trials=4, **halving)
     assert watch.first_pack() == 4

@@ -83,8 +83,9 @@ def test_no_task_of_ray_gets_a_device_that_is_anothers(monkeypatch: pytest.Monke
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        meeting = ray.remote(num_cpus=0)(_Meeting).remote(4)
-        held = [_held.options(num_gpus=gpu_share(2)).remote(meeting) for _ in range(4)]
+        meetings, task = meeting_and_task()
+        meeting = meetings.remote(4)
+        held = [task.options(num_gpus=gpu_share(2)).remote(meeting) for _ in range(4)]
         found = ray.get(held, timeout=120)
     finally:
         ray.shutdown()
@@ -94,24 +95,25 @@ def test_no_task_of_ray_gets_a_device_that_is_anothers(monkeypatch: pytest.Monke
         assert seen[int(device.removeprefix("cuda:"))] == assigned
 
 
-class _Meeting:
-    """Where tasks wait until all have come, so that all run at once."""
+def meeting_and_task() -> tuple[Any, Any]:
+    """Where tasks wait until all run at once, and a task; local, so that workers get both whole."""
 
-    def __init__(self, count: int) -> None:
-        self._count, self._come = count, 0
+    class Meeting:
+        def __init__(self, count: int) -> None:
+            self._count, self._come = count, 0
 
-    def come(self) -> None:
-        self._come += 1
+        def come(self) -> None:
+            self._come += 1
 
-    def is_full(self) -> bool:
-        return self._come == self._count
+        def is_full(self) -> bool:
+            return self._come == self._count
 
+    def held(meeting: Any) -> tuple[str, str | None, str]:
+        ray.get(meeting.come.remote())
+        while not ray.get(meeting.is_full.remote()):
+            time.sleep(0.05)
+        (assigned,) = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return assigned, visible, device_of([assigned], visible)
 
-@ray.remote
-def _held(meeting: Any) -> tuple[str, str | None, str]:
-    ray.get(meeting.come.remote())
-    while not ray.get(meeting.is_full.remote()):
-        time.sleep(0.05)
-    (assigned,) = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return assigned, visible, device_of([assigned], visible)
+    return ray.remote(num_cpus=0)(Meeting), ray.remote(held)
