@@ -66,6 +66,8 @@ class SweepDisplay:
             self._live.update(self._line(), refresh=True)
 
     def _on_sizes(self, made: int, possible: int) -> None:
+        if possible == 1:
+            return  # As it was announced: nothing is packed.
         size = f"packs of up to {made}" if made > 1 else "no packs"
         given = f"; start points that agree train in packs of up to {possible}"
         shown = given if possible > made else ""
