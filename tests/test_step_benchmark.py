@@ -59,16 +59,12 @@ def test_the_products_are_those_that_a_step_computes(case: Case, data: Developme
 
 
 def exchange(case: Case) -> int:
-    """Operations of swapping by a 0/1 matrix, forward and backward: no product that a step needs.
-
-    And, forward alone, what the predictor's first layer makes of the one row that none picks.
-    """
+    """Operations of swapping by a 0/1 matrix, both ways: no product that a step needs."""
     if case.view != "swap":
         return 0
     size, hidden, each = case.representation_size, case.hidden_size, 3 * case.replicas
-    predicted = case.prediction_views == "all"
-    width = size + hidden * predicted
-    return 2 * each * (2 * case.views * case.batch**2 * width + size * hidden * predicted)
+    width = size + hidden * (case.prediction_views == "all")
+    return 2 * each * 2 * case.views * case.batch**2 * width
 
 
 def test_the_bench_computes_a_product_and_both_gradients() -> None:

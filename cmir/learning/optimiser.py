@@ -101,7 +101,7 @@ class StackedAdamW:
             for moments in self._moments.values():
                 for moment in moments:
                     moment[index] = 0.0
-        self._place(self.weights)
+        self._slices = []
 
     def keep(self, replicas: Sequence[int]) -> None:
         """Drops all other replicas from the stack, with their state."""

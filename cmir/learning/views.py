@@ -27,21 +27,21 @@ class Views:
     """Perturbed copies of a batch: picked from vectors that are encoded already, or encoded anew.
 
     Attributes:
-        pick: from what a function makes of every clean vector `(replica, modality, batch, n)` and
-            of the zero vector `(replica, modality, 1, n)` to what it makes of the views
-            `(replica, modality, view, batch, n)`; None where the views were encoded.
+        pick: from what a function makes of every clean vector `(replica, modality, batch, n)` and,
+            where it may be picked, of the zero vector `(replica, modality, 1, n)`, to what it makes
+            of the views `(replica, modality, view, batch, n)`; None where the views were encoded.
         known: Z_inv `(replica, modality, batch, d)` to pick from, or `(..., view, batch, d)`.
         nothing: Z_inv of the zero vector, if it may be picked.
     """
 
-    pick: Callable[[Tensor, Tensor], Tensor] | None
+    pick: Callable[..., Tensor] | None
     known: Tensor
     nothing: Tensor | None = None
 
     @cached_property
     def invariant(self) -> Tensor:
         """Z_inv of the views: `(replica, modality, view, batch, d)`."""
-        return self.known if self.pick is None else self.pick(self.known, self._nothing)
+        return self.known if self.pick is None else self.pick(*self._sources)
 
     def last_hidden(self, network: Network, weights: Weights) -> Tensor:
         """Inputs of the predictor's last layer: `(replica, view * batch, d')`.
@@ -50,13 +50,12 @@ class Views:
         """
         if self.pick is None:
             return network.last_hidden(weights, self.known.flatten(2, 3))
-        known = network.shares(weights, self.known)
-        picked = self.pick(known, network.shares(weights, self._nothing))
+        picked = self.pick(*(network.shares(weights, source) for source in self._sources))
         return network.last_hidden_of_shares(weights, picked.sum(1).flatten(1, 2))
 
     @property
-    def _nothing(self) -> Tensor:
-        return self.known[:, :, :1] if self.nothing is None else self.nothing
+    def _sources(self) -> tuple[Tensor, ...]:
+        return (self.known,) if self.nothing is None else (self.known, self.nothing)
 
 
 def views_of(
@@ -80,7 +79,7 @@ def views_of(
     return Views(None, network.encode(weights, perturbed.flatten(2, 3)).view(perturbed.shape))
 
 
-def _swapped(sources: Tensor, vectors: Tensor, nothing: Tensor) -> Tensor:
+def _swapped(sources: Tensor, vectors: Tensor) -> Tensor:
     return take(vectors, sources)
 
 
