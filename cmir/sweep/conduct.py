@@ -19,17 +19,12 @@ from cmir.sweep.interrupts import terminate_as_interrupt
 from cmir.sweep.packs import widest_pack
 from cmir.sweep.placement import Resources, resources_for
 from cmir.sweep.places import Places
-from cmir.sweep.preparation import PreparedSweep, check_corners, open_sweep, sweep_name
+from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 from cmir.sweep.provenance import provenance
 from cmir.sweep.records import TrialRecord
 from cmir.sweep.running import Progress
 from cmir.sweep.schedule import Plan, run_trials
-from cmir.sweep.storage import (
-    journal_storage,
-    release_left_lock,
-    storage_at,
-    storing,
-)
+from cmir.sweep.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.sweep.study import AskedTrial, SweepStudy, open_study
 from cmir.sweep.trial import MEMBERS, CmirTrial
 from cmir.sweep.weights import WeightsKeeper
@@ -124,23 +119,22 @@ def conduct(
     Raises:
         InputError: nothing was started.
     """
-    prepared = open_sweep(request.space, request.overrides, places)
+    # Before Ray starts: its processes are forked, which a product of matrices that runs in another
+    # thread of the driver does not survive, and partitions take such products.
+    prepared = prepare_sweep(request.space, request.overrides, places)
     places.make()
-    known, resources = _known_sweeps(request, places), _resources(request)
-    name = sweep_name(prepared.file.name, known, request.fresh)
+    resources = _resources(request, len(os.sched_getaffinity(0)), torch.cuda.device_count())
+    name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
     with places.lock(name), terminate_as_interrupt(), BackgroundRay(resources) as cluster:
-        # Before Ray starts: its processes are forked, which a product of matrices that runs in
-        # another thread of the driver does not survive.
-        check_corners(prepared, places)
-        if name not in known:
-            cluster.start()
         study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
-        if study.counted < prepared.file.trials:
+        is_complete = study.counted >= prepared.file.trials
+        if not is_complete:
             cluster.start()
         tracker = _tracker(study, prepared)
-        if request.address is not None and study.counted < prepared.file.trials:
+        if request.address is not None and not is_complete:
             cluster.wait()
-            resources = _of_cluster(request)
+            found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            resources = _resources(request, int(found.get("CPU", 1)), int(found.get("GPU", 0)))
         start = SweepStart(
             name,
             prepared,
@@ -153,7 +147,7 @@ def conduct(
         )
         keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
         progress = _with_tracking(display(start), tracker, keeper)
-        if study.counted < prepared.file.trials:
+        if not is_complete:
             with storing(request.storage):
                 cluster.wait()
                 _run(study, prepared, request, places, resources, progress)
@@ -253,19 +247,10 @@ def _facts(prepared: PreparedSweep) -> dict[str, Any]:
     }
 
 
-def _resources(request: SweepRequest) -> Resources:
-    """What trials may take of this machine; of a cluster see `_of_cluster`."""
-    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    per_gpu = request.trials_per_gpu
-    return resources_for(cpus, gpus, request.concurrency, per_gpu, request.address)
-
-
-def _of_cluster(request: SweepRequest) -> Resources:
-    """What trials may take of the cluster that the driver is connected to."""
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
-    per_gpu = request.trials_per_gpu
-    return resources_for(cpus, gpus, request.concurrency, per_gpu, request.address)
+def _resources(request: SweepRequest, cpus: int, gpus: int) -> Resources:
+    """What trials may take of so many processors and GPUs, of this machine or of a cluster."""
+    per_gpu, address = request.trials_per_gpu, request.address
+    return resources_for(cpus, gpus, request.concurrency, per_gpu, address)
 
 
 def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
 from cmir.errors import InputError
-from cmir.learning.partitions import Partitions, check_partition
+from cmir.learning.partitions import Partitions
 from cmir.learning.training import check
 from cmir.sweep.places import Places
 from cmir.sweep.search_space import SearchSpace, check_modalities, checked_space
@@ -49,6 +48,9 @@ class PreparedSweep:
 def prepare_sweep(path: Path, overrides: Mapping[str, int], places: Places) -> PreparedSweep:
     """Reads, checks and finds everything; writes nothing but a synthetic stand-in and partitions.
 
+    Every partition of the space is made here once, with the reference predictor that they share,
+    and kept for the workers.
+
     Args:
         path: the sweep file.
         overrides: `trials`, `seeds` or `epochs` in place of the file's.
@@ -57,13 +59,6 @@ def prepare_sweep(path: Path, overrides: Mapping[str, int], places: Places) -> P
     Raises:
         InputError: whatever would fail later.
     """
-    prepared = open_sweep(path, overrides, places)
-    check_corners(prepared, places)
-    return prepared
-
-
-def open_sweep(path: Path, overrides: Mapping[str, int], places: Places) -> PreparedSweep:
-    """The quick part of `prepare_sweep`: file, data, and whether the one fits the other."""
     file = read_sweep_file(path).model_copy(update=overrides)
     checked_space(file, str(path))
     folder, is_synthetic = _find_data(file, str(path), places)
@@ -72,31 +67,13 @@ def open_sweep(path: Path, overrides: Mapping[str, int], places: Places) -> Prep
     data = load_dataset(folder).development()
     space = SearchSpace(file, str(path))
     check_modalities(space, tuple(data.modalities))
+    partitions = Partitions(data, places.partitions)
     for name, values in space.corners():
-        environments = space.trial(values).environments
-        with _named(path, name):
-            check_partition(data, environments.partition, environments.group_count)
+        try:
+            check(data, space.trial(values), partitions)
+        except InputError as error:
+            raise InputError(f"{path}: with {name}: {error}") from None
     return PreparedSweep(path, data, is_synthetic, space)
-
-
-def check_corners(prepared: PreparedSweep, places: Places) -> None:
-    """The slow part of `prepare_sweep`: checks trials at both ends of every range.
-
-    Every partition of the space is made here once, with the reference predictor that they share,
-    and kept for the workers.
-    """
-    partitions = Partitions(prepared.data, places.partitions)
-    for name, values in prepared.space.corners():
-        with _named(prepared.path, name):
-            check(prepared.data, prepared.space.trial(values), partitions)
-
-
-@contextmanager
-def _named(path: Path, name: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: with {name}: {error}") from None
 
 
 def sweep_name(base: str, known: Iterable[str], fresh: bool) -> str:
