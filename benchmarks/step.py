@@ -32,11 +32,12 @@ from benchmarks.products import Bench, Product, operations, products_of
 from benchmarks.results import Row, keep, show
 from benchmarks.step_cases import Case, larger
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
-from benchmarks.training_core import WARM_UP, Training, free_memory, seconds, shortened
+from benchmarks.training_core import WARM_UP, Training, shortened
 from cmir.arguments import positive
 from cmir.config import Precision, View
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic import Shape, generate
+from cmir.learning.measuring import free_memory, seconds
 from cmir.learning.model import network_for
 from cmir.learning.pack import CPU_REPLICAS
 from cmir.learning.precision import products_in

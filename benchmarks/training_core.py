@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from benchmarks.timed import BenchmarkError
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
+from cmir.learning.measuring import peak, seconds, start_of_peak
 from cmir.learning.pack import Pack
 
 WARM_UP = 2
@@ -79,25 +79,9 @@ class Training:
         self._pack = Pack(data, self._trials, self._device)
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Wall time of a call, with what it left running on the device."""
-    _wait(device)
-    began = time.perf_counter()
-    call()
-    _wait(device)
-    return time.perf_counter() - began
-
-
 def shortened(data: DevelopmentData, samples: int) -> DevelopmentData:
     """The same data with fewer training samples."""
-    train = data.train
-    first = replace(
-        train,
-        rows=train.rows[:samples],
-        labels=train.labels[:samples],
-        samples=train.samples.head(samples),
-    )
-    return replace(data, train=first)
+    return replace(data, train=data.train.first(samples))
 
 
 @contextmanager
@@ -105,34 +89,11 @@ def memory(device: torch.device) -> Iterator[Memory]:
     """Measures the most memory in use within the block: of the GPU, or of this process."""
     used = Memory()
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        yield used
-        used.peak = torch.cuda.max_memory_allocated(device) - before
-        return
-    _give_back()
-    before = _resident("VmRSS")
+    if device.type == "cpu":
+        _give_back()
+    before = start_of_peak(device)
     yield used
-    used.peak = max(0, _resident("VmHWM") - before)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that a block may still take; None where the system does not say."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    used.peak = max(0, peak(device) - before)
 
 
 def _give_back() -> None:
@@ -143,12 +104,3 @@ def _give_back() -> None:
     place = Path("/proc/self/clear_refs")
     if place.exists():
         place.write_text("5")
-
-
-def _resident(name: str) -> int:
-    """A memory of this process in bytes by its name in /proc; 0 where there is none."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(name)), 0)

@@ -8,7 +8,7 @@ from learning_data import small_config
 
 from cmir.data import DevelopmentData
 from cmir.learning import calibration
-from cmir.learning.calibration import Cost, PackTimer, Sizes, free_memory, useful_sizes
+from cmir.learning.calibration import Cost, PackTimer, Sizes, useful_sizes
 
 CPU = torch.device("cpu")
 
@@ -74,8 +74,3 @@ def test_a_pack_is_timed_on_few_batches_and_counted_for_an_epoch(
     assert cost.seconds > 0
     assert cost.memory >= 0
     assert len(learning.train) / timer._share == calibration.STEPS * config.training.batch_size
-
-
-def test_free_memory_is_a_positive_number_of_bytes_where_the_system_says_it() -> None:
-    free = free_memory(CPU)
-    assert free is None or free > 1 << 20

@@ -17,8 +17,9 @@ from benchmarks import step
 from benchmarks.products import Bench, Product, operations, products_of
 from benchmarks.step_cases import Case, larger
 from benchmarks.timed import ROOT, BenchmarkError
-from benchmarks.training_core import WARM_UP, Training, free_memory, memory, shortened
+from benchmarks.training_core import WARM_UP, Training, memory, shortened
 from cmir.data import DevelopmentData
+from cmir.learning.measuring import free_memory
 from cmir.learning.model import network_for
 
 CPU = torch.device("cpu")

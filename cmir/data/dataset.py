@@ -55,6 +55,11 @@ class SplitData:
         """Number of samples."""
         return len(self.rows)
 
+    def first(self, count: int) -> SplitData:
+        """Its first samples, all of them where there are fewer."""
+        labels, samples = self.labels[:count], self.samples.head(count)
+        return SplitData(self.name, self.rows[:count], labels, samples)
+
 
 @dataclass(frozen=True, eq=False)
 class DevelopmentData:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from cmir.config import TrialConfig
-from cmir.data import DevelopmentData, SplitData
+from cmir.data import DevelopmentData
+from cmir.learning.measuring import peak, seconds, start_of_peak
 from cmir.learning.pack import Pack
 
 # Configurations must train this much faster, each, to be worth a larger pack, and this much slower
@@ -70,11 +70,11 @@ class PackTimer:
 
     def cost(self, count: int) -> Cost:
         """What an epoch of so many copies takes, from a few of its steps."""
-        before = _start_of_peak(self._device)
+        before = start_of_peak(self._device)
         pack = Pack(self._data, [self._config] * count, self._device)
         pack.run_epoch()  # The first run of an operation is slow.
-        seconds = min(_seconds(pack.run_epoch, self._device) for _ in range(RUNS))
-        return Cost(seconds * self._share, _peak(self._device) - before)
+        least = min(seconds(pack.run_epoch, self._device) for _ in range(RUNS))
+        return Cost(least * self._share, peak(self._device) - before)
 
 
 def useful_sizes(
@@ -124,58 +124,10 @@ def _doubled(most: int) -> Iterator[int]:
     yield most
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device; None where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable")
-
-
 def _few_batches(data: DevelopmentData, batch: int) -> DevelopmentData:
     return replace(
         data,
-        train=_first(data.train, STEPS * batch),
-        id_val=_first(data.id_val, batch),
-        ood_val=_first(data.ood_val, batch),
+        train=data.train.first(STEPS * batch),
+        id_val=data.id_val.first(batch),
+        ood_val=data.ood_val.first(batch),
     )
-
-
-def _first(split: SplitData, count: int) -> SplitData:
-    return replace(
-        split,
-        rows=split.rows[:count],
-        labels=split.labels[:count],
-        samples=split.samples.head(count),
-    )
-
-
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    began = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def _start_of_peak(device: torch.device) -> int:
-    """Memory in use, from which the peak is counted."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        return int(torch.cuda.memory_allocated(device))
-    return _kilobytes(Path("/proc/self/status"), "VmRSS") or 0
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return _kilobytes(Path("/proc/self/status"), "VmHWM") or 0
-
-
-def _kilobytes(file: Path, name: str) -> int | None:
-    """A quantity in bytes that Linux shows in kilobytes; None on other systems."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(name)), None)

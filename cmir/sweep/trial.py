@@ -15,7 +15,8 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.calibration import USABLE, PackTimer, Sizes, free_memory, useful_sizes
+from cmir.learning.calibration import USABLE, PackTimer, Sizes, useful_sizes
+from cmir.learning.measuring import free_memory
 from cmir.learning.pack import Pack
 from cmir.learning.partitions import Partitions
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
