@@ -25,7 +25,14 @@ from typing import Any
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.configurations import draw, read_space, shared_settings, sweep_of, write_sweep
+from benchmarks.configurations import (
+    add_arguments,
+    draw,
+    read_space,
+    shared_settings,
+    sweep_of,
+    write_sweep,
+)
 from benchmarks.job import Done, Job, read_done
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
@@ -34,9 +41,7 @@ from cmir.sweep.places import Places
 from cmir.sweep.storage import journal_storage
 from cmir.sweep.study import records_of
 
-SPACE = ROOT / "search_spaces" / "mosi.yaml"
 OURS = "cmir"
-DRAWING_SEED = 2026
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def work_of(
     if not data.is_dir():
         raise InputError(f"--data {data}: there is no such dataset folder.")
     known = read_space(space)
-    drawn = draw(known, configurations, DRAWING_SEED, alike)
+    drawn = draw(known, configurations, alike=alike)
     dump = known.file.model_dump(mode="json")["search"]
     search = {key: dump[key] for key in known.dimensions}
     data = data.resolve()
@@ -190,12 +195,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("data/mosi"), help="dataset folder")
-    parser.add_argument("--space", type=Path, default=SPACE, help="sweep file to draw from")
-    parser.add_argument("--configurations", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--alike", type=int, default=4, help="neighbours of the same structure")
+    add_arguments(parser, configurations=8, alike=4)
     parser.add_argument("--only", nargs="+", choices=STACKS, help="stacks to run")
     parser.add_argument("--repeat", type=int, default=1, help="times, the stacks taking turns")
     parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
@@ -11,14 +12,19 @@ import numpy as np
 import yaml
 
 from benchmarks.plain_cmir import KNOWN
+from benchmarks.timed import ROOT
 from cmir.config import TrialConfig
 from cmir.sweep.search_space import Assignment, SearchSpace
 from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value, read_sweep_file
 
+SPACE = ROOT / "search_spaces" / "mosi.yaml"
 VIEW = "environments.view"
+DRAWING_SEED = 2026
 
 
-def draw(space: SearchSpace, count: int, seed: int, alike: int = 1) -> list[Assignment]:
+def draw(
+    space: SearchSpace, count: int, seed: int = DRAWING_SEED, alike: int = 1
+) -> list[Assignment]:
     """Configurations of active dimensions only; the view schemes of the space take turns.
 
     So many neighbours are alike in what shapes a network, as those that a packed sweep suggests.
@@ -31,6 +37,16 @@ def draw(space: SearchSpace, count: int, seed: int, alike: int = 1) -> list[Assi
         fixed = {key: value for key, value in first.items() if key in structure}
         drawn += [first, *(_draw_one(space, fixed, rng) for _ in range(alike - 1))]
     return drawn[:count]
+
+
+def add_arguments(parser: argparse.ArgumentParser, configurations: int, alike: int) -> None:
+    """The options of what is drawn and trained, with these numbers unless told otherwise."""
+    parser.add_argument("--data", type=Path, default=Path("data/mosi"), help="dataset folder")
+    parser.add_argument("--space", type=Path, default=SPACE, help="sweep file to draw from")
+    parser.add_argument("--configurations", type=int, default=configurations)
+    parser.add_argument("--alike", type=int, default=alike, help="neighbours of the same structure")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15)
 
 
 def read_space(path: Path) -> SearchSpace:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,10 @@ from typing import TypeVar
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.noop_sweep import SEEDS, metric_names, resident, write_sweep
+import numpy as np
+
+from benchmarks.made_up import OBJECTIVE, finished
+from benchmarks.noop_sweep import resident, write_sweep
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import end_as_interrupt, scratch
 from cmir.sweep.importance import importance_beside_chance
@@ -39,7 +42,7 @@ from cmir.sweep.sweep_file import read_sweep_file
 from cmir.sweep.tracking import SweepTracker, connect
 
 Found = TypeVar("Found")
-EPOCHS, OBJECTIVE, NAME = 15, "ood_val/mae", "filled"
+EPOCHS, NAME = 15, "filled"
 PRUNED = 0.3
 REPEATS = 20
 
@@ -65,16 +68,12 @@ class Parts:
         return found
 
 
-def made_up(generator: random.Random) -> Ending:
-    """An ending with numbers that mean nothing, of real size."""
-    draw, names = generator.random, metric_names()
-    metrics = {name: draw() for name in [*names, *(f"{name}_std" for name in names)]}
-    curve = {name: [round(draw(), 6) for _ in range(EPOCHS)] for name in ["objective", *names]}
-    if draw() < PRUNED:
-        return Ending("pruned", metrics[OBJECTIVE], metrics, curve=curve, seconds=1.0)
-    by_seed = {name: [draw() for _ in range(SEEDS)] for name in names}
-    best = [EPOCHS] * SEEDS
-    return Ending("finished", metrics[OBJECTIVE], metrics, by_seed, best, curve, seconds=1.0)
+def made_up(rng: np.random.Generator) -> Ending:
+    """An ending of real size; some are pruned."""
+    ending = finished(rng, EPOCHS)
+    if rng.random() < PRUNED:
+        return replace(ending, outcome="pruned", by_seed={}, best_epochs=())
+    return ending
 
 
 def opened(folder: Path, space: SearchSpace) -> SweepStudy:
@@ -85,7 +84,7 @@ def opened(folder: Path, space: SearchSpace) -> SweepStudy:
 
 def filled(folder: Path, space: SearchSpace, trials: int) -> SweepStudy:
     """A study of so many ended trials, drawn at random."""
-    study, generator = opened(folder, space), random.Random(0)
+    study, generator = opened(folder, space), np.random.default_rng(0)
     study._study.sampler = sampler_of(space.file.model_copy(update={"sampler": "random"}), 0)
     for _ in range(trials):
         study.tell(study.ask().number, made_up(generator))
@@ -95,7 +94,7 @@ def filled(folder: Path, space: SearchSpace, trials: int) -> SweepStudy:
 def of_a_trial(parts: Parts, study: SweepStudy, space: SearchSpace, trials: int) -> None:
     """Asking and telling; with TPE, however many of the trials should have been random."""
     study._study.sampler = sampler_of(space.file, trials)
-    generator = random.Random(1)
+    generator = np.random.default_rng(1)
     study.tell(study.ask().number, made_up(generator))
     asked = [parts.time("ask", study.ask) for _ in range(REPEATS)]
     parts.rows[-REPEATS:] = [_mean(parts.rows[-REPEATS:])]

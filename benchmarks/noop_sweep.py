@@ -21,10 +21,10 @@ import polars as pl
 import yaml
 from ray.tune import Trainable
 
-from benchmarks.timed import ROOT
+from benchmarks.configurations import SPACE
+from benchmarks.made_up import SEEDS, finished
 from cmir.data import write_dataset
 from cmir.data.manifest import SPLITS
-from cmir.learning.evaluation import known_metrics
 from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
 from cmir.sweep.places import Places
 from cmir.sweep.records import TrialRecord
@@ -32,25 +32,12 @@ from cmir.sweep.running import Progress
 from cmir.sweep.sweep_file import read_sweep_file
 from cmir.sweep.trial import MEMBERS, ROWS
 
-SPACE = ROOT / "search_spaces" / "mosi.yaml"
 RECORD = "noop.json"
-SEEDS = 3
-TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "penalty")
-
-
-def metric_names() -> list[str]:
-    """What a trial of regression reports after every epoch, the objective aside."""
-    metrics = known_metrics("regression")
-    scores = [f"{split}/{metric}" for split in SPLITS[:3] for metric in metrics]
-    return [*(f"train/loss_{term}" for term in TERMS), *scores]
 
 
 def noop_trial(epochs: int) -> type[Trainable]:
     """The class of trials that report so many epochs; local, so that workers get it by value."""
-    names = metric_names()
-    draw = random.Random(0).random
-    metrics = {name: draw() for name in [*names, *(f"{name}_std" for name in names)]}
-    by_seed = {name: [draw() for _ in range(SEEDS)] for name in names}
+    ending = finished(np.random.default_rng(0), epochs)
 
     class NoopTrial(Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -72,16 +59,9 @@ def noop_trial(epochs: int) -> type[Trainable]:
 
         def _row(self, number: int, objective: float, is_last: bool) -> dict[str, Any]:
             row = {"number": number, "epoch": self._epoch, "objective": objective}
-            return row | {"metrics": metrics} | ({"ending": _ending(objective)} if is_last else {})
-
-    def _ending(objective: float) -> dict[str, Any]:
-        return {
-            "outcome": "finished",
-            "objective": objective,
-            "metrics": metrics,
-            "by_seed": by_seed,
-            "best_epochs": [epochs] * SEEDS,
-        }
+            told = {"outcome": "finished", "objective": objective, "metrics": ending.metrics}
+            told |= {"by_seed": ending.by_seed, "best_epochs": ending.best_epochs}
+            return row | {"metrics": ending.metrics} | ({"ending": told} if is_last else {})
 
     return NoopTrial
 

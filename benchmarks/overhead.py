@@ -26,7 +26,7 @@ from benchmarks import memory
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch, timed
 
-SECONDS_AIM, MEMORY_AIM = 0.15, 0.10
+SECONDS_AIM = 0.15
 FEW_EPOCHS, FEW_TRIALS = 5, 20
 
 Measured = tuple[list[Row], list[Row]]
@@ -96,15 +96,7 @@ def epoch_lines(raw: Sequence[Row]) -> list[Row]:
 def per_worker(given: argparse.Namespace) -> Measured:
     """Memory that a second worker adds, by the size of the data set on disk."""
     row = memory.measure(given.scale)
-    line = {
-        "data MB": row["disk"] / 1e6,
-        "added MB": row["added"] / 1e6,
-        "share": row["share"],
-        "aim": str(MEMORY_AIM),
-        "private MB": row["private"] / 1e6,
-        "resident MB": row["resident"] / 1e6,
-    }
-    return _marked("memory", [row]), [line]
+    return _marked("memory", [row]), [memory.worker_line(row)]
 
 
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Measured]] = {

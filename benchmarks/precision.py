@@ -26,9 +26,8 @@ from scipy.stats import spearmanr
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.configurations import draw, read_space
+from benchmarks.configurations import add_arguments, draw, read_space
 from benchmarks.results import Row, keep, show
-from benchmarks.timed import ROOT
 from cmir.config import Precision, TrialConfig
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
@@ -37,16 +36,13 @@ from cmir.learning.pack import Pack
 from cmir.learning.partitions import Partitions
 from cmir.learning.reports import EpochReport
 
-SPACE = ROOT / "search_spaces" / "mosi.yaml"
-DRAWING_SEED = 2026
-
 
 def configurations(
     space: Path, count: int, alike: int, seeds: int, epochs: int
 ) -> list[TrialConfig]:
     """Configurations drawn from a space; so many neighbours are of one structure."""
     known = read_space(space)
-    drawn = [known.trial(values) for values in draw(known, count, DRAWING_SEED, alike)]
+    drawn = [known.trial(values) for values in draw(known, count, alike=alike)]
     return [
         config.model_copy(
             update={
@@ -144,12 +140,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("data/mosi"), help="dataset folder")
-    parser.add_argument("--space", type=Path, default=SPACE, help="sweep file to draw from")
-    parser.add_argument("--configurations", type=int, default=24)
-    parser.add_argument("--alike", type=int, default=2, help="neighbours of the same structure")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=15)
+    add_arguments(parser, configurations=24, alike=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")
     return parser.parse_args(arguments)

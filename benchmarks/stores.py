@@ -30,13 +30,12 @@ import yaml
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from benchmarks.made_up import finished
 from benchmarks.model_server import end, free_port, start_tracking_server
-from benchmarks.noop_sweep import SEEDS, TERMS, write_small_data, write_sweep
+from benchmarks.noop_sweep import write_small_data, write_sweep
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
 from cmir.arguments import positive
-from cmir.data.manifest import DEVELOPMENT_SPLITS
-from cmir.learning.evaluation import known_metrics
 from cmir.sweep.places import Places
 from cmir.sweep.preparation import prepare_sweep
 from cmir.sweep.records import Ending, TrialRecord
@@ -58,27 +57,9 @@ def space_of(folder: Path, trials: int, epochs: int) -> SearchSpace:
 
 
 def endings(trials: int, epochs: int) -> list[Ending]:
-    """Of finished trials with all metrics that a real one has; no two numbers are the same.
-
-    A database that compresses would make little of the same number again and again.
-    """
-    names = [f"train/loss_{term}" for term in TERMS]
-    known = known_metrics("regression")
-    names += [f"{split}/{metric}" for split in DEVELOPMENT_SPLITS for metric in known]
+    """Of finished trials with all metrics that a real one has."""
     rng = np.random.default_rng(0)
-
-    def ending() -> Ending:
-        return Ending(
-            "finished",
-            float(rng.random()),
-            metrics={name: rng.random() for name in [*names, *(f"{name}_std" for name in names)]},
-            by_seed={name: rng.random(SEEDS).tolist() for name in names},
-            best_epochs=[epochs] * SEEDS,
-            curve={name: rng.random(epochs).round(6).tolist() for name in ["objective", *names]},
-            seconds=12.3,
-        )
-
-    return [ending() for _ in range(trials)]
+    return [finished(rng, epochs) for _ in range(trials)]
 
 
 def fill_study(

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, write_dataset
-from cmir.learning.reports import TrialResult
+from cmir.learning.pack import Pack
+from cmir.learning.reports import Diverged, TrialResult
+from cmir.learning.stack import Stack
 from cmir.learning.training import fit
 
 SIZES = {"train": 48, "id_val": 20, "ood_val": 24, "id_test": 8, "ood_test": 10}
@@ -134,6 +136,18 @@ def trained(data: DevelopmentData, config: TrialConfig) -> TrialResult:
     *_, last = fit(data, config)
     assert last.result is not None
     return last.result
+
+
+def ends(training: Stack | Pack) -> dict[int, TrialResult | Diverged]:
+    """How each configuration of a stack, or of a pack, ends."""
+    found: dict[int, TrialResult | Diverged] = {}
+    while training.running:
+        for index, report in training.run_epoch().items():
+            if isinstance(report, Diverged):
+                found[index] = report
+            elif report.result is not None:
+                found[index] = report.result
+    return found
 
 
 def assert_close_weights(found: Tensor, wanted: Tensor) -> None:

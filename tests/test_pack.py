@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from learning_data import VARIANTS, assert_close, small_config, trained
+from learning_data import VARIANTS, assert_close, ends, small_config, trained
 
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
@@ -19,18 +19,6 @@ CHANGES: list[dict[str, Any]] = [
     {"training__weight_decay": 0.3, "loss__mutual_information": 0.0},
     {"training__learning_rate": 0.008, "loss__reconstruction": 0.2},
 ]
-
-
-def ends(pack: Pack) -> dict[int, TrialResult | Diverged]:
-    """How each configuration of a pack ends."""
-    found: dict[int, TrialResult | Diverged] = {}
-    while pack.running:
-        for index, report in pack.run_epoch().items():
-            if isinstance(report, Diverged):
-                found[index] = report
-            elif report.result is not None:
-                found[index] = report.result
-    return found
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2), tuple(range(CPU_REPLICAS + 1))])

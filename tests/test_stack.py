@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from learning_data import VARIANTS, assert_close, assert_close_weights, small_config, trained
+from learning_data import (
+    VARIANTS,
+    assert_close,
+    assert_close_weights,
+    ends,
+    small_config,
+    trained,
+)
 
-from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.learning.reports import Diverged, EpochReport, TrialResult
@@ -17,20 +22,6 @@ from cmir.learning.settings import WEIGHTS
 from cmir.learning.stack import Stack
 
 CPU = torch.device("cpu")
-
-
-def outcomes(
-    data: DevelopmentData, configs: Sequence[TrialConfig]
-) -> dict[int, TrialResult | Diverged]:
-    """How each configuration of one stack ends."""
-    stack, ends = Stack(data, configs, CPU), dict[int, TrialResult | Diverged]()
-    while stack.running:
-        for index, report in stack.run_epoch().items():
-            if isinstance(report, Diverged):
-                ends[index] = report
-            elif report.result is not None:
-                ends[index] = report.result
-    return ends
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -59,7 +50,7 @@ def test_configurations_of_one_stack_are_each_one_alone(
     ]
     shared = {"training__epochs": 5, "training__patience": 2, **VARIANTS[variant]}
     configs = [small_config((1, 2), **shared | change) for change in changes]
-    together = outcomes(learning, configs)
+    together = ends(Stack(learning, configs, CPU))
     for index, config in enumerate(configs):
         found = together[index]
         assert isinstance(found, TrialResult)
@@ -95,11 +86,11 @@ def test_a_configuration_that_diverges_leaves_the_others_as_they_are(
 ) -> None:
     rates = (0.01, 1e30, 0.003)
     configs = [small_config((1, 2), training__learning_rate=rate) for rate in rates]
-    ends = outcomes(learning, configs)
-    fault = ends[1]
+    together = ends(Stack(learning, configs, CPU))
+    fault = together[1]
     assert isinstance(fault, Diverged)
     assert (fault.epoch, fault.seed) == (1, 1)
     for index in (0, 2):
-        found = ends[index]
+        found = together[index]
         assert isinstance(found, TrialResult)
         assert_close(found, trained(learning, configs[index]))
