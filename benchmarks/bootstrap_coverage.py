@@ -25,7 +25,7 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import keep, show
-from cmir.promotion.statistics import Difference, paired_difference
+from cmir.evaluation.paired_tests import Difference, paired_difference
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -37,9 +37,9 @@ from benchmarks.job import Done, Job, read_done
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
 from cmir.errors import InputError
-from cmir.sweep.places import Places
-from cmir.sweep.storage import journal_storage
-from cmir.sweep.study import records_of
+from cmir.runner.paths import Places
+from cmir.runner.storage import journal_storage
+from cmir.runner.study import records_of
 
 OURS = "cmir"
 

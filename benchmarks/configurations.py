@@ -14,8 +14,8 @@ import yaml
 from benchmarks.plain_cmir import KNOWN
 from benchmarks.timed import ROOT
 from cmir.config import TrialConfig
-from cmir.sweep.search_space import Assignment, SearchSpace
-from cmir.sweep.sweep_file import Choice, Range, SweepFile, Value, read_sweep_file
+from cmir.space.search_space import Assignment, SearchSpace
+from cmir.space.space_file import Choice, Range, SweepFile, Value, read_sweep_file
 
 SPACE = ROOT / "search_spaces" / "mosi.yaml"
 VIEW = "environments.view"

@@ -30,16 +30,16 @@ from benchmarks.made_up import OBJECTIVE, finished
 from benchmarks.noop_sweep import resident, write_sweep
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import end_as_interrupt, scratch
+from cmir.runner.records import Ending, TrialRecord
+from cmir.runner.storage import journal_storage
+from cmir.runner.study import SweepStudy, open_study
+from cmir.runner.tracking.sweep_tracker import SweepTracker, connect
+from cmir.space.sampling import sampler_of
+from cmir.space.search_space import SearchSpace
+from cmir.space.space_file import read_sweep_file
 from cmir.sweep.importance import importance_beside_chance
 from cmir.sweep.leaderboard import leaderboard, pareto_front, schemes_compared
-from cmir.sweep.pictures import PICTURES
-from cmir.sweep.records import Ending, TrialRecord
-from cmir.sweep.sampling import sampler_of
-from cmir.sweep.search_space import SearchSpace
-from cmir.sweep.storage import journal_storage
-from cmir.sweep.study import SweepStudy, open_study
-from cmir.sweep.sweep_file import read_sweep_file
-from cmir.sweep.tracking import SweepTracker, connect
+from cmir.sweep.sweep_plots import PICTURES
 
 Found = TypeVar("Found")
 EPOCHS, NAME = 15, "filled"

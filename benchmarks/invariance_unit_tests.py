@@ -38,7 +38,7 @@ from benchmarks.linear_table import (
 from benchmarks.linear_training import errors_by_environment, train
 from benchmarks.results import RESULTS
 from benchmarks.timed import BenchmarkError, end_as_interrupt
-from cmir.sweep.provenance import provenance
+from cmir.runner.provenance import provenance
 
 INTERRUPTED = 130
 

@@ -28,8 +28,8 @@ import torch
 from benchmarks.model_server import model_server, post
 from benchmarks.results import Row, show
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
-from cmir.promotion.requests import LENGTHS
-from cmir.sweep.tracking import connect
+from cmir.runner.tracking.sweep_tracker import connect
+from cmir.serving.requests import LENGTHS
 
 PROCESSORS, WARM_UP = 2, 5
 THREADS = (1, 2)

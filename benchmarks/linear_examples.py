@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from benchmarks.timed import BenchmarkError
-from cmir.learning.replicas import generator
+from cmir.method.networks.replicas import generator
 
 INVARIANT = SPURIOUS = 5
 FEATURES = INVARIANT + SPURIOUS

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from benchmarks.linear_examples import Kind
 from benchmarks.linear_rows import Rows
-from cmir.learning import penalties
-from cmir.learning.losses import prediction_errors
+from cmir.method.losses import penalties
+from cmir.method.losses.constraints import prediction_errors
 
 # Keeps the numbers of a model apart from those of the data, as the published code does.
 MODEL_SEED_OFFSET = 1000

@@ -63,7 +63,7 @@ def short_form(table: Tensor) -> Tensor:
     Squared error, IRMv1's gradient and its half-batch form are functions of means of products of
     two of these columns: inputs, the one, the label. The triangle of a QR factorisation, scaled,
     has all these means, so that training on it takes the same steps up to rounding. The halves are
-    the even and the odd places, as in `cmir.learning.penalties.irm`, and keep these places.
+    the even and the odd places, as in `cmir.method.losses.penalties.irm`, and keep these places.
     """
     return torch.stack([_triangle(table[0::2]), _triangle(table[1::2])], 1).flatten(0, 1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cmir.data.manifest import DEVELOPMENT_SPLITS
-from cmir.learning.evaluation import known_metrics
-from cmir.sweep.records import Ending
+from cmir.method.training.split_scores import known_metrics
+from cmir.runner.records import Ending
 
 OBJECTIVE, SEEDS = "ood_val/mae", 3
 TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "penalty")

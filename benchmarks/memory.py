@@ -25,7 +25,7 @@ from benchmarks.mosei_like import write_mosei_like
 from benchmarks.results import Row, keep, show
 from benchmarks.sweep_memory import measure_sweep, memory_of
 from benchmarks.timed import ROOT, BenchmarkError, end_as_interrupt, scratch
-from cmir.arguments import positive
+from cmir.cli import positive
 
 SHARE_AIM, REST_AIM = 0.10, 2e9
 

@@ -12,8 +12,8 @@ import torch
 
 from cmir.config import ModelConfig
 from cmir.data import DevelopmentData
-from cmir.learning.features import Features, load_features
-from cmir.sweep.trial import development_data
+from cmir.method.networks.features import Features, load_features
+from cmir.runner.worker import development_data
 
 BATCH = 48
 

@@ -25,12 +25,12 @@ from benchmarks.configurations import SPACE
 from benchmarks.made_up import SEEDS, finished
 from cmir.data import write_dataset
 from cmir.data.manifest import SPLITS
-from cmir.sweep.conduct import SweepRequest, SweepStart, conduct
-from cmir.sweep.places import Places
-from cmir.sweep.records import TrialRecord
-from cmir.sweep.running import Progress
-from cmir.sweep.sweep_file import read_sweep_file
-from cmir.sweep.trial import MEMBERS, ROWS
+from cmir.runner.paths import Places
+from cmir.runner.records import TrialRecord
+from cmir.runner.trials_in_flight import Progress
+from cmir.runner.worker import MEMBERS, ROWS
+from cmir.space.space_file import read_sweep_file
+from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
 
 RECORD = "noop.json"
 

@@ -31,10 +31,10 @@ from benchmarks.results import Row, keep, show
 from cmir.config import Precision, TrialConfig
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
-from cmir.learning.evaluation import goal_of
-from cmir.learning.pack import Pack
-from cmir.learning.partitions import Partitions
-from cmir.learning.reports import EpochReport
+from cmir.method.environments.partitions import Partitions
+from cmir.method.training.pack import Pack
+from cmir.method.training.reports import EpochReport
+from cmir.method.training.split_scores import goal_of
 
 
 def configurations(

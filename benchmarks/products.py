@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmir.config import TrialConfig
-from cmir.learning.model import Network
+from cmir.method.networks.model import Network
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timed import ROOT
-from cmir.sweep.provenance import provenance
+from cmir.runner.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"
 WIDE = 160

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.results import Row, keep, show
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.data.synthetic import generate
-from cmir.learning.stack import Stack
+from cmir.data.synthetic.generation import generate
+from cmir.method.training.replica_stack import Stack
 
 SIZES: Mapping[str, Any] = {
     "model.representation_size": 150,

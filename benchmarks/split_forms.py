@@ -4,7 +4,7 @@
 
 On data whose truth is known, `vision` carrying the spurious latents, a model that swaps vision
 between samples is trained with each form of `loss.decorrelation`; linear probes then say what
-Z_inv and Z_spu hold of the latents (`cmir.learning.ground_truth`).
+Z_inv and Z_spu hold of the latents (`cmir.evaluation.probes.ground_truth`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from benchmarks.synthetic_arms import BASE
 from benchmarks.synthetic_schemes import CORRELATIONS, trained, write_data
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.learning.probes import probe
-from cmir.learning.reports import TrialResult
+from cmir.evaluation.probes.probing import probe
+from cmir.method.training.reports import TrialResult
 
 SWAP: Mapping[str, Any] = {
     "environments.view": "swap",

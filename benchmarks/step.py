@@ -33,15 +33,15 @@ from benchmarks.results import Row, keep, show
 from benchmarks.step_cases import Case, larger
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
 from benchmarks.training_core import WARM_UP, Training, shortened
-from cmir.arguments import positive
+from cmir.cli import positive
 from cmir.config import Precision, View
 from cmir.data import DevelopmentData, load_dataset
-from cmir.data.synthetic import Shape, generate
-from cmir.learning.measuring import free_memory, seconds
-from cmir.learning.model import network_for
-from cmir.learning.pack import CPU_REPLICAS
-from cmir.learning.precision import products_in
-from cmir.sweep.placement import trials_per_gpu
+from cmir.data.synthetic.generation import Shape, generate
+from cmir.method.networks.model import network_for
+from cmir.method.training.measuring import free_memory, seconds
+from cmir.method.training.pack import CPU_REPLICAS
+from cmir.method.training.precision import products_in
+from cmir.runner.placement import trials_per_gpu
 
 SHAPES: Mapping[str, Shape] = {"text": (128, 40), "audio": 73, "vision": 100}
 VALIDATION = {"id_val": 164, "ood_val": 201}

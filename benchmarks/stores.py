@@ -35,14 +35,14 @@ from benchmarks.model_server import end, free_port, start_tracking_server
 from benchmarks.noop_sweep import write_small_data, write_sweep
 from benchmarks.results import Row, keep, show
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
-from cmir.arguments import positive
-from cmir.sweep.places import Places
+from cmir.cli import positive
+from cmir.runner.paths import Places
+from cmir.runner.records import Ending, TrialRecord
+from cmir.runner.storage import storage_at
+from cmir.runner.study import open_study
+from cmir.runner.tracking.sweep_tracker import SweepTracker, connect
+from cmir.space.search_space import SearchSpace
 from cmir.sweep.preparation import prepare_sweep
-from cmir.sweep.records import Ending, TrialRecord
-from cmir.sweep.search_space import SearchSpace
-from cmir.sweep.storage import storage_at
-from cmir.sweep.study import open_study
-from cmir.sweep.tracking import SweepTracker, connect
 
 NAME = "stores"
 

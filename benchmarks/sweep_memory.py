@@ -13,9 +13,9 @@ import yaml
 
 from benchmarks.mosei_like import write_mosei_like
 from benchmarks.timed import ROOT, BenchmarkError, scratch, timed
-from cmir.sweep.places import Places
-from cmir.sweep.storage import journal_storage
-from cmir.sweep.study import records_of
+from cmir.runner.paths import Places
+from cmir.runner.storage import journal_storage
+from cmir.runner.study import records_of
 
 COMMAND = ROOT / "workflows" / "sweep.py"
 NAME = "memory"

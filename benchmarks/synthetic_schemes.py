@@ -31,14 +31,14 @@ from benchmarks.results import keep, show
 from benchmarks.synthetic_arms import ARMS, MODALITIES, Arm, configured
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
-from cmir.data.structural_model import ModalitySpec
-from cmir.data.synthetic import LAST_MODALITY_SPURIOUS, generate
-from cmir.learning.evaluation import predict, split_metrics
-from cmir.learning.features import load_features
-from cmir.learning.model import network_for
-from cmir.learning.reports import Diverged, TrialResult
-from cmir.learning.stack import Stack
-from cmir.learning.training import fit
+from cmir.data.synthetic.generation import LAST_MODALITY_SPURIOUS, generate
+from cmir.data.synthetic.structural_model import ModalitySpec
+from cmir.method.networks.features import load_features
+from cmir.method.networks.model import network_for
+from cmir.method.training.fitting import fit
+from cmir.method.training.replica_stack import Stack
+from cmir.method.training.reports import Diverged, TrialResult
+from cmir.method.training.split_scores import predict, split_metrics
 
 RULES = ("id_val", "ood_val")
 METRIC = "acc2_non0"

@@ -17,8 +17,8 @@ import torch
 from benchmarks.timed import BenchmarkError
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
-from cmir.learning.measuring import peak, seconds, start_of_peak
-from cmir.learning.pack import Pack
+from cmir.method.training.measuring import peak, seconds, start_of_peak
+from cmir.method.training.pack import Pack
 
 WARM_UP = 2
 

@@ -1,7 +1,8 @@
 """CmIR-Sweep: find, and prove, multimodal models that hold out of distribution.
 
-The rooms, and the one way imports go: `data` (dataset folders), `learning` (the model, its losses,
-its metrics), `sweep` (the search), `promotion` (held-out evidence and the registry).
+The rooms, each of which may import those before it: `metrics`, `data` (dataset folders), `method`
+(networks, environments, losses, training), `evaluation`, `serving`, `space` (what a sweep may ask),
+`runner` (study, Ray, MLflow), `registry`, `sweep`, `promotion`, `paper`, `ablation`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class EnvironmentsConfig(Section):
     vector of modality m by another sample's with probability `rate[m] * e / K`.
     `partition` groups the training samples into `groups` environments: `random`, `kmeans`,
     `label_kmeans` or the name of a metadata column; `error`, `eiil` and `oracle` have their own
-    number of them (`cmir.learning.partitions`).
+    number of them (`cmir.method.environments.partitions`).
     """
 
     view: View = "none"
@@ -237,7 +237,7 @@ class TrainingConfig(Section):
 
 
 class TrialConfig(Section):
-    """One configuration and its seeds: what `cmir.learning.training.fit` needs beside the data."""
+    """One configuration and its seeds: what `cmir.method.training.fit` needs beside the data."""
 
     objective: Objective = "ood_val/mae"
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), strict=False, min_length=1)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from learning_data import write_learning
-from tiny_backbones import FAMILIES, write_backbone, write_spoken
 
 from cmir.data import DevelopmentData, load_dataset
+from tests.support.learning_data import write_learning
+from tests.support.tiny_backbones import FAMILIES, write_backbone, write_spoken
 
 ROOT = Path(__file__).resolve().parent.parent
 

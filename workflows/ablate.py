@@ -20,20 +20,20 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
-from cmir.ablation.ablation import AblationOutcome, Watch, ablate
+from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
+from cmir.ablation.ablation_report import heldout_sentence, how_to_read
+from cmir.ablation.ablation_table import Cells, notes, score_cells
 from cmir.ablation.arm import FAMILIES, Arm
-from cmir.ablation.planning import AblationPlan, AblationRequest, plan_ablation
-from cmir.ablation.report import heldout_sentence, how_to_read
-from cmir.ablation.store import ArmEnding
-from cmir.ablation.table import Cells, notes, score_cells
-from cmir.ablation.training import VALIDATION
-from cmir.arguments import positive
+from cmir.ablation.arm_store import ArmEnding
+from cmir.ablation.arm_training import VALIDATION
+from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
+from cmir.cli import positive
 from cmir.errors import InputError
-from cmir.sweep.conduct import SweepStart
+from cmir.runner.paths import Places
+from cmir.runner.tracking.sweep_tracker import connect
+from cmir.runner.trials_in_flight import Progress
 from cmir.sweep.display import SweepDisplay
-from cmir.sweep.places import Places
-from cmir.sweep.running import Progress
-from cmir.sweep.tracking import connect
+from cmir.sweep.run_sweep import SweepStart
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

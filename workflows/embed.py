@@ -20,11 +20,11 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from cmir.arguments import positive
+from cmir.cli import positive
 from cmir.errors import InputError
-from cmir.learning.backbones import find_backbone
-from cmir.learning.embedding import PRECISIONS, Embedding, embed
-from cmir.learning.tokens import TEXT_COLUMNS
+from cmir.method.language.backbones import find_backbone
+from cmir.method.language.embedding import PRECISIONS, Embedding, embed
+from cmir.method.language.tokens import TEXT_COLUMNS
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cmir.errors import InputError
-from cmir.promotion.ensemble import Ensemble
-from cmir.promotion.planning import CHAMPION
-from cmir.promotion.scoring import score_source
-from cmir.promotion.versions import ensemble_of_version, known_model, version
-from cmir.sweep.tracking import answering, connect
+from cmir.promotion.promotion_plan import CHAMPION
+from cmir.registry.versions import ensemble_of_version, known_model, version
+from cmir.runner.tracking.sweep_tracker import answering, connect
+from cmir.serving.predictor import Ensemble
+from cmir.serving.score_files import score_source
 
 SHOWN_ROWS = 20
 WRITERS: Mapping[str, Callable[[pl.DataFrame, Path], None]] = {

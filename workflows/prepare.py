@@ -28,9 +28,9 @@ from rich.progress import (
 
 from cmir.data.card import data_card
 from cmir.data.card_text import render
-from cmir.data.origin import Progress as OnProgress
+from cmir.data.formats.origin import Progress as OnProgress
+from cmir.data.formats.readers import READERS
 from cmir.data.preparing import prepare
-from cmir.data.readers import READERS
 from cmir.errors import InputError
 
 

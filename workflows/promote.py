@@ -23,11 +23,20 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
-from cmir.arguments import positive
+from cmir.cli import positive
 from cmir.errors import InputError
-from cmir.learning.reports import EpochReport
-from cmir.promotion.history import roll_back
-from cmir.promotion.listing import (
+from cmir.method.training.reports import EpochReport
+from cmir.promotion.promotion import PromotionOutcome, promote
+from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan, PromotionRequest, plan_promotion
+from cmir.promotion.registering import LOCK
+from cmir.promotion.report.promotion_report import (
+    GATE_COLUMNS,
+    candidate_columns,
+    candidate_rows,
+    heldout_rows,
+    verdict_rows,
+)
+from cmir.promotion.report.version_tables import (
     COMPARISON_COLUMNS,
     HISTORY_COLUMNS,
     VERSION_COLUMNS,
@@ -36,21 +45,12 @@ from cmir.promotion.listing import (
     history_rows,
     version_rows,
 )
-from cmir.promotion.planning import CHAMPION, PromotionPlan, PromotionRequest, plan_promotion
-from cmir.promotion.promotion import PromotionOutcome, promote
-from cmir.promotion.registering import LOCK
-from cmir.promotion.report import (
-    GATE_COLUMNS,
-    candidate_columns,
-    candidate_rows,
-    heldout_rows,
-    verdict_rows,
-)
 from cmir.promotion.selection import RULES
-from cmir.promotion.versions import known_model, model_names
-from cmir.sweep.places import Places
-from cmir.sweep.records import TrialRecord
-from cmir.sweep.tracking import answering, connect
+from cmir.registry.alias_history import roll_back
+from cmir.registry.versions import known_model, model_names
+from cmir.runner.paths import Places
+from cmir.runner.records import TrialRecord
+from cmir.runner.tracking.sweep_tracker import answering, connect
 
 REFUSED = 3
 

@@ -19,16 +19,17 @@ from rich.status import Status
 from rich.table import Table
 
 from cmir.errors import InputError
-from cmir.learning.reports import EpochReport
-from cmir.promotion.reproduction import Recipe, Reproduction, reproduce_version
-from cmir.promotion.versions import (
+from cmir.method.training.reports import EpochReport
+from cmir.promotion.reproduction import Reproduction, reproduce_version
+from cmir.registry.recipe import Recipe
+from cmir.registry.versions import (
     ensemble_of_version,
     known_model,
     recipe_of_version,
     version,
 )
-from cmir.sweep.provenance import provenance
-from cmir.sweep.tracking import connect
+from cmir.runner.provenance import provenance
+from cmir.runner.tracking.sweep_tracker import connect
 
 DISAGREES = 3
 

@@ -20,20 +20,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cmir.arguments import positive
+from cmir.cli import positive
 from cmir.errors import InputError
-from cmir.learning.reports import EpochReport
-from cmir.promotion.paper_numbers import PAPER
-from cmir.promotion.paper_protocol import Reproduction, reproduce
-from cmir.promotion.paper_table import Entry, entry, tables
-from cmir.promotion.planning import PromotionRequest, plan_promotion
-from cmir.sweep.conduct import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.method.training.reports import EpochReport
+from cmir.paper.paper_table import Entry, entry, tables
+from cmir.paper.protocol import Reproduction, reproduce
+from cmir.paper.published_numbers import PAPER
+from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.runner.paths import Places
+from cmir.runner.records import TrialRecord
+from cmir.runner.tracking.sweep_tracker import connect
+from cmir.runner.trials_in_flight import Progress
+from cmir.space.space_file import read_sweep_file
 from cmir.sweep.display import SweepDisplay
-from cmir.sweep.places import Places
-from cmir.sweep.records import TrialRecord
-from cmir.sweep.running import Progress
-from cmir.sweep.sweep_file import read_sweep_file
-from cmir.sweep.tracking import connect
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 
 RETRAININGS = 5
 

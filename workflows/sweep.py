@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.arguments import positive
+from cmir.cli import positive
 from cmir.errors import InputError
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
 if TYPE_CHECKING:
-    from cmir.sweep.conduct import SweepOutcome, SweepStart
-    from cmir.sweep.running import Progress
+    from cmir.runner.trials_in_flight import Progress
+    from cmir.sweep.run_sweep import SweepOutcome, SweepStart
 
 SHOWN_ROWS = 10
 
@@ -41,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace, console: Console) -> int:
-    from cmir.sweep.conduct import SweepRequest, conduct
+    from cmir.runner.paths import Places
     from cmir.sweep.display import SweepDisplay
-    from cmir.sweep.places import Places
+    from cmir.sweep.run_sweep import SweepRequest, conduct
 
     overrides = {
         name: value
@@ -160,7 +160,7 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
     if finished.is_empty():
         console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
         return 1
-    from cmir.sweep.storage import without_password
+    from cmir.runner.storage import without_password
 
     folder = _own_commands()
     where = f" --storage {shlex.quote(without_password(storage))}" if storage else ""

@@ -25,12 +25,12 @@ from cmir.ablation.arm import (
     partition_settings,
     view_settings,
 )
-from cmir.ablation.plain import untuned_plain
+from cmir.ablation.matched_baseline import untuned_plain
 from cmir.config import DEFAULT_COUNT, LossConfig, TrialConfig
 from cmir.data import DevelopmentData
-from cmir.data.design import GROUND_TRUTH
+from cmir.data.synthetic.design import GROUND_TRUTH
 from cmir.errors import InputError, nearest
-from cmir.learning.features import used_modalities
+from cmir.method.networks.features import used_modalities
 
 VIEWS = ("none", "noise", "erase", "swap")
 PARTITIONS = ("random", "kmeans", "label_kmeans")

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.dataset import MultimodalDataset, SplitData, load_dataset
-from cmir.data.features import scanned, valid_steps
 from cmir.data.modality import Modality
+from cmir.data.row_blocks import scanned, valid_steps
 from cmir.data.shifts.strength import Strength, shift_strength
 
 BINS = 7

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import IntArray
 from cmir.data.manifest import (
     DEVELOPMENT_SPLITS,
     HELDOUT_SPLITS,
@@ -30,6 +29,7 @@ from cmir.data.modality import (
     open_modality,
     read_statistics,
 )
+from cmir.data.row_blocks import IntArray
 from cmir.data.samples import (
     check_samples,
     digest_samples,

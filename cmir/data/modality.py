@@ -12,20 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import (
-    FloatArray,
-    IntArray,
-    moments_of_rows,
-    pool_all,
-    rows_with_nonfinite,
-    scanned,
-)
 from cmir.data.manifest import (
     FEATURE_DTYPES,
     SAMPLES_FILE,
     STATISTICS_FILE,
     Manifest,
     check_modality_name,
+)
+from cmir.data.row_blocks import (
+    FloatArray,
+    IntArray,
+    moments_of_rows,
+    pool_all,
+    rows_with_nonfinite,
+    scanned,
 )
 from cmir.data.samples import read_lengths
 from cmir.errors import InputError

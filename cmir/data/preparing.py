@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cmir.data.features import FloatArray
+from cmir.data.formats.origin import Progress, origin_of
+from cmir.data.formats.readers import read_source
+from cmir.data.formats.source import LabelRange, Source
 from cmir.data.manifest import Task
-from cmir.data.origin import Progress, origin_of
-from cmir.data.readers import read_source
-from cmir.data.shifts.index import INDEX_FILE, write_index
+from cmir.data.row_blocks import FloatArray
+from cmir.data.shifts.annealing_plot import PICTURE_FILE, draw_annealing
 from cmir.data.shifts.making import ShiftedSource, make_shift, read_shift
-from cmir.data.shifts.picture import PICTURE_FILE, draw_annealing
-from cmir.data.source import LabelRange, Source
+from cmir.data.shifts.split_index import INDEX_FILE, write_index
 from cmir.data.staging import check_target
 from cmir.data.writing import write_dataset
 from cmir.errors import InputError

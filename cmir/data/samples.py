@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import IntArray
 from cmir.data.manifest import DEVELOPMENT_SPLITS, SAMPLES_FILE, SPLITS, Manifest, Task
+from cmir.data.row_blocks import IntArray
 from cmir.errors import InputError
 
 REQUIRED_COLUMNS = ("id", "split", "label")

@@ -13,15 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import (
-    FloatArray,
-    IntArray,
-    Moments,
-    add_valid,
-    pool,
-    row_blocks,
-    rows_with_nonfinite,
-)
 from cmir.data.manifest import (
     FEATURE_DTYPES,
     FORMAT,
@@ -33,6 +24,15 @@ from cmir.data.manifest import (
     check_modality_name,
     parse_manifest,
     write_manifest,
+)
+from cmir.data.row_blocks import (
+    FloatArray,
+    IntArray,
+    Moments,
+    add_valid,
+    pool,
+    row_blocks,
+    rows_with_nonfinite,
 )
 from cmir.data.samples import check_samples, read_lengths
 from cmir.data.staging import new_folder

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cmir.data import DevelopmentData
-from cmir.learning.reports import Diverged, EpochReport, TrialResult
-from cmir.learning.training import fit
+from cmir.method.training.fitting import fit
+from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.promotion.selection import better_sign
-from cmir.sweep.records import TrialRecord
+from cmir.runner.records import TrialRecord
 
 FIRST_SEED = 1000
 

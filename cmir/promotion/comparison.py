@@ -9,11 +9,17 @@ import numpy as np
 import torch
 
 from cmir.data import DevelopmentData, HeldoutData, SplitData
-from cmir.learning.evaluation import GROUP_COLUMNS, WORST, LabelRange, evaluation_groups, predict
-from cmir.learning.features import load_features
-from cmir.promotion.clusters import clusters
-from cmir.promotion.ensemble import Ensemble, Scores
-from cmir.promotion.statistics import Difference, paired_difference
+from cmir.evaluation.bootstrap_groups import clusters
+from cmir.evaluation.paired_tests import Difference, paired_difference
+from cmir.method.networks.features import load_features
+from cmir.method.training.split_scores import (
+    GROUP_COLUMNS,
+    WORST,
+    LabelRange,
+    evaluation_groups,
+    predict,
+)
+from cmir.serving.predictor import Ensemble, Scores
 
 POOLED = "small groups"
 

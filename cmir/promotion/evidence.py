@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 
+from cmir.evaluation.paired_tests import Difference
+from cmir.promotion.baselines import (
+    Contender,
+    OnTraining,
+    is_plain,
+    plain_training,
+    trained_again,
+)
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.comparison import (
     GroupChange,
@@ -14,14 +22,6 @@ from cmir.promotion.comparison import (
     group_changes,
     scores_of,
 )
-from cmir.promotion.contenders import (
-    Contender,
-    OnTraining,
-    is_plain,
-    plain_training,
-    trained_again,
-)
-from cmir.promotion.ensemble import Ensemble, Scores, ensemble_of
 from cmir.promotion.gates import (
     HeldChampion,
     Verdict,
@@ -33,12 +33,12 @@ from cmir.promotion.gates import (
     no_group_falls,
     not_worse_than_champion,
 )
-from cmir.promotion.noise import noise_loss
-from cmir.promotion.planning import CHAMPION, PromotionPlan
-from cmir.promotion.registry import Registry
+from cmir.promotion.noise_loss import noise_loss
+from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan
 from cmir.promotion.selection import metric_of
-from cmir.promotion.statistics import Difference
-from cmir.promotion.versions import ensemble_of_version, recipe_of_version, version
+from cmir.registry.model_registry import Registry
+from cmir.registry.versions import ensemble_of_version, recipe_of_version, version
+from cmir.serving.predictor import Ensemble, Scores, ensemble_of
 
 
 @dataclass(frozen=True, eq=False)

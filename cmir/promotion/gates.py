@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmir.data import DevelopmentData
-from cmir.learning.evaluation import split_metrics
+from cmir.evaluation.paired_tests import Difference
+from cmir.method.training.split_scores import split_metrics
 from cmir.promotion.comparison import GroupChange
-from cmir.promotion.noise import NoiseLoss
+from cmir.promotion.noise_loss import NoiseLoss
 from cmir.promotion.selection import better_sign, metric_of
-from cmir.promotion.statistics import Difference
-from cmir.sweep.sweep_file import Gates
+from cmir.space.space_file import Gates
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,6 @@ class Verdict:
     measured: str
     passed: bool
     interval: str = ""
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The version that holds the alias, as the registry knows it.
-
-    Attributes:
-        version: its number in the registry.
-        development_checksum: of the data it was selected on.
-        scores: `split/metric` recorded with it.
-    """
-
-    version: str
-    development_checksum: str
-    scores: dict[str, float]
 
 
 @dataclass(frozen=True)

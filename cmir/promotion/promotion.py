@@ -10,11 +10,10 @@ from typing import Literal
 import torch
 from mlflow import MlflowClient
 
-from cmir.learning.reports import EpochReport
+from cmir.method.training.reports import EpochReport
+from cmir.promotion.baselines import OnTraining, noise_training
 from cmir.promotion.candidate import Candidate, train_again, winner_of
-from cmir.promotion.contenders import OnTraining, noise_training
 from cmir.promotion.evidence import Court, Evidence, judge, judged_alias
-from cmir.promotion.exhibits import exhibits
 from cmir.promotion.gates import (
     Verdict,
     enough_seeds,
@@ -22,13 +21,14 @@ from cmir.promotion.gates import (
     trained_through,
     unchanged_champion,
 )
-from cmir.promotion.heldout import HeldoutFindings
-from cmir.promotion.history import OvertakenError
-from cmir.promotion.planning import PromotionPlan, PromotionRequest
+from cmir.promotion.heldout_scores import HeldoutFindings
+from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
 from cmir.promotion.registering import PROMOTION, Judged, facts_of, params_of, register_winner
-from cmir.promotion.registry import Registry, describe_run, log_metrics, promotion_run
-from cmir.promotion.report import failed_gates, refusal
-from cmir.sweep.records import TrialRecord
+from cmir.promotion.report.artifacts import exhibits
+from cmir.promotion.report.promotion_report import failed_gates, refusal
+from cmir.registry.alias_history import OvertakenError
+from cmir.registry.model_registry import Registry, describe_run, log_metrics, promotion_run
+from cmir.runner.records import TrialRecord
 
 OnEpoch = Callable[[TrialRecord, EpochReport], None]
 

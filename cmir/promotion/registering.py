@@ -12,17 +12,17 @@ from mlflow import MlflowClient
 
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.evidence import Evidence, judged_alias
-from cmir.promotion.exhibits import Exhibits, log_exhibits
-from cmir.promotion.heldout import ENSEMBLE, HeldoutFindings, read_once
-from cmir.promotion.history import check_holder
-from cmir.promotion.model_card import TimeUsed, model_card
-from cmir.promotion.planning import PromotionPlan, PromotionRequest
-from cmir.promotion.probe_report import probe_metrics, probe_text
-from cmir.promotion.registry import CHECKSUM, READINGS, Registry, describe_run, promotion_run
-from cmir.promotion.report import description, failed_gates, fitting, linked_files
-from cmir.promotion.reproduction import RECIPE, recipe_of
+from cmir.promotion.heldout_scores import ENSEMBLE, HeldoutFindings, read_once
+from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
+from cmir.promotion.report.artifacts import Exhibits, log_exhibits
+from cmir.promotion.report.model_card import TimeUsed, model_card
+from cmir.promotion.report.probe_report import probe_metrics, probe_text
+from cmir.promotion.report.promotion_report import description, failed_gates, fitting, linked_files
 from cmir.promotion.selection import metric_of
-from cmir.sweep.provenance import provenance
+from cmir.registry.alias_history import check_holder
+from cmir.registry.model_registry import CHECKSUM, READINGS, Registry, describe_run, promotion_run
+from cmir.registry.recipe import RECIPE, recipe_of
+from cmir.runner.provenance import provenance
 
 # Trial runs carry the tag `outcome`; a promotion is no trial and carries this one.
 PROMOTION = "promotion"

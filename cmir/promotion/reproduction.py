@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
-from cmir.config import Section, TrialConfig
-from cmir.data import MultimodalDataset, load_dataset
+from cmir.data import load_dataset
 from cmir.errors import InputError
-from cmir.learning.reports import EpochReport, TrialResult
-from cmir.promotion.contenders import trained_again
-from cmir.promotion.ensemble import Ensemble
+from cmir.method.training.reports import EpochReport, TrialResult
+from cmir.promotion.baselines import trained_again
 from cmir.promotion.selection import metric_of
-
-RECIPE = "reproduction.json"
-
-
-class Recipe(Section):
-    """Everything that decides the weights, and the scores that came of it.
-
-    `dataset` is the folder as the sweep knew it; `by_seed` has one value for each seed.
-    """
-
-    format: Literal[1] = 1
-    config: TrialConfig
-    dataset: str
-    data: str
-    data_checksum: str
-    development_checksum: str
-    device: str
-    threads: int
-    by_seed: dict[str, list[float | None]]
-    code: dict[str, str]
+from cmir.registry.recipe import Recipe
+from cmir.serving.predictor import Ensemble
 
 
 @dataclass(frozen=True)
@@ -81,48 +59,6 @@ class Reproduction:
         Equal weights are not asked for, nor enough: evaluation may have changed.
         """
         return all(score.agrees for score in self.scores)
-
-
-def recipe_of(
-    result: TrialResult, dataset: MultimodalDataset, device: str, code: Mapping[str, str]
-) -> Recipe:
-    """The recipe of a finished training.
-
-    Args:
-        result: of the training, which happened in this process.
-        dataset: that it was trained on.
-        device: where.
-        code: tags that name the code and the libraries.
-    """
-    by_seed = {
-        key: [float(v) if math.isfinite(v) else None for v in values]
-        for key, values in result.by_seed.items()
-    }
-    return Recipe(
-        config=result.config,
-        dataset=str(dataset.path),
-        data=dataset.name,
-        data_checksum=dataset.checksum,
-        development_checksum=dataset.development().checksum,
-        device=device,
-        threads=torch.get_num_threads(),
-        by_seed=by_seed,
-        code=dict(code),
-    )
-
-
-def read_recipe(text: str, where: str) -> Recipe:
-    """The recipe of a version.
-
-    Raises:
-        InputError: the text is none.
-    """
-    try:
-        return Recipe.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: {RECIPE} is not usable: {place}: {first['msg']}.") from None
 
 
 def reproduce_version(

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from cmir.errors import InputError, nearest
-from cmir.learning.evaluation import WORST
-from cmir.learning.metrics import direction
-from cmir.sweep.records import TrialRecord
+from cmir.method.training.split_scores import WORST
+from cmir.metrics.field_metrics import direction
+from cmir.runner.records import TrialRecord
 
 Rule = Callable[[str, str], str]
 

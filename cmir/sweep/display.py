@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cmir.sweep.conduct import SweepStart
-from cmir.sweep.records import TrialRecord
-from cmir.sweep.running import Progress
-from cmir.sweep.study import AskedTrial, counts
+from cmir.runner.records import TrialRecord
+from cmir.runner.study import AskedTrial, counts
+from cmir.runner.trials_in_flight import Progress
+from cmir.sweep.run_sweep import SweepStart
 
 REFRESH_SECONDS = 0.5
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
+from cmir.runner.records import OUTCOMES, TrialRecord
+from cmir.runner.tracking.sweep_tracker import SweepTracker
+from cmir.runner.weights import WeightsKeeper
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
-from cmir.sweep.pictures import PICTURES, objective_over_trials
 from cmir.sweep.preparation import PreparedSweep
-from cmir.sweep.records import OUTCOMES, TrialRecord
-from cmir.sweep.tracking import SweepTracker
-from cmir.sweep.weights import WeightsKeeper
+from cmir.sweep.sweep_plots import PICTURES, objective_over_trials
 
 
 @dataclass(frozen=True)

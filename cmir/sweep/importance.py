@@ -16,9 +16,9 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
+from cmir.runner.records import TrialRecord
+from cmir.space.shown_study import ShownStudy
 from cmir.sweep.leaderboard import finished, is_lower_better, value_of
-from cmir.sweep.records import TrialRecord
-from cmir.sweep.shown_study import ShownStudy
 
 FEWEST_FINISHED = 8
 FEWEST_BEST = 5

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cmir.data import DevelopmentData, load_dataset
-from cmir.data.synthetic import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
+from cmir.data.synthetic.generation import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
 from cmir.errors import InputError
-from cmir.learning.partitions import Partitions
-from cmir.learning.training import check
-from cmir.sweep.places import Places
-from cmir.sweep.search_space import SearchSpace, check_modalities, checked_space
-from cmir.sweep.sweep_file import SweepFile, SyntheticSection, read_sweep_file
+from cmir.method.environments.partitions import Partitions
+from cmir.method.training.fitting import check
+from cmir.runner.paths import Places
+from cmir.space.search_space import SearchSpace, check_modalities, checked_space
+from cmir.space.space_file import SweepFile, SyntheticSection, read_sweep_file
 
 SYNTHETIC = "-synthetic"
 

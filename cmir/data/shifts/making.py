@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.features import FloatArray, pool
-from cmir.data.origin import origin_of
+from cmir.data.formats.origin import origin_of
+from cmir.data.formats.source import Source
+from cmir.data.row_blocks import FloatArray, pool
 from cmir.data.samples import read_lengths
-from cmir.data.shifts.cross import crossed
-from cmir.data.shifts.given import given, read_given
+from cmir.data.shifts.cross_dataset import crossed
+from cmir.data.shifts.given_splits import given, read_given
 from cmir.data.shifts.held_out import (
     CLUSTER,
     check_choice,
@@ -23,9 +24,8 @@ from cmir.data.shifts.held_out import (
     default_column,
     held_out,
 )
-from cmir.data.shifts.index import indexed
+from cmir.data.shifts.split_index import indexed
 from cmir.data.shifts.word_bias import word_bias
-from cmir.data.source import Source
 from cmir.errors import InputError
 
 Read = Callable[[Sequence[Path]], Source]

@@ -1,0 +1,107 @@
+"""The one reading of held-out data: all arms together, after all are trained, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from cmir.ablation.ablation_plan import AblationPlan
+from cmir.ablation.arm import Arm
+from cmir.ablation.arm_scores import Columns, Yardstick
+from cmir.ablation.arm_store import ArmEnding, ArmStore
+from cmir.ablation.arm_training import noise_metrics, split_scores
+from cmir.data import HeldoutData
+from cmir.method.networks.features import load_features
+from cmir.method.networks.model import network_for
+from cmir.method.training.split_scores import split_metrics
+from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
+from cmir.registry.model_registry import Registry
+from cmir.runner.paths import Places
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the held-out splits say of the arms.
+
+    Attributes:
+        splits: those that exist.
+        columns: scores and differences by fingerprint.
+        readings: how often held-out data has been read, by any command, this time included.
+        is_new: whether it was read now; else what an earlier run of the command read is shown.
+        warning: that the ledger lacks readings, empty if it does not.
+    """
+
+    splits: tuple[str, ...]
+    columns: Mapping[str, Columns]
+    readings: int
+    is_new: bool
+    warning: str = ""
+
+
+def read_arms(
+    plan: AblationPlan,
+    arms: Mapping[str, Arm],
+    endings: Mapping[str, ArmEnding],
+    store: ArmStore,
+    full: str,
+    registry: Registry,
+    places: Places,
+) -> Reading:
+    """Counts one reading and scores all finished arms; what was read before is not read again.
+
+    Args:
+        plan: of the ablation.
+        arms: by fingerprint.
+        endings: by fingerprint.
+        store: where weights are, and where the scores are kept.
+        full: fingerprint of the full configuration, with which all are compared.
+        registry: that counts, under the same name as promotion.
+        places: where the ledger of readings is.
+
+    Raises:
+        InputError: the reading could not be counted; nothing was read.
+    """
+    # The differences are to the full configuration, which a longer sweep may change.
+    kind = f"heldout-{plan.dataset.checksum[:12]}-{full}"
+    finished = [name for name in arms if endings[name].outcome == "finished"]
+    splits = heldout_splits(plan.dataset)
+    known = {name: store.columns(name, kind) for name in finished}
+    if all(found is not None for found in known.values()):
+        columns = {name: found for name, found in known.items() if found is not None}
+        so_far = tally(plan.dataset, registry, places).readings
+        return Reading(splits, columns, so_far, is_new=False)
+    chosen = {name: arms[name] for name in finished}
+    columns, before = read_heldout(
+        plan.dataset,
+        lambda data: _scores(plan, data, chosen, store, full),
+        lambda found: found.get(full, {}),
+        registry=registry,
+        places=places,
+        purpose=f"ablation of {plan.name}, {len(chosen)} arms",
+    )
+    for name, found in columns.items():
+        store.keep_columns(name, kind, found)
+    return Reading(splits, columns, before.readings + 1, is_new=True, warning=before.warning)
+
+
+def _scores(
+    plan: AblationPlan, data: HeldoutData, arms: Mapping[str, Arm], store: ArmStore, full: str
+) -> dict[str, Columns]:
+    yardstick = Yardstick(plan.metric, data.splits, data.task, data.label_range)
+    scores = {}
+    for name, arm in arms.items():
+        features = load_features(data, arm.config.model, torch.device("cpu"))
+        network = network_for(plan.data, arm.config.model)
+        scores[name] = split_scores(network, store.weights(name), features, data.splits)
+    found: dict[str, Columns] = {}
+    for name, arrays in scores.items():
+        by_seed = noise_metrics(arrays, data.splits, data.task, data.label_range)
+        for split in data.splits.values():
+            metrics = split_metrics(arrays[split.name], split, data.task, data.label_range)
+            by_seed |= {key: values.tolist() for key, values in metrics.items()}
+        found[name] = yardstick.scores(by_seed)
+        if name != full and full in scores:
+            found[name] |= yardstick.differences(arrays, scores[full])
+    return found

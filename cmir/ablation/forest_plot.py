@@ -1,0 +1,159 @@
+"""The picture of an ablation: how much each arm differs from the full configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cmir.ablation.arm_training import VALIDATION
+from cmir.metrics.field_metrics import direction
+from cmir.sweep.plot_axes import (
+    BLACK,
+    GREEN,
+    GREY,
+    METRIC_LABEL,
+    PALE,
+    SPLIT_LABEL,
+    VERMILION,
+    message,
+)
+
+FAMILY_LABEL: Mapping[str, str] = {
+    "constraints": "without a constraint",
+    "plain": "plain training, as many parameters",
+    "random": "control",
+    "count": "number of views",
+    "schemes": "another scheme",
+    "penalties": "another penalty",
+}
+# Differences far beyond the others would press these into one line.
+FURTHEST = 6.0
+
+Row = Mapping[str, Any]
+
+
+def forest(table: pl.DataFrame, metric: str, title: str) -> Figure:
+    """Paired differences to the full with their intervals, out of distribution and in it.
+
+    Arms stand in families; a colour says whether the interval leaves out zero, and on which side.
+    Arms that did not finish are named, rows that are the full's own training are left out.
+
+    Args:
+        table: from `ablation_table`, on validation data.
+        metric: without its split.
+        title: name of the ablation.
+    """
+    full = table["fingerprint"][0]
+    rows = list(table.filter(pl.col("fingerprint") != full).iter_rows(named=True))
+    if not rows or table["outcome"][0] != "finished":
+        return message(f"Ablation {title}", "There is nothing to compare with the full.")
+    places, heads = _places(rows)
+    height = max(places.values()) + 1.5
+    figure = Figure(figsize=(11.0, 1.6 + 0.215 * height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(
+        f"Ablation {title}: each arm less the full configuration",
+        x=0.01, ha="left", fontsize=11, fontweight="bold",
+    )  # fmt: skip
+    both = figure.subplots(1, 2, sharey=True)
+    for axes, split in zip(both, reversed(VALIDATION), strict=True):
+        _draw_split(axes, rows, places, f"{split}/{metric}", metric)
+        _frame(axes, table, split, metric)
+    both[0].set_ylim(height - 0.5, -0.8)
+    both[0].set_yticks(list(places.values()), list(places), fontsize=8.5)
+    for family, place in heads.items():
+        label = FAMILY_LABEL.get(family, family)
+        both[0].text(
+            -0.01, place, label, transform=both[0].get_yaxis_transform(),
+            ha="right", va="center", fontsize=9, fontweight="bold", color=BLACK,
+        )  # fmt: skip
+    _legend(figure)
+    return figure
+
+
+def _places(rows: Sequence[Row]) -> tuple[dict[str, float], dict[str, float]]:
+    """The height of every arm, and of every family's heading, from the top."""
+    places: dict[str, float] = {}
+    heads: dict[str, float] = {}
+    place = 0.0
+    for row in rows:
+        if row["family"] not in heads:
+            place += 0.5 if heads else 0.0
+            heads[row["family"]] = place
+            place += 1
+        places[row["arm"]] = place
+        place += 1
+    return places, heads
+
+
+def _draw_split(
+    axes: Axes, rows: Sequence[Row], places: Mapping[str, float], key: str, metric: str
+) -> None:
+    known = [row for row in rows if row[f"{key}_difference"] is not None]
+    reach = _reach(known, key)
+    sign = 1.0 if direction(metric) == "max" else -1.0
+    for row in known:
+        value, low, high = (row[f"{key}_{end}"] for end in ("difference", "low", "high"))
+        clear = low > 0 or high < 0
+        colour = GREY if not clear else GREEN if sign * value > 0 else VERMILION
+        shown = float(np.clip(value, -reach, reach))
+        ends = np.clip([low, high], -reach, reach)
+        axes.plot(ends, [places[row["arm"]]] * 2, color=colour, linewidth=1.8, zorder=2)
+        for end, original in zip(ends, (low, high), strict=True):
+            if end != original:  # The interval goes on beyond the edge.
+                axes.plot(end, places[row["arm"]], ">" if end > 0 else "<", color=colour, ms=4)
+        beyond = abs(value) > reach
+        marker = ("<" if value < 0 else ">") if beyond else "o"
+        axes.plot(shown, places[row["arm"]], marker, color=colour, markersize=5.5, zorder=3)
+        if beyond:
+            axes.annotate(
+                f"{value:+.2f}", (shown, places[row["arm"]]), fontsize=8, va="bottom",
+                ha="left" if value < 0 else "right", color=colour,
+                xytext=(6 if value < 0 else -6, 1), textcoords="offset points",
+            )  # fmt: skip
+    for row in rows:
+        if row["outcome"] != "finished":
+            axes.text(0, places[row["arm"]], row["outcome"], ha="center", va="center", fontsize=8)
+    axes.set_xlim(-1.05 * reach, 1.05 * reach)
+
+
+def _frame(axes: Axes, table: pl.DataFrame, split: str, metric: str) -> None:
+    key = f"{split}/{metric}"
+    axes.axvline(0, color=BLACK, linewidth=1.0, zorder=1)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(color=PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(f"{SPLIT_LABEL[split]}: full {table[key][0]:.3f}", loc="left", fontsize=9.5)
+    name = METRIC_LABEL.get(metric, metric)
+    better = "← better than full" if direction(metric) == "min" else "better than full →"
+    axes.set_xlabel(f"difference in {name}\n{better}", fontsize=9)
+
+
+def _reach(rows: Sequence[Row], key: str) -> float:
+    """How far the axis goes: to the furthest interval, unless a few lie far beyond the others."""
+    ends = [max(abs(row[f"{key}_low"]), abs(row[f"{key}_high"])) for row in rows]
+    if not ends:
+        return 1.0
+    return float(min(max(ends), FURTHEST * np.median(ends))) or 1.0
+
+
+def _legend(figure: Figure) -> None:
+    figure.legend(
+        handles=[
+            figure.axes[0].plot([], [], "o-", color=colour, label=label)[0]
+            for colour, label in (
+                (GREEN, "better than full"),
+                (VERMILION, "worse than full"),
+                (GREY, "interval holds zero"),
+            )
+        ],
+        loc="outside lower center", ncols=3, frameon=False, fontsize=9,
+        title="bars: 95 % intervals over seeds and clusters", title_fontsize=9,
+    )  # fmt: skip

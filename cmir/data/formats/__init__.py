@@ -1,0 +1,1 @@
+"""Feature files of the field: one module for each published layout."""

@@ -1,0 +1,96 @@
+"""A folder made elsewhere: one Parquet table of samples and one `<modality>.npy` per modality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cmir.data.formats.mmsa_columns import ENVIRONMENT_KEYS, LABEL_KEYS, UNIMODAL_LABELS
+from cmir.data.formats.rows import Chosen
+from cmir.errors import InputError
+
+_KNOWN = {"id", "split", "raw_text", *LABEL_KEYS, *ENVIRONMENT_KEYS, *UNIMODAL_LABELS}
+
+
+def table_and_arrays(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The folder as `{split: {key: values}}`, and its columns that are environments.
+
+    The table needs `id`, `split` and a label; `<modality>_length` or `<modality>_lengths` counts
+    the valid steps; columns of text are environments. Row i of an array belongs to row i of the
+    table. Arrays are mapped.
+
+    Raises:
+        InputError: there is not one table, or an array does not fit it.
+    """
+    table = _table(folder)
+    arrays = {
+        file.stem: _array(file, table.height)
+        for file in sorted(folder.glob("*.npy"))
+        if not file.stem.endswith(".pooled")
+    }
+    if not arrays:
+        raise InputError(f"{folder}: there must be a file <modality>.npy, but there is none.")
+    split = table["split"].cast(pl.String).to_numpy()
+    texts = [
+        name
+        for name, dtype in table.schema.items()
+        if dtype in (pl.String, pl.Categorical, pl.Enum) and name not in _KNOWN
+    ]
+    content = {}
+    for name in dict.fromkeys(split.tolist()):
+        rows = np.flatnonzero(split == name).astype(np.int64)
+        own = table[rows]
+        content[str(name)] = {
+            **{_key(column): own[column].to_list() for column in own.columns if column != "split"},
+            **{key: Chosen(array, rows) for key, array in arrays.items()},
+        }
+    return content, texts
+
+
+def _key(column: str) -> str:
+    return f"{column}s" if column.endswith("_length") else column
+
+
+def _table(folder: Path) -> pl.DataFrame:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: must be a folder with a .parquet file and .npy files.")
+    files = sorted(folder.glob("*.parquet"))
+    if len(files) != 1:
+        raise InputError(
+            f"{folder}: there must be one .parquet file with a row for each sample, but there are "
+            f"{len(files)}. Join them to one."
+        )
+    try:
+        # Read from memory: polars would otherwise keep the file mapped while it is replaced.
+        table = pl.read_parquet(files[0].read_bytes())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{files[0]}: must be a parquet file, but: {error}.") from None
+    missing = [name for name in ("id", "split") if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{files[0]}: must have the columns id and split, but {' and '.join(missing)} is not "
+            f"among {', '.join(table.columns)}. Rename them."
+        )
+    nested = [name for name, dtype in table.schema.items() if dtype.is_nested()]
+    if nested:
+        raise InputError(
+            f"{files[0]}: every column must hold single values, but {nested[0]!r} holds "
+            f"{table.schema[nested[0]]}. Convert or drop it."
+        )
+    return table.with_columns(pl.col("id").cast(pl.String))
+
+
+def _array(file: Path, count: int) -> Any:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{file}: must be a whole .npy file, but: {error}.") from None
+    if array.ndim == 0 or len(array) != count:
+        raise InputError(
+            f"{file}: must have {count} rows, one for each row of the table, but has the shape "
+            f"{array.shape}."
+        )
+    return array

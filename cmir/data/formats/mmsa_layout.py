@@ -1,0 +1,177 @@
+"""The field's common layout, `{split: {key: values}}`, as a table of samples and features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from cmir.data.formats.mmsa_columns import (
+    ID_GLUE,
+    UNIMODAL_LABELS,
+    Split,
+    find_label_key,
+    find_task,
+    joined,
+    read_ids,
+    read_lengths,
+    read_numbers,
+    read_text_columns,
+    read_unimodal_labels,
+)
+from cmir.data.formats.mmsa_features import read_modalities, with_rows
+from cmir.data.formats.rows import Rows
+from cmir.data.formats.source import Source
+from cmir.data.manifest import SPLITS, Task
+from cmir.data.samples import check_ids_and_labels, usual_range
+from cmir.errors import InputError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "valid": "id_val",
+    "dev": "id_val",
+    "id_val": "id_val",
+    "test": "id_test",
+    "test_iid": "id_test",
+    "id_test": "id_test",
+    "ood_valid": "ood_val",
+    "ood_dev": "ood_val",
+    "ood_val": "ood_val",
+    "ood_test": "ood_test",
+    "test_ood": "ood_test",
+}
+
+
+def assemble(
+    content: object,
+    where: str,
+    *,
+    label: str | None = None,
+    task: Task | None = None,
+    splits: Mapping[str, str] | None = None,
+    columns: Sequence[str] = (),
+) -> Source:
+    """Turn `{split: {key: values}}` into samples and features.
+
+    Every floating-point array `(N, T, D)` or `(N, D)` under a key that is no label, id or
+    length is a modality; `(N, 1, D)` is stored as vectors; a list of arrays `(t_i, D)` is padded.
+    An id `video$_$clip` gives the environment column `video`. Without `<modality>_lengths` every
+    step is valid, except that the attention mask in `text_bert` gives the lengths of `text`.
+
+    Args:
+        content: what the file holds.
+        where: the file named in messages.
+        label: the key of the label; by default the first of `LABEL_KEYS` that is there.
+        task: by default "binary" if all labels are 0 or 1, else "regression".
+        splits: further names of splits and which of ours they mean, before `SPLIT_NAMES`.
+        columns: further keys that hold an environment, one text for each sample.
+
+    Raises:
+        InputError: the layout is another one, or its parts do not fit together.
+    """
+    found = _splits(content, where, splits or {})
+    ids = {name: read_ids(split, f"{where}: {name}") for name, split in found.items()}
+    found = {
+        name: with_rows(split, len(ids[name]), f"{where}: {name}") for name, split in found.items()
+    }
+    parts = read_modalities(found, ids, where)
+    key = label or find_label_key(found["train"], where)
+    labels = np.concatenate(
+        [read_numbers(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
+    )
+    found_task = task or find_task(labels, key, where)
+    texts = read_text_columns(found, ids, parts, where, columns)
+    names = [name for name, own in ids.items() for _ in own]
+    samples = pl.DataFrame({"id": joined(ids), "split": names}).with_columns(
+        pl.Series("label", labels.astype(np.float32)),
+        *read_lengths(found, ids, parts, where),
+        *read_unimodal_labels(found, ids, key, where),
+        *texts,
+    )
+    # Before a shift is made of them, which may take minutes.
+    check_ids_and_labels(samples, where)
+    used = {"id", key, *parts, *(f"{name}_lengths" for name in parts)}
+    used |= {column.name for column in texts}
+    used |= {key for key, name in UNIMODAL_LABELS.items() if name in samples.columns}
+    return Source(
+        samples=samples,
+        parts=parts,
+        task=found_task,
+        label_range=usual_range(labels) if found_task == "regression" else None,
+        left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
+        notes=_notes(parts, samples),
+        split_names=tuple(text_of(name) for name in content)
+        if isinstance(content, Mapping)
+        else (),
+    )
+
+
+def split_meaning(name: str, where: str, splits: Mapping[str, str]) -> str:
+    """Which of our splits a name means, in small or capital letters.
+
+    Raises:
+        InputError: the name is unknown, or was given a meaning that is none of our splits.
+    """
+    meaning = splits.get(name) or SPLIT_NAMES.get(name.lower())
+    if meaning is None:
+        raise InputError(
+            f"{where}: the splits must be named {', '.join(SPLIT_NAMES)}, but got {name}. "
+            f"Rename it, or say what it means: --split {name}=train."
+        )
+    if meaning not in SPLITS:
+        raise InputError(
+            f"--split {name}={meaning}: must be one of {', '.join(SPLITS)}, but got {meaning!r}."
+        )
+    return meaning
+
+
+def _splits(content: object, where: str, given: Mapping[str, str]) -> dict[str, Split]:
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(
+            f"{where}: must hold a dict {{split: {{key: array}}}}, but holds "
+            f"{type(content).__name__}. For another layout write an .npz file."
+        )
+    splits: dict[str, Split] = {}
+    for name, split in content.items():
+        ours = split_meaning(text_of(name), where, given)
+        if ours in splits:
+            raise InputError(f"{where}: two splits mean {ours}, the second is {name}. Rename it.")
+        if not isinstance(split, Mapping):
+            raise InputError(
+                f"{where}: {name} must be a dict of arrays, but is {type(split).__name__}."
+            )
+        splits[ours] = {text_of(key): value for key, value in split.items()}
+    check_needed_splits(splits, [text_of(name) for name in content], where)
+    return splits
+
+
+def check_needed_splits(splits: Mapping[str, object], names: Iterable[str], where: str) -> None:
+    """Refuse a source without training or validation data.
+
+    Raises:
+        InputError: there is no `train` or no `id_val`.
+    """
+    for needed, usual in (("train", "train"), ("id_val", "valid or dev")):
+        if needed not in splits:
+            raise InputError(
+                f"{where}: there must be a split named {usual}, but there are only "
+                f"{', '.join(names)}."
+            )
+
+
+def text_of(key: object) -> str:
+    """A key as text; a file written by Python 2 may have bytes."""
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+def _notes(modalities: Mapping[str, tuple[Rows, ...]], samples: pl.DataFrame) -> tuple[str, ...]:
+    unmeasured = [
+        name
+        for name, parts in modalities.items()
+        if len(parts[0].shape) == 3 and f"{name}_length" not in samples.columns
+    ]
+    notes = [f"{name}: no lengths in the source, every step counts as valid" for name in unmeasured]
+    if "video" not in samples.columns:
+        notes.append(f"no video column: not every id has the form video{ID_GLUE}clip")
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Pickles of strangers: allow-listed, and mapped instead of read."""

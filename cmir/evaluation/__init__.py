@@ -1,0 +1,1 @@
+"""How good a trained model is, and how sure that is: intervals, calibration, probes, robustness."""

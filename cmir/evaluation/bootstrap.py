@@ -1,0 +1,169 @@
+"""Draws of a bootstrap over seeds and groups, a metric on every draw, and how far draws spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cmir.errors import InputError
+from cmir.metrics.field_metrics import (
+    classification_metrics_by_replica,
+    regression_metrics_by_replica,
+)
+from cmir.metrics.item_values import item_values
+from cmir.metrics.metric_inputs import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+LabelRange = tuple[float, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A metric of scores `(seed, n)` on labels `(n,)`, on all items or on draws of them."""
+
+    scores: FloatArray
+    labels: FloatArray
+    metric: str
+    task: str
+    label_range: LabelRange
+
+    def by_seed(self) -> FloatArray:
+        """The metric of each seed on all items, `(seed,)`."""
+        return self._of(np.arange(len(self.labels)))
+
+    def on_draws(self, counts: IntArray, unit: IntArray) -> FloatArray:
+        """The metric of each seed on every draw, `(draw, seed)`; NaN where it is undefined.
+
+        Args:
+            counts: `(draw, unit)`, how often each unit is in the draw.
+            unit: `(n,)`, the unit of each item.
+        """
+        values = item_values(
+            self.scores, self.labels, self.metric, task=self.task, label_range=self.label_range
+        )
+        if values is not None:
+            return _weighted_means(values, counts, unit)
+        items = np.arange(len(unit))
+        return np.stack([self._of(np.repeat(items, row[unit])) for row in counts])
+
+    def _of(self, chosen: IntArray) -> FloatArray:
+        scores, labels = self.scores[:, chosen], self.labels[chosen]
+        if self.task == "binary":
+            found = classification_metrics_by_replica(scores, labels)
+        else:
+            found = regression_metrics_by_replica(scores, labels, label_range=self.label_range)
+        if self.metric not in found:
+            raise InputError(
+                f"metric: must be one of {', '.join(found)} for a {self.task} task with labels in "
+                f"{self.label_range}, but got '{self.metric}'."
+            )
+        return found[self.metric]
+
+
+def draw_seeds(count: int, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Weight of each seed in every draw of `count - 1` seeds, `(draw, seed)`; rows sum to 1."""
+    if count == 1:
+        return np.ones((draws, 1))
+    return _draw(count, draws, rng) / (count - 1)
+
+
+def draw_groups(groups: IntArray, draws: int, items: bool, rng: np.random.Generator) -> IntArray:
+    """How often each group is drawn, `(draw, group)`, from groups `(n,)` numbered from 0.
+
+    With `items` how often each item is: a group that is drawn k times gives k times its number of
+    items, drawn among them, `(draw, n)`.
+    """
+    sizes = np.bincount(groups)
+    taken = _draw(len(sizes), draws, rng)
+    if not items:
+        return taken
+    counts = np.empty((draws, len(groups)), np.int64)
+    for group, size in enumerate(sizes):
+        even = np.full(size, 1 / size)
+        counts[:, groups == group] = rng.multinomial(taken[:, group] * size, even)
+    return counts
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far a difference of two models may be from its estimate.
+
+    Attributes:
+        error: the standard error.
+        degrees: of freedom of the standard error.
+    """
+
+    error: float
+    degrees: float
+
+
+def crossed_spread(
+    whole: tuple[FloatArray, FloatArray],
+    drawn: tuple[FloatArray, FloatArray],
+    groups: int,
+    rng: np.random.Generator,
+) -> Spread:
+    """The standard error of two crossed levels: its square is V_seeds + V_groups - V_both.
+
+    Args:
+        whole: the metric of each seed of A and of B on all items, `(seed,)`.
+        drawn: the same on draws of groups, `(draw, seed)`; draws where it is NaN do not count.
+        groups: number of groups.
+        rng: draws the seeds.
+
+    Raises:
+        InputError: the metric is undefined on every draw.
+    """
+    of_groups = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
+    of_both = _with_drawn_seeds(drawn, rng)
+    defined = ~np.isnan(of_groups)
+    if not defined.any():
+        raise InputError(
+            f"groups: the metric must be defined on some draw of {groups} groups, but is not on "
+            f"any of {len(defined)}: each lacks a class. Give more groups, or other ones."
+        )
+    of_groups, of_both = of_groups[defined], of_both[defined]
+    parts = [*_seed_variances(whole), (float(of_groups.var()), groups - 1)]
+    levels, total = sum(variance for variance, _ in parts), float(of_both.var())
+    # Seeds and groups drawn together count what they have in common three times: once in each
+    # level and once more between them. Once is right.
+    shared = max(total - levels, 0.0)
+    by_level = (sum(variance for variance, _ in parts[:-1]), parts[-1][0])
+    variance = max(levels - shared, *by_level)
+    squares = sum(part**2 / degrees for part, degrees in parts)
+    degrees = levels**2 / squares if squares > 0 else float(groups - 1)
+    return Spread(float(np.sqrt(variance)), degrees)
+
+
+def _draw(count: int, draws: int, rng: np.random.Generator) -> IntArray:
+    return rng.multinomial(count - 1, np.full(count, 1 / count), size=draws)
+
+
+def _weighted_means(values: FloatArray, counts: IntArray, unit: IntArray) -> FloatArray:
+    """Means over the items of each draw, NaN left out: values `(seed, n)` to `(draw, seed)`."""
+    counted = ~np.isnan(values[0])
+    units = counts.shape[1]
+    sizes = np.bincount(unit, weights=counted, minlength=units)
+    sums = [np.bincount(unit, weights=row, minlength=units) for row in np.where(counted, values, 0)]
+    weights = counts.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        means: FloatArray = (weights @ np.stack(sums, axis=1)) / (weights @ sizes)[:, None]
+    return means
+
+
+def _with_drawn_seeds(drawn: tuple[FloatArray, FloatArray], rng: np.random.Generator) -> FloatArray:
+    """A less B in every draw, the seeds drawn too; pairs of seeds stay together."""
+    a, b = drawn
+    weights = draw_seeds(a.shape[1], len(a), rng)
+    others = weights if a.shape == b.shape else draw_seeds(b.shape[1], len(b), rng)
+    difference: FloatArray = (weights * a).sum(axis=1) - (others * b).sum(axis=1)
+    return difference
+
+
+def _seed_variances(whole: tuple[FloatArray, FloatArray]) -> list[tuple[float, int]]:
+    """Variance of the mean over seeds, with its degrees of freedom; one for each drawing."""
+    a, b = whole
+    samples = [a - b] if len(a) == len(b) else [a, b]
+    return [(float(x.var(ddof=1) / len(x)), len(x) - 1) for x in samples if len(x) > 1]

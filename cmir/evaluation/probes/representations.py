@@ -1,0 +1,106 @@
+"""What a trained model makes of samples: unimodal vectors, both parts, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cmir.data import DevelopmentData
+from cmir.method.networks.features import load_features
+from cmir.method.networks.model import Network, Weights, network_for
+from cmir.method.training.reports import TrialResult
+from cmir.method.training.split_scores import CHUNK, predict, shared_inputs
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Both parts of every sample, the modalities side by side: `(replica, n, modalities * d)`."""
+
+    invariant: FloatArray
+    spurious: FloatArray
+
+    @property
+    def both(self) -> FloatArray:
+        """Everything the encoder keeps, `(replica, n, 2 * modalities * d)`."""
+        return np.concatenate([self.invariant, self.spurious], axis=-1)
+
+    @property
+    def by_name(self) -> dict[str, FloatArray]:
+        """`invariant`, `spurious` and `both`."""
+        return {"invariant": self.invariant, "spurious": self.spurious, "both": self.both}
+
+
+class Encoder(Protocol):
+    """What the probes with ground truth ask of a model."""
+
+    def parts(self, data: DevelopmentData, rows: np.ndarray) -> Parts:
+        """Z_inv and Z_spu of rows `(n,)` of a data set."""
+
+    def predictions(self, data: DevelopmentData, rows: np.ndarray) -> FloatArray:
+        """Scores `(replica, n)` of rows of a data set."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network and the weights of its seeds, `(replica, weights)`; nothing here has a gradient."""
+
+    network: Network
+    stack: Tensor
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights by name."""
+        return self.network.layout.unpack(self.stack)
+
+    def vectors(self, data: DevelopmentData, rows: np.ndarray) -> Tensor:
+        """X_m of rows `(n,)` of a data set, `(replica, modality, n, d)`, on the weights' device."""
+        features = load_features(data, self.network.config, self.stack.device)
+
+        def of_rows(chunk: Tensor) -> Tensor:
+            inputs = shared_inputs(features, chunk, len(self.stack))
+            return self.network.unimodal(self.weights, inputs)
+
+        return self._in_chunks(of_rows, torch.from_numpy(rows).to(self.stack.device), 0)
+
+    def encode(self, vectors: Tensor) -> Parts:
+        """Z_inv and Z_spu of unimodal vectors `(replica, modality, n, d)`."""
+
+        def both_of(chunk: Tensor) -> Tensor:
+            hidden = self.network.hidden(self.weights, chunk)
+            invariant = self.network.invariant(self.weights, hidden)
+            return torch.cat([invariant, self.network.spurious(self.weights, hidden)], dim=-1)
+
+        both = self._in_chunks(both_of, vectors, 2).transpose(1, 2)
+        return Parts(*(part.flatten(2).cpu().numpy() for part in both.chunk(2, dim=-1)))
+
+    def parts(self, data: DevelopmentData, rows: np.ndarray) -> Parts:
+        """Z_inv and Z_spu of rows `(n,)` of a data set, `(replica, n, modalities * d)` each."""
+        return self.encode(self.vectors(data, rows))
+
+    def predictions(self, data: DevelopmentData, rows: np.ndarray) -> FloatArray:
+        """Scores `(replica, n)`: label units, or logits."""
+        device = self.stack.device
+        features = load_features(data, self.network.config, device)
+        return predict(self.network, self.weights, features, rows, device).cpu().numpy()
+
+    def _in_chunks(
+        self, function: Callable[[Tensor], Tensor], samples: Tensor, axis: int
+    ) -> Tensor:
+        """The function on so many samples at a time; its results have the samples on axis 2."""
+        size = max(16, CHUNK // len(self.stack))
+        with torch.no_grad():
+            return torch.cat([function(chunk) for chunk in torch.split(samples, size, axis)], dim=2)
+
+
+def model_of(result: TrialResult, data: DevelopmentData) -> TrainedModel:
+    """The model that a finished training on this data has left."""
+    return TrainedModel(network_for(data, result.config.model), result.weights)

@@ -1,1 +1,0 @@
-"""The learning room: environments, network, losses, training, metrics. Knows data, not sweeps."""

@@ -1,0 +1,1 @@
+"""The method CmIR: networks, environments, losses, training. Knows data, not sweeps."""

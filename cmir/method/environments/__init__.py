@@ -1,0 +1,1 @@
+"""Environments: perturbed views of a sample, and partitions of the samples."""

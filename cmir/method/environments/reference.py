@@ -1,0 +1,146 @@
+"""The reference predictor: what a plain linear model gets right and wrong on the training samples.
+
+Partitions that are inferred from mistakes need one, and a diagnosis says how hard each environment
+is for it. It is meant to be biased: it takes whatever predicts the label, spurious or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from cmir.data import DevelopmentData
+from cmir.data.manifest import Task
+from cmir.errors import InputError
+from cmir.method.networks.features import pooled_features
+
+# scikit-learn is imported where a predictor is trained: half a second that workers, who find its
+# scores in the cache, need not spend.
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+    from sklearn.model_selection import BaseCrossValidator
+
+FloatArray = npt.NDArray[np.float64]
+
+FOLDS = 5
+# A strength acts like a prior and does not grow with the data: so many samples choose it.
+ENOUGH = 4000
+RIDGE_STRENGTHS = np.logspace(0, 5, 11)
+LOGISTIC_STRENGTHS = np.logspace(-4, 0, 5)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Out-of-fold scores of the reference predictor on the training samples.
+
+    Attributes:
+        scores: `(n,)`, in the units of the label (regression) or logits (binary).
+        labels: `(n,)`.
+        task: decides the loss: squared error, or binary cross-entropy.
+    """
+
+    scores: FloatArray
+    labels: FloatArray
+    task: Task
+
+    @property
+    def losses(self) -> FloatArray:
+        """`(n,)`: (f - y)^2, or log(1 + exp(f)) - y f."""
+        if self.task == "binary":
+            return np.asarray(np.logaddexp(0.0, self.scores) - self.labels * self.scores)
+        return np.square(self.scores - self.labels)
+
+    @property
+    def scale_gradients(self) -> FloatArray:
+        """`(n,)`: d/ds loss(s f, y) at s = 1 (Arjovsky et al. 2019, IRMv1).
+
+        It is 2 (f - y) f for the squared error and (sigmoid(f) - y) f for the cross-entropy. The
+        squared mean over an environment is that environment's IRM penalty.
+        """
+        if self.task == "binary":
+            return np.asarray((expit(self.scores) - self.labels) * self.scores)
+        return 2 * (self.scores - self.labels) * self.scores
+
+
+def train_reference(data: DevelopmentData, seed: int = 0) -> Reference:
+    """Scores every training sample by a linear model that has not seen it.
+
+    Ridge or logistic regression on the standardised time means of all modalities. The strength of
+    the regularisation is chosen once, on at most 4000 samples of the training split (one number
+    leaks nothing worth mentioning); the scores are out of fold, so that overfitting does not hide
+    mistakes. Folds are drawn over samples, not over speakers: what holds for the known speakers
+    alone stays usable, as it is to a network in training.
+
+    Raises:
+        InputError: fewer training samples than folds, of each class where the task is binary.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+
+    labels = data.train.labels.astype(np.float64)
+    _check_folds(data, labels)
+    features = pooled_features(data, data.train.rows).astype(np.float64)
+    if data.task == "binary":
+        model, folds, method = (
+            _logistic(features, labels, seed),
+            StratifiedKFold,
+            "decision_function",
+        )
+    else:
+        model, folds, method = _ridge(features, labels, seed), KFold, "predict"
+    splitter: BaseCrossValidator = folds(FOLDS, shuffle=True, random_state=seed)
+    scores = cross_val_predict(model, features, labels, cv=splitter, method=method)
+    return Reference(np.asarray(scores, dtype=np.float64), labels, data.task)
+
+
+def _ridge(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator:
+    """Ridge of the strength with the least leave-one-out error."""
+    from sklearn.linear_model import Ridge, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = _enough(features, labels, None, seed)
+    standard = StandardScaler().fit_transform(features)
+    chosen = RidgeCV(RIDGE_STRENGTHS).fit(standard, labels).alpha_
+    return make_pipeline(StandardScaler(), Ridge(chosen))
+
+
+def _logistic(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator:
+    """Logistic regression of the strength with the least cross-validated log loss."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = _enough(features, labels, labels, seed)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    grid = {"logisticregression__C": LOGISTIC_STRENGTHS}
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    search = GridSearchCV(model, grid, scoring="neg_log_loss", cv=folds, refit=False)
+    return model.set_params(**search.fit(features, labels).best_params_)
+
+
+def _enough(
+    features: FloatArray, labels: FloatArray, classes: FloatArray | None, seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """Features and labels of at most 4000 samples; of each class its share, where classes are."""
+    from sklearn.utils import resample
+
+    if len(labels) <= ENOUGH:
+        return features, labels
+    few = {"replace": False, "n_samples": ENOUGH, "stratify": classes, "random_state": seed}
+    chosen, known = resample(features, labels, **few)
+    return chosen, known
+
+
+def _check_folds(data: DevelopmentData, labels: FloatArray) -> None:
+    classes = np.unique(labels, return_counts=True)[1] if data.task == "binary" else [len(labels)]
+    if min(classes) < FOLDS:
+        what = "training samples of each class" if data.task == "binary" else "training samples"
+        raise InputError(
+            f"environments.partition: the reference predictor needs at least {FOLDS} {what}, but "
+            f"'{data.name}' has {min(classes)}. Add samples, or set the partition to none."
+        )

@@ -1,0 +1,1 @@
+"""Pretrained language models: found, tokenised, frozen or fine-tuned."""

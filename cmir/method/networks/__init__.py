@@ -1,0 +1,1 @@
+"""The network, with a replica axis on every weight, and the features that it takes."""

@@ -1,0 +1,195 @@
+"""Training with fine-tuned language models: each seed a stack of one replica, in turn.
+
+A language model has no replica axis, so S seeds are S stacks. All of them train one epoch before
+any trains the next, so that a report says the same as that of one stack, and only the one that
+trains is on the device.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData
+from cmir.errors import InputError
+from cmir.method.environments.partitions import Partitions
+from cmir.method.language.backbones import find_backbone
+from cmir.method.language.tokens import development_tokens, text_column
+from cmir.method.networks.features import (
+    SEQUENTIAL,
+    Features,
+    input_kinds,
+    load_features,
+    used_modalities,
+)
+from cmir.method.networks.model import Weights
+from cmir.method.training.replica_stack import Stack
+from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.method.training.split_scores import ByReplica, summary
+from cmir.method.training.tuned_backbone import TunedBackbone
+
+CPU = torch.device("cpu")
+
+
+class FineTunedStack(Stack):
+    """A stack of one replica, some of whose features come from language models in training."""
+
+    def __init__(
+        self,
+        data: DevelopmentData,
+        config: TrialConfig,
+        device: torch.device,
+        partitions: Partitions,
+        features: Features,
+        backbones: Mapping[str, TunedBackbone],
+    ) -> None:
+        """Of a configuration with one seed.
+
+        `features` are those of the data set, which stacks share; `backbones`, by modality, are
+        this stack's own, on the CPU.
+        """
+        super().__init__(data, [config], device, partitions, {**features, **backbones})
+        self._backbones = backbones
+
+    def run_epoch(self) -> dict[int, EpochReport | Diverged]:
+        """As a stack does, with the language models on the device for as long as it takes."""
+        self._move(self._device)
+        reports = super().run_epoch()
+        self._move(CPU)
+        return reports
+
+    def _move(self, device: torch.device) -> None:
+        for backbone in self._backbones.values():
+            backbone.move(device)
+
+    def _follow(self, losses: Tensor) -> None:
+        backbones = self._backbones.values()
+        slopes = self._optimiser.step(losses, [backbone.vectors for backbone in backbones])
+        for backbone, slope in zip(backbones, slopes, strict=True):
+            backbone.step(slope)
+
+    def _forget(self, replicas: Sequence[int]) -> None:
+        super()._forget(replicas)
+        if replicas:
+            for backbone in self._backbones.values():
+                backbone.forget()
+
+    def _keep_best(self, weights: Weights, scores: ByReplica, finite: np.ndarray) -> None:
+        super()._keep_best(weights, scores, finite)
+        if self._best_epochs[0] == self._epoch:
+            for backbone in self._backbones.values():
+                backbone.keep()
+
+    def _result(self, index: int, members: np.ndarray) -> TrialResult:
+        for backbone in self._backbones.values():
+            backbone.restore()
+        kept = {
+            f"{modality}.{name}": value
+            for modality, backbone in self._backbones.items()
+            for name, value in backbone.kept.items()
+        }
+        return replace(super()._result(index, members), backbones=(kept,))
+
+
+def fine_tune(
+    data: DevelopmentData, config: TrialConfig, device: torch.device, partitions: Partitions
+) -> Iterator[EpochReport]:
+    """`cmir.method.training.fitting.fit` for a configuration with `model.backbone`.
+
+    Each language model takes the place of a modality's features: its token vectors enter the
+    modality's network as they are, not standardised. It starts from its pretrained weights for
+    every seed and moves by AdamW with `training.backbone_learning_rate`, its gradient clipped
+    apart from the network's. On a GPU it runs in mixed precision (bfloat16).
+    """
+    started = time.perf_counter()
+    stacks = _stacks(data, config, device, partitions)
+    last: dict[int, EpochReport] = {}
+    for epoch in range(1, config.training.epochs + 1):
+        for seed, stack in list(stacks.items()):
+            report = stack.run_epoch()[0]
+            if isinstance(report, Diverged):
+                raise report
+            last[seed] = report
+            if report.result is not None:
+                del stacks[seed]  # And with it the memory of its models.
+        reports = [last[seed] for seed in config.seeds]
+        result = None if stacks else _joined(config, reports, time.perf_counter() - started)
+        objective = float(np.mean([report.objective for report in reports]))
+        yield EpochReport(epoch, objective, _spread(reports), result)
+        if not stacks:
+            return
+
+
+def check_backbones(data: DevelopmentData, config: TrialConfig) -> None:
+    """Raises InputError where `fine_tune` would; loads no weights.
+
+    A model must be found without the network: trials on many machines do not download.
+    """
+    used = used_modalities(data, config.model)
+    for modality, name in config.model.backbone.items():
+        if modality not in used:
+            raise InputError(
+                f"model.backbone.{modality}: '{modality}' is not among model.modalities "
+                f"({', '.join(used)}): add it, or leave the language model out."
+            )
+        try:
+            text_column(data.train.samples, None, find_backbone(name), f"'{data.name}'")
+        except InputError as error:
+            raise InputError(f"model.backbone.{modality}: {error}") from None
+
+
+def _stacks(
+    data: DevelopmentData, config: TrialConfig, device: torch.device, partitions: Partitions
+) -> dict[int, FineTunedStack]:
+    found = {m: find_backbone(name) for m, name in config.model.backbone.items()}
+    tokens = {m: development_tokens(data, backbone) for m, backbone in found.items()}
+    models = {m: backbone.load() for m, backbone in found.items()}
+    features, kinds = load_features(data, config.model, device), input_kinds(data, config.model)
+    stacks = {}
+    for seed in config.seeds:
+        tuned = {
+            m: TunedBackbone(
+                copy.deepcopy(models[m]),
+                tokens[m],
+                kinds[m] not in SEQUENTIAL,
+                config.training,
+                seed,
+                device,
+            )
+            for m in found
+        }
+        own = config.model_copy(update={"seeds": (seed,)})
+        stacks[seed] = FineTunedStack(data, own, device, partitions, features, tuned)
+    return stacks
+
+
+def _spread(reports: Sequence[EpochReport]) -> dict[str, float]:
+    """Mean and deviation over the seeds of what each seed's report says."""
+    names = [name for name in reports[0].metrics if not name.endswith("_std")]
+    return summary({n: np.array([report.metrics[n] for report in reports]) for n in names})
+
+
+def _joined(config: TrialConfig, reports: Sequence[EpochReport], seconds: float) -> TrialResult:
+    results = [report.result for report in reports if report.result is not None]
+    by_seed = {
+        name: np.array([value for result in results for value in result.by_seed[name]])
+        for name in results[0].by_seed
+    }
+    return TrialResult(
+        config=config,
+        objective=float(np.mean([result.objective for result in results])),
+        metrics=summary(by_seed),
+        by_seed={name: tuple(values.tolist()) for name, values in by_seed.items()},
+        best_epochs=tuple(epoch for result in results for epoch in result.best_epochs),
+        weights=torch.cat([result.weights for result in results]),
+        seconds=seconds,
+        diagnosis=results[0].diagnosis,
+        backbones=tuple(kept for result in results for kept in result.backbones),
+    )

@@ -1,0 +1,113 @@
+"""Training: a generator of epoch reports for one configuration and all its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData
+from cmir.errors import InputError
+from cmir.method.environments.partitions import Partitions
+from cmir.method.losses.independence import FEWEST_FOR_HSIC
+from cmir.method.networks.model import network_for
+from cmir.method.training.finetuning import check_backbones, fine_tune
+from cmir.method.training.replica_stack import Stack
+from cmir.method.training.reports import Diverged, EpochReport
+from cmir.method.training.split_scores import goal_of, split_metrics
+
+
+def fit(
+    data: DevelopmentData,
+    config: TrialConfig,
+    device: str | torch.device = "cpu",
+    partitions: Partitions | None = None,
+) -> Iterator[EpochReport]:
+    """Trains all seeds of a configuration as one stacked network, or, with a fine-tuned language
+    model, one after the other.
+
+    Each seed stops by itself after `training.patience` epochs without a better objective and
+    keeps its best epoch. Repeatable bit for bit on one machine and device with the same number of
+    threads.
+
+    Args:
+        data: training and validation splits.
+        config: one configuration, its seeds and its objective.
+        device: `cpu` or `cuda[:i]`.
+        partitions: of the same data, where several trainings share them.
+
+    Yields:
+        one report per epoch; the last one carries the result.
+
+    Raises:
+        InputError: the configuration does not fit the data; nothing was trained.
+        Diverged: a non-finite loss.
+    """
+    partitions = partitions or Partitions(data)
+    check(data, config, partitions)
+    if config.model.backbone:
+        yield from fine_tune(data, config, torch.device(device), partitions)
+        return
+    stack = Stack(data, [config], torch.device(device), partitions)
+    while stack.running:
+        report = stack.run_epoch()[0]
+        if isinstance(report, Diverged):
+            raise report
+        yield report
+
+
+def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | None = None) -> None:
+    """Raises InputError where `fit` would, without training a network.
+
+    The partition is made, and its reference predictor trained, unless `partitions` has them.
+    """
+    _check_objective(data, config)
+    check_backbones(data, config)
+    network_for(data, config.model)
+    _check_loss(data, config)
+    _check_batch(data, config)
+    _check_rates(data, config)
+    # Last, because it may take a while.
+    environments = config.environments
+    (partitions or Partitions(data)).diagnosis(environments.partition, environments.group_count)
+
+
+def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
+    goal = goal_of(config.objective, data.task, data.label_range)
+    split = data.splits[goal.split]
+    constant = np.zeros((1, len(split)))
+    if np.isnan(goal.value(split_metrics(constant, split, data.task, data.label_range))).any():
+        raise InputError(
+            f"objective: '{config.objective}' cannot be measured on the {len(split)} samples of "
+            f"{goal.split} in '{data.name}', whatever a model predicts: choose another metric."
+        )
+
+
+def _check_loss(data: DevelopmentData, config: TrialConfig) -> None:
+    is_binary, chosen = data.task == "binary", config.loss.prediction
+    if chosen != "auto" and (chosen == "bce") != is_binary:
+        allowed = "auto or bce" if is_binary else "auto, mse or mae"
+        raise InputError(
+            f"loss.prediction must be {allowed} for the {data.task} task of '{data.name}', "
+            f"but got '{chosen}'."
+        )
+
+
+def _check_batch(data: DevelopmentData, config: TrialConfig) -> None:
+    batch = min(config.training.batch_size, len(data.train))
+    if config.loss.decorrelation == "hsic" and batch < FEWEST_FOR_HSIC:
+        raise InputError(
+            f"training.batch_size must be at least {FEWEST_FOR_HSIC} with loss.decorrelation "
+            f"'hsic', but a batch of '{data.name}' has {batch} samples."
+        )
+
+
+def _check_rates(data: DevelopmentData, config: TrialConfig) -> None:
+    unknown = set(config.environments.rate) - set(data.modalities)
+    if unknown:
+        raise InputError(
+            f"environments.rate must name modalities of '{data.name}' "
+            f"({', '.join(data.modalities)}), but got {', '.join(sorted(unknown))}."
+        )

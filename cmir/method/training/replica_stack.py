@@ -1,0 +1,292 @@
+"""A stack of replicas in training: configurations that agree on their structure, times seeds.
+
+A replica leaves the stack when it stops early or when its configuration ends; the stack is
+compacted and the next epoch costs less. Replicas never influence each other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData, SplitData
+from cmir.errors import InputError
+from cmir.method.environments.partitions import Partitions
+from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
+from cmir.method.losses.replica_settings import CONSTRAINTS, replica_settings
+from cmir.method.networks.features import Features, load_features
+from cmir.method.networks.model import Weights, network_for
+from cmir.method.networks.replicas import BATCH_ORDER, VIEWS, generator
+from cmir.method.training.optimiser import RowSettings, StackedAdamW
+from cmir.method.training.precision import products_in
+from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.method.training.split_scores import ByReplica, goal_of, predict, split_metrics, summary
+
+
+class Stack:
+    """The replicas of several configurations, trained together epoch by epoch."""
+
+    def __init__(
+        self,
+        data: DevelopmentData,
+        configs: Sequence[TrialConfig],
+        device: torch.device,
+        partitions: Partitions | None = None,
+        features: Features | None = None,
+    ) -> None:
+        """Starts every replica from its own seed; `features` replace those of the data set.
+
+        Raises:
+            InputError: the configurations differ in more than what may vary between replicas, or
+                their partition cannot be made.
+        """
+        check_structure(configs)
+        self._started = time.perf_counter()
+        self._data, self._configs, self._device = data, list(configs), device
+        self._shared = shared = configs[0]
+        self._goal = goal_of(shared.objective, data.task, data.label_range)
+        self._network = network_for(data, shared.model)
+        self._features = load_features(data, shared.model, device) if features is None else features
+        partitions, environments = partitions or Partitions(data), shared.environments
+        groups = partitions.groups(environments.partition, environments.group_count)
+        self._diagnosis = partitions.diagnosis(environments.partition, environments.group_count)
+        self._rows = torch.from_numpy(data.train.rows).to(device)
+        self._labels = torch.from_numpy(data.train.labels).to(device)
+        self._groups = torch.from_numpy(groups).to(device)
+        loss = prediction_loss(shared, data.task)
+        self._objective = Objective(self._network, shared, loss, int(groups.max()) + 1)
+        self._epoch = 0
+        self._start_replicas()
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """Indices of the configurations that are still in training."""
+        return tuple(sorted(set(self._owner[self._alive].tolist())))
+
+    def run_epoch(self) -> dict[int, EpochReport | Diverged]:
+        """Trains and evaluates one epoch.
+
+        Returns:
+            for each running configuration its report, with the result if it has ended, or its
+            divergence, after which it has left the stack.
+        """
+        self._epoch += 1
+        running = self.running
+        faults = self._train()
+        faults |= self._evaluate(faults)
+        self._retire(faults)
+        return {index: faults.get(index) or self._report(index) for index in running}
+
+    def drop(self, configs: Collection[int]) -> None:
+        """Takes configurations out of the stack; they keep nothing."""
+        self._keep([r for r in self._alive if int(self._owner[r]) not in configs])
+
+    def _start_replicas(self) -> None:
+        members = [(i, seed) for i, config in enumerate(self._configs) for seed in config.seeds]
+        owners = [self._configs[index] for index, _ in members]
+        self._owner = np.array([index for index, _ in members])
+        self._seeds = [seed for _, seed in members]
+        self._alive = list(range(len(members)))
+        self._orders = [generator(seed, BATCH_ORDER, "cpu") for seed in self._seeds]
+        self._noise = [generator(seed, VIEWS, self._device) for seed in self._seeds]
+        self._all_settings = replica_settings(owners, list(self._network.sizes), self._device)
+        self._settings = self._all_settings
+        start = torch.stack([self._objective.layout.initial(seed) for seed in self._seeds])
+        self._memory = self._objective.start_memory(len(members), self._device)
+        self._best_weights = start[:, : self._network.layout.size].clone()
+        self._best_epochs = np.zeros(len(members), dtype=np.int64)
+        self._best_values = np.full(len(members), np.inf)
+        self._metrics: ByReplica = {}
+        rows = [RowSettings(c.training.learning_rate, c.training.weight_decay) for c in owners]
+        clip = self._shared.training.gradient_clip
+        averaging = self._shared.training.averaging == "polynomial"
+        named = self._objective.layout.unpack(start.to(self._device))
+        self._optimiser = StackedAdamW(named, rows, clip, averaging)
+
+    def _train(self) -> dict[int, Diverged]:
+        """One pass over the training samples; returns the configurations that diverged."""
+        anneal = self._shared.loss.penalty_anneal_epochs
+        active = self._settings.active()
+        if self._epoch == anneal + 1 > 1:
+            self._forget((self._settings.penalty > 0).nonzero().flatten().tolist())
+        with products_in(self._shared.training.precision, self._device):
+            history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
+        stacked = {
+            name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]
+        }
+        losses = {name: values.mean(0).numpy() for name, values in stacked.items()}
+        losses |= self._idle_terms(active)
+        self._note({f"train/loss_{name}": values for name, values in losses.items()})
+        return self._faults(stacked)
+
+    def _step(self, batch: Batch, active: Sequence[str], penalty_counts: bool) -> Terms:
+        weights = self._optimiser.weights
+        noise = [self._noise[replica] for replica in self._alive]
+        terms, self._memory = self._objective.terms(
+            weights, batch, self._settings, noise, active, self._memory
+        )
+        self._follow(weighted_sum(terms, self._settings, penalty_counts))
+        self._last_batch = batch
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _follow(self, losses: Tensor) -> None:
+        self._optimiser.step(losses)
+
+    def _forget(self, replicas: Sequence[int]) -> None:
+        self._optimiser.reset(replicas)
+
+    def _idle_terms(self, active: Sequence[str]) -> ByReplica:
+        """Terms whose weight is zero everywhere, on the last batch only, without gradient."""
+        idle = [name for name in CONSTRAINTS if name not in active]
+        if not idle:
+            return {}
+        noise = [generator(self._seeds[r], VIEWS, self._device) for r in self._alive]
+        with torch.no_grad():
+            weights = self._optimiser.weights
+            terms, _ = self._objective.terms(
+                weights, self._last_batch, self._settings, noise, idle, self._memory
+            )
+        return {name: terms[name].cpu().numpy() for name in idle}
+
+    def _batches(self) -> Iterator[Batch]:
+        """Each replica's own order of the samples; what does not fill a batch waits an epoch."""
+        size = len(self._rows)
+        batch = min(self._shared.training.batch_size, size)
+        orders = [torch.randperm(size, generator=self._orders[replica]) for replica in self._alive]
+        order = torch.stack(orders)[:, : size // batch * batch].to(self._device)
+        return (self._gather(chosen) for chosen in torch.split(order, batch, dim=1))
+
+    def _gather(self, chosen: Tensor) -> Batch:
+        rows = self._rows[chosen]
+        inputs = {name: feature.gather(rows) for name, feature in self._features.items()}
+        return Batch(inputs, self._labels[chosen], self._groups[chosen])
+
+    def _faults(self, history: Mapping[str, Tensor]) -> dict[int, Diverged]:
+        """The first non-finite term of each configuration: values `(step, living replica)`."""
+        faults: dict[int, Diverged] = {}
+        bad = torch.stack([~values.isfinite() for values in history.values()], dim=1)
+        names = list(history)
+        for column, replica in enumerate(self._alive):
+            hits = bad[:, :, column].nonzero()
+            if len(hits):
+                term = names[int(hits[0, 1])]
+                fault = Diverged(self._epoch, term, self._seeds[replica])
+                faults.setdefault(int(self._owner[replica]), fault)
+        return faults
+
+    def _evaluate(self, faults: Mapping[int, Diverged]) -> dict[int, Diverged]:
+        """Scores the living replicas and keeps their weights where the objective is better."""
+        weights = self._optimiser.evaluated
+        predictions = self._predictions(weights, (self._data.id_val, self._data.ood_val))
+        finite = np.logical_and.reduce([np.isfinite(p).all(axis=1) for _, p in predictions])
+        found: dict[int, Diverged] = {}
+        for column in np.flatnonzero(~finite):
+            replica = self._alive[int(column)]
+            if int(self._owner[replica]) not in faults:
+                fault = Diverged(self._epoch, "evaluation", self._seeds[replica])
+                found.setdefault(int(self._owner[replica]), fault)
+        self._keep_best(weights, self._scores(predictions, finite), finite)
+        return found
+
+    def _predictions(
+        self, weights: Weights, splits: Sequence[SplitData]
+    ) -> list[tuple[SplitData, np.ndarray]]:
+        """Predictions `(replica, n)` of each split, from one pass over all of them."""
+        rows = np.concatenate([split.rows for split in splits])
+        scores = predict(self._network, weights, self._features, rows, self._device).cpu().numpy()
+        ends = np.cumsum([len(split.rows) for split in splits])[:-1]
+        return list(zip(splits, np.split(scores, ends, axis=1), strict=True))
+
+    def _scores(
+        self, predictions: Sequence[tuple[SplitData, np.ndarray]], finite: np.ndarray
+    ) -> ByReplica:
+        scores: ByReplica = {}
+        for split, values in predictions:
+            usable = np.where(finite[:, None], values, 0.0)
+            scores |= split_metrics(usable, split, self._data.task, self._data.label_range)
+        return scores
+
+    def _keep_best(self, weights: Weights, scores: ByReplica, finite: np.ndarray) -> None:
+        values, alive = self._goal.sign * self._goal.value(scores), np.array(self._alive)
+        better = finite & (values < self._best_values[alive])
+        replicas, columns = alive[better], np.flatnonzero(better)
+        self._best_values[replicas] = values[better]
+        self._best_epochs[replicas] = self._epoch
+        for replica, column in zip(replicas, columns, strict=True):
+            row = self._network.layout.pack({name: w[column, None] for name, w in weights.items()})
+            self._best_weights[replica] = row[0].cpu()
+        self._note(scores)
+
+    def _note(self, values: ByReplica) -> None:
+        """Keeps the newest value of each living replica."""
+        for name, found in values.items():
+            self._metrics.setdefault(name, np.zeros(len(self._owner)))[self._alive] = found
+
+    def _retire(self, faults: Mapping[int, Diverged]) -> None:
+        """Lets replicas go that diverged, that stopped improving, or that had all their epochs."""
+        patience, anneal = self._shared.training.patience, self._shared.loss.penalty_anneal_epochs
+        if self._epoch == self._shared.training.epochs:
+            self._keep([])
+            return
+        self._keep(
+            [
+                replica
+                for replica in self._alive
+                if int(self._owner[replica]) not in faults
+                and self._epoch - max(anneal, self._best_epochs[replica]) < patience
+            ]
+        )
+
+    def _keep(self, replicas: list[int]) -> None:
+        if replicas == self._alive:
+            return
+        places = [self._alive.index(replica) for replica in replicas]
+        self._alive = replicas
+        if replicas:
+            self._optimiser.keep(places)
+            self._memory = self._memory[places]
+            self._settings = self._all_settings.at(torch.tensor(replicas, device=self._device))
+
+    def _report(self, index: int) -> EpochReport:
+        members = np.flatnonzero(self._owner == index)
+        metrics = summary({name: values[members] for name, values in self._metrics.items()})
+        objective = float(np.mean(self._goal.sign * self._best_values[members]))
+        result = None if index in self.running else self._result(index, members)
+        return EpochReport(self._epoch, objective, metrics, result)
+
+    def _result(self, index: int, members: np.ndarray) -> TrialResult:
+        weights = self._best_weights[torch.from_numpy(members)]
+        data = self._data
+        splits = (data.train, data.id_val, data.ood_val)
+        named = self._network.layout.unpack(weights.to(self._device))
+        predictions = self._predictions(named, splits)
+        by_seed = self._scores(predictions, np.ones(len(members), dtype=bool))
+        return TrialResult(
+            config=self._configs[index],
+            objective=float(np.mean(self._goal.value(by_seed))),
+            metrics=summary(by_seed),
+            by_seed={name: tuple(values.tolist()) for name, values in by_seed.items()},
+            best_epochs=tuple(self._best_epochs[members].tolist()),
+            weights=weights,
+            seconds=time.perf_counter() - self._started,
+            diagnosis=self._diagnosis,
+        )
+
+
+def check_structure(configs: Sequence[TrialConfig]) -> None:
+    """Raises InputError where configurations cannot share a stack."""
+    first = configs[0].structure
+    for config in configs[1:]:
+        other = config.structure
+        differing = [k for k in sorted({*first, *other}) if first.get(k) != other.get(k)]
+        if differing:
+            raise InputError(
+                f"configurations of one stack must agree in {', '.join(differing)}, but got "
+                f"{[first.get(k) for k in differing]} and {[other.get(k) for k in differing]}: "
+                "train them apart."
+            )

@@ -1,0 +1,174 @@
+"""Scores of a stack of replicas on whole splits, nothing perturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmir.data import SplitData
+from cmir.errors import InputError
+from cmir.method.networks.features import Features, Inputs, Sequences
+from cmir.method.networks.model import Network, Weights
+from cmir.metrics.field_metrics import (
+    MOSI_RANGE,
+    classification_metrics_by_replica,
+    direction,
+    regression_metrics_by_replica,
+    worst_environment_accuracy,
+    worst_environment_mae,
+)
+
+# Samples over all replicas that are scored at once, and steps of their sequences.
+CHUNK, CHUNK_STEPS = 2048, 16384
+SMALLEST_GROUP = 8
+GROUP_COLUMNS = ("environment", "speaker", "video", "source")
+WORST = "worst_environment_"
+
+ByReplica = dict[str, np.ndarray]
+LabelRange = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is optimised: a metric on a validation split, and which way is better."""
+
+    split: str
+    metric: str
+    sign: float
+
+    def value(self, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The objective per replica, `(replica,)`, in the metric's own units."""
+        return metrics[f"{self.split}/{self.metric}"]
+
+
+def goal_of(objective: str, task: str, label_range: LabelRange = MOSI_RANGE) -> Goal:
+    """Reads an objective such as `ood_val/mae`.
+
+    Raises:
+        InputError: unknown metric, or one that the task or the scale of the labels does not have.
+    """
+    split, metric = objective.split("/")
+    known = known_metrics(task, label_range)
+    if metric not in known:
+        raise InputError(
+            f"objective must be one of {', '.join(f'{split}/{name}' for name in known)} for a "
+            f"{task} task with labels in {label_range}, but got '{objective}'."
+        )
+    return Goal(split, metric, 1.0 if direction(metric) == "min" else -1.0)
+
+
+def known_metrics(task: str, label_range: LabelRange = MOSI_RANGE) -> tuple[str, ...]:
+    """Names of the metrics that `split_metrics` reports for a task and a scale of the labels."""
+    one = np.array([[0.0, 1.0]])
+    return (*_metrics(one, one[0], task, label_range), f"{WORST}{_error_name(task)}")
+
+
+def predict(
+    network: Network,
+    weights: Weights,
+    features: Features,
+    rows: np.ndarray,
+    device: torch.device,
+    missing: Collection[str] = (),
+) -> Tensor:
+    """Predictions `(replica, n)` for the rows `(n,)` of a data set, on the device.
+
+    Of the `missing` modalities the unimodal vector is zero, see `Network.forward`.
+    """
+    replicas = next(iter(weights.values())).shape[0]
+    index = torch.from_numpy(rows).to(device)
+    steps = max(
+        (f.values.shape[1] for f in features.values() if isinstance(f, Sequences)), default=1
+    )
+    chunk_size = max(16, min(CHUNK, CHUNK_STEPS // steps) // replicas)
+    with torch.no_grad():
+        parts = [
+            network.forward(weights, shared_inputs(features, chunk, replicas), missing)
+            for chunk in torch.split(index, chunk_size)
+        ]
+    return torch.cat(parts, dim=1)
+
+
+def shared_inputs(features: Features, rows: Tensor, replicas: int) -> dict[str, Inputs]:
+    """The same samples `(n,)` for every replica, without copying them."""
+    given = {name: modality.gather(rows[None]) for name, modality in features.items()}
+    return {
+        name: Inputs(
+            _repeat(one.values, replicas), None if one.mask is None else _repeat(one.mask, replicas)
+        )
+        for name, one in given.items()
+    }
+
+
+def split_metrics(
+    predictions: np.ndarray, split: SplitData, task: str, label_range: LabelRange = MOSI_RANGE
+) -> ByReplica:
+    """Every metric of one split.
+
+    Args:
+        predictions: `(replica, n)` scores in label units, or logits.
+        split: with n labels.
+        task: `regression` or `binary`.
+        label_range: scale of a regression's labels, which decides what accuracies there are.
+
+    Returns:
+        `split/metric` to `(replica,)`; `split/worst_environment_mae` (binary: `_accuracy`) is the
+        worst mean over the `evaluation_groups` that have at least 8 samples, or over all of them
+        where none has.
+    """
+    metrics = _metrics(predictions, split.labels, task, label_range)
+    metrics[f"{WORST}{_error_name(task)}"] = _worst(predictions, split, task)
+    return {f"{split.name}/{name}": value for name, value in metrics.items()}
+
+
+def evaluation_groups(split: SplitData) -> np.ndarray:
+    """Group of each sample, `(n,)`: the first of environment, speaker, video, source that exists.
+
+    Groups of fewer than 8 samples are pooled into one; a split without such a column is one group.
+    """
+    column = next((name for name in GROUP_COLUMNS if name in split.samples.columns), None)
+    if column is None:
+        return np.zeros(len(split.rows), dtype=np.int64)
+    values = split.samples[column].cast(str).to_numpy().astype(str)
+    _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    large = sizes >= SMALLEST_GROUP
+    names = np.where(large, np.arange(len(sizes)), len(sizes))
+    return np.asarray(np.unique(names[inverse], return_inverse=True)[1], dtype=np.int64)
+
+
+def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Mean over replicas under the metric's name and the sample deviation under `name_std`."""
+    means = {name: float(np.mean(values)) for name, values in metrics.items()}
+    spreads = {
+        f"{name}_std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        for name, values in metrics.items()
+    }
+    return means | spreads
+
+
+def _repeat(values: Tensor, replicas: int) -> Tensor:
+    return values.expand(replicas, *values.shape[1:])
+
+
+def _metrics(
+    predictions: np.ndarray, labels: np.ndarray, task: str, label_range: LabelRange
+) -> ByReplica:
+    if task == "binary":
+        return dict(classification_metrics_by_replica(predictions, labels))
+    return dict(regression_metrics_by_replica(predictions, labels, label_range=label_range))
+
+
+def _error_name(task: str) -> str:
+    return "accuracy" if task == "binary" else "mae"
+
+
+def _worst(predictions: np.ndarray, split: SplitData, task: str) -> np.ndarray:
+    groups = evaluation_groups(split)
+    sizes = np.bincount(groups)[groups]
+    counted = sizes >= min(SMALLEST_GROUP, sizes.max())
+    worst = worst_environment_accuracy if task == "binary" else worst_environment_mae
+    return worst(predictions[:, counted], split.labels[counted], groups[counted])

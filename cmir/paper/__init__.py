@@ -1,0 +1,1 @@
+"""The paper's protocol on its six data sets, and its published numbers."""

@@ -1,0 +1,1 @@
+"""What a promoted version is shown with: card, tables, plots."""

@@ -1,0 +1,102 @@
+"""What a promoted model is shown with: robustness tables, pictures, the ablation of its sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from cmir.evaluation.probes.probing import Probes, probe
+from cmir.promotion.baselines import Contender
+from cmir.promotion.candidate import Candidate
+from cmir.promotion.comparison import scores_of
+from cmir.promotion.evidence import Evidence
+from cmir.promotion.promotion_plan import PromotionPlan
+from cmir.promotion.report.ensemble_robustness import ensemble_robustness
+from cmir.promotion.report.group_plot import group_picture
+from cmir.promotion.report.probe_report import log_probes
+from cmir.promotion.report.reliability_plot import reliability_curve, reliability_picture
+from cmir.promotion.report.robustness_plot import robustness_curves
+from cmir.serving.predictor import Ensemble, averaged
+
+WINNER = "this model"
+ABLATION_FILES = ("ablation.md", "forest.png", "ablation.csv", "heldout.csv")
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibits:
+    """What development data shows of a winner, beyond its gates.
+
+    Attributes:
+        robustness: name of a model to its table on `ood_val`; the winner's is the first.
+        probes: of the winner.
+        figures: by file name.
+        ablation: files of the ablation of its sweep, empty if there is none.
+    """
+
+    robustness: Mapping[str, pl.DataFrame]
+    probes: Probes
+    figures: Mapping[str, Figure]
+    ablation: Sequence[Path]
+
+
+def exhibits(
+    plan: PromotionPlan, winner: Candidate, evidence: Evidence, others: Sequence[Contender]
+) -> Exhibits:
+    """Measures and draws; trains nothing and reads no held-out data.
+
+    Args:
+        plan: of the promotion.
+        winner: with its result.
+        evidence: of the gates.
+        others: models whose robustness curves stand beside the winner's.
+    """
+    assert winner.result is not None
+    named: dict[str, Ensemble] = {WINNER: evidence.ensemble}
+    named |= {f"{one.name} ({one.origin})": one.ensemble for one in others}
+    tables = {
+        name: ensemble_robustness(one, plan.data, splits=["ood_val"]) for name, one in named.items()
+    }
+    figures = {"robustness.png": robustness_curves(tables, plan.ood_metric)}
+    if evidence.groups:
+        figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
+    if plan.data.task == "binary":
+        figures["reliability.png"] = _reliability(plan, evidence.ensemble)
+    folder = plan.places.ablation(plan.sweep)
+    ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
+    return Exhibits(tables, probe(winner.result, plan.data), figures, ablation)
+
+
+def log_exhibits(client: MlflowClient, run: str, shown: Exhibits) -> list[str]:
+    """Logs everything into a run; returns the names of the artifacts."""
+    for name, figure in shown.figures.items():
+        client.log_figure(run, figure, name)
+    client.log_text(run, _csv(shown.robustness), "robustness.csv")
+    log_probes(client, run, shown.probes)
+    for file in shown.ablation:
+        client.log_artifact(run, str(file), "ablation")
+    ablation = [f"ablation/{file.name}" for file in shown.ablation]
+    return [*shown.figures, "robustness.csv", "probes.json", "probes.png", *ablation]
+
+
+def _csv(tables: Mapping[str, pl.DataFrame]) -> str:
+    """All tables below each other; means and deviations, as lists do not fit into a CSV."""
+    frames = [
+        table.drop("values").select(pl.lit(name).alias("model"), pl.all())
+        for name, table in tables.items()
+    ]
+    return pl.concat(frames).write_csv()
+
+
+def _reliability(plan: PromotionPlan, ensemble: Ensemble) -> Figure:
+    splits = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
+    curves = {}
+    for name, scores in scores_of(ensemble, plan.data, splits).items():
+        probability = 0.5 * (1 + np.tanh(averaged(scores, "binary")[0] / 2))
+        curves[name] = reliability_curve(probability, splits[name].labels)
+    return reliability_picture(curves)

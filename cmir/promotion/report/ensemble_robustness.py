@@ -1,0 +1,52 @@
+"""The robustness of a registered model, on data standardised as its own training data was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import polars as pl
+
+from cmir.data import DevelopmentData, HeldoutData
+from cmir.evaluation.robustness.corruptions import CORRUPTIONS
+from cmir.evaluation.robustness.robustness_table import evaluate_robustness
+from cmir.serving.predictor import Ensemble, averaged
+
+
+def ensemble_robustness(
+    ensemble: Ensemble,
+    data: DevelopmentData | HeldoutData,
+    *,
+    splits: Sequence[str] = ("id_val", "ood_val"),
+    corruptions: Sequence[str] = tuple(CORRUPTIONS),
+    seed: int = 0,
+    by_seed: bool = True,
+) -> pl.DataFrame:
+    """`evaluate_robustness` of the seeds of an ensemble, or of their average, which is served.
+
+    Args:
+        ensemble: brings weights and standardisation.
+        data: raw features of the same modalities.
+        splits: names of its splits.
+        corruptions: names of `CORRUPTIONS`.
+        seed: of the damage.
+        by_seed: a value for each seed; else one for the average over the seeds.
+
+    Raises:
+        InputError: as `evaluate_robustness`.
+    """
+    known = {
+        name: replace(modality, mean=ensemble.mean[name].numpy(), std=ensemble.std[name].numpy())
+        for name, modality in data.modalities.items()
+        if name in ensemble.mean
+    }
+    return evaluate_robustness(
+        ensemble.network,
+        ensemble.network.layout.unpack(ensemble.weights),
+        replace(data, modalities=known),
+        splits=splits,
+        corruptions=corruptions,
+        seed=seed,
+        combine=None if by_seed else partial(averaged, task=ensemble.card.task),
+    )

@@ -1,0 +1,43 @@
+"""How every group fares with the winner and with plain training, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cmir.promotion.comparison import GroupChange
+from cmir.sweep.plot_axes import BLUE, GREY, PALE, VERMILION, label_of
+
+LARGEST = 30
+
+
+def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
+    """A row for each group: an arrow from plain training to the winner, red where it falls.
+
+    With more than 30 groups the 30 that fall most are shown.
+
+    Args:
+        groups: the one that falls most first.
+        task: `regression` or `binary`, which says what the scores are.
+    """
+    shown = list(groups[:LARGEST])[::-1]
+    figure = Figure(figsize=(7.5, 1.5 + 0.3 * len(shown)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = np.arange(len(shown))
+    for place, group in zip(places, shown, strict=True):
+        colour = VERMILION if group.gain < 0 else BLUE
+        axes.plot([group.other, group.own], [place, place], color=colour, linewidth=2, zorder=2)
+        axes.plot(group.own, place, marker="o", color=colour, zorder=3)
+    axes.plot([g.other for g in shown], places, "|", color=GREY, markersize=12, zorder=2)
+    axes.set_yticks(places, [f"{group.group} ({group.samples})" for group in shown], fontsize=8)
+    metric = "accuracy" if task == "binary" else "mae"
+    axes.set_xlabel(label_of(f"ood_val/{metric}"), fontsize=9)
+    axes.grid(axis="x", color=PALE, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    title = "Groups of ood_val: from plain training (bar) to this model (dot); red: worse"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    return figure

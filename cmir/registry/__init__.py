@@ -1,0 +1,1 @@
+"""Registered versions: aliases and their history, recorded access to held-out data."""

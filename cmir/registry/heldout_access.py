@@ -1,0 +1,187 @@
+"""The ledger of held-out data: every reading is counted in the registry and written down here.
+
+A reading that nobody remembers is how a test set becomes a validation set. So all commands read
+through `read_heldout`, and two records must agree: one line per reading in
+`mlruns/heldout_ledger.jsonl`, and a count per data set in the tags of the registered models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cmir.data import HeldoutData, MultimodalDataset
+from cmir.data.manifest import HELDOUT_SPLITS
+from cmir.errors import InputError
+from cmir.registry.model_registry import Registry
+from cmir.runner.paths import Places
+from cmir.runner.tracking.sweep_tracker import first_line
+
+LOCK = "heldout_ledger"
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often the held-out splits of one data set have been read.
+
+    Attributes:
+        ledger: lines about it in the ledger.
+        registry: readings that the tags of all registered models know of.
+    """
+
+    ledger: int
+    registry: int
+
+    @property
+    def readings(self) -> int:
+        """What the record that knows more says."""
+        return max(self.ledger, self.registry)
+
+    @property
+    def warning(self) -> str:
+        """Says that the ledger was deleted or cut, empty if it holds all."""
+        if self.ledger >= self.registry:
+            return ""
+        return (
+            f"the registry knows of {self.registry} readings of this data, the ledger holds "
+            f"{self.ledger}: it was deleted or cut, or a reading was killed."
+        )
+
+
+def heldout_splits(dataset: MultimodalDataset) -> tuple[str, ...]:
+    """Names of the held-out splits of a data set, without reading them."""
+    return tuple(name for name in HELDOUT_SPLITS if name in dataset.sizes)
+
+
+def tally(dataset: MultimodalDataset, registry: Registry, places: Places) -> Tally:
+    """How often a data set has been read until now, by any command and under any name.
+
+    Raises:
+        InputError: the ledger cannot be read, or MLflow does not answer.
+    """
+    lines = ledger_lines(places)
+    known = sum(line.get("data_checksum") == dataset.checksum for line in lines)
+    with _asking_the_registry():
+        return Tally(known, registry.readings_of(dataset.checksum))
+
+
+def read_heldout(
+    dataset: MultimodalDataset,
+    measure: Callable[[HeldoutData], Found],
+    result: Callable[[Found], Mapping[str, float]],
+    *,
+    registry: Registry,
+    places: Places,
+    purpose: str,
+) -> tuple[Found, Tally]:
+    """Counts a reading, reads, and writes down what came out.
+
+    It is counted before it is done, so that a reading that fails is one too. Readings of one folder
+    wait for each other; on a tracking server that several machines write to, the counts of two
+    readings in the same moment may become one, while each machine's ledger has its line.
+
+    Args:
+        dataset: with held-out splits.
+        measure: reads them.
+        result: the numbers of what `measure` returns that the ledger keeps.
+        registry: that counts, under its model's name.
+        places: where the ledger is.
+        purpose: of the reading, in a few words.
+
+    Returns:
+        what `measure` returned, and the tally before this reading.
+
+    Raises:
+        InputError: the reading could not be counted, or the ledger not read; nothing was read.
+    """
+    places.make()
+    with places.waiting_lock(LOCK):
+        before = tally(dataset, registry, places)
+        with _asking_the_registry():
+            registry.count_reading(dataset.checksum)
+        line = _line(dataset, registry, purpose)
+        try:
+            found = measure(dataset.heldout())
+        except BaseException as error:
+            _append(places, line | {"result": None, "fault": type(error).__name__})
+            raise
+        _append(places, line | {"result": _finite(result(found))})
+    return found, before
+
+
+def ledger_lines(places: Places) -> list[dict[str, Any]]:
+    """The readings, in their order; no ledger is an empty one.
+
+    Raises:
+        InputError: the ledger cannot be read, or a line of it is no JSON object.
+    """
+    path = places.heldout_ledger
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: the ledger of held-out readings cannot be read: {error}."
+        ) from None
+    return [_parsed(path, number, line) for number, line in enumerate(text.splitlines(), 1) if line]
+
+
+@contextmanager
+def _asking_the_registry() -> Iterator[None]:
+    """A reading that cannot be counted is not done."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
+        raise InputError(
+            f"held-out data was not read, because MLflow could not count the reading: "
+            f"{first_line(error)} Run the same command when it answers."
+        ) from None
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: line {number} must be a JSON object, but got '{line[:40]}'. The ledger is "
+            "only ever appended to: restore it, or move it away, which later commands will notice."
+        )
+    return found
+
+
+def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[str, Any]:
+    program, *arguments = sys.argv
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "purpose": purpose,
+        "command": shlex.join([Path(program).name, *arguments]),
+        "model": registry.name,
+        "data": dataset.name,
+        "data_checksum": dataset.checksum,
+        "splits": list(heldout_splits(dataset)),
+    }
+
+
+def _append(places: Places, line: Mapping[str, Any]) -> None:
+    with places.heldout_ledger.open("a", encoding="utf-8") as ledger:
+        ledger.write(json.dumps(line) + "\n")
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {k: float(v) if math.isfinite(v) else None for k, v in values.items()}

@@ -1,0 +1,124 @@
+"""Registered versions as values: weights, recipe, where they stand."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient, MlflowException
+from mlflow.entities.model_registry import ModelVersion
+
+from cmir.errors import InputError, nearest
+from cmir.registry.alias_history import MISSING
+from cmir.registry.recipe import RECIPE, Recipe, read_recipe
+from cmir.registry.silence import in_silence
+from cmir.serving.predictor import FILES, Ensemble, load_ensemble
+
+PREFIX = "cmir-"
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """One version of a registered model.
+
+    Attributes:
+        model: name of the registered model.
+        number: of the version.
+        tags: of the version.
+        aliases: that it holds.
+        run: of the promotion that registered it.
+    """
+
+    model: str
+    number: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+    run: str | None
+
+    def __str__(self) -> str:
+        """Name and number."""
+        return f"{self.model} version {self.number}"
+
+
+def versions(client: MlflowClient, model: str) -> list[Version]:
+    """All versions of a registered model, the first one first.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    known_model(client, model)
+    found = client.search_model_versions(f"name='{model}'")
+    numbers = sorted(int(one.version) for one in found)
+    # Only a single version's own page tells its aliases.
+    return [_version(client.get_model_version(model, str(number))) for number in numbers]
+
+
+def version(client: MlflowClient, model: str, wanted: str) -> Version:
+    """A version by its number or alias.
+
+    Raises:
+        InputError: there is none.
+    """
+    known_model(client, model)
+    is_number = re.fullmatch(r"\d+", wanted) is not None
+    ask = client.get_model_version if is_number else client.get_model_version_by_alias
+    try:
+        return _version(ask(model, wanted))
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        what = "version" if is_number else "alias"
+        known = ", ".join(_shown(one) for one in versions(client, model)) or "none"
+        raise InputError(f"{model} has no {what} '{wanted}'; it has: {known}.") from None
+
+
+def known_model(client: MlflowClient, model: str | None) -> str:
+    """The name of a registered model, the only one where none is given.
+
+    Raises:
+        InputError: there is no such model, none at all, or several to choose from.
+    """
+    names = model_names(client)
+    if model is not None and model not in names:
+        hint = nearest(model, names) if names else ""
+        raise InputError(f"--model {model}: there is no such registered model.{hint}")
+    if model is None and len(names) != 1:
+        told = ", ".join(names) or "none: promote a sweep first"
+        raise InputError(f"name the registered model with --model NAME; here are: {told}.")
+    return names[0] if model is None else model
+
+
+def model_names(client: MlflowClient) -> list[str]:
+    """Names of the registered models of this project."""
+    found = client.search_registered_models(f"name LIKE '{PREFIX}%'", max_results=1000)
+    return sorted(one.name for one in found)
+
+
+def recipe_of_version(client: MlflowClient, one: Version) -> Recipe | None:
+    """The recipe that a version carries, None for versions from before there were any."""
+    known = {file.path for file in client.list_artifacts(one.run)} if one.run else set()
+    if RECIPE not in known:
+        return None
+    with tempfile.TemporaryDirectory() as folder, in_silence():
+        path = client.download_artifacts(str(one.run), RECIPE, folder)
+        return read_recipe(Path(path).read_text(encoding="utf-8"), str(one))
+
+
+def ensemble_of_version(one: Version) -> Ensemble:
+    """The weights that a version carries."""
+    with tempfile.TemporaryDirectory() as folder, in_silence():
+        uri = f"models:/{one.model}/{one.number}"
+        root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+        return load_ensemble({name: str(root / "artifacts" / file) for name, file in FILES.items()})
+
+
+def _version(found: ModelVersion) -> Version:
+    aliases = tuple(str(alias) for alias in found.aliases)
+    return Version(str(found.name), str(found.version), dict(found.tags), aliases, found.run_id)
+
+
+def _shown(one: Version) -> str:
+    return one.number if not one.aliases else f"{one.number} ({', '.join(one.aliases)})"

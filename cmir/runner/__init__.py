@@ -1,0 +1,1 @@
+"""Runs trials on Ray, and keeps their record: study, storage, placement, workers, weights."""

@@ -1,0 +1,100 @@
+"""Where the study of a sweep is kept: a journal file, or any database that Optuna knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from cmir.errors import InputError
+from cmir.runner.journal import OwnJournal
+
+
+def journal_storage(path: Path, alone: bool = False) -> BaseStorage:
+    """A journal file as storage; its folder is made if need be.
+
+    Args:
+        path: of the file.
+        alone: whether nobody else writes it, which saves most of the waiting for the disk.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Absolute, because Optuna's lock is a link to this path from the folder of the journal: a
+        # relative one leads nowhere, and waiting for a lock that was left behind never ends.
+        whole = path.resolve()
+        return JournalStorage(OwnJournal(whole) if alone else JournalFileBackend(str(whole)))
+    except OSError as error:
+        raise InputError(
+            f"{path}: the record of the sweep cannot be written here: {error.strerror}. "
+            "Run in a folder you may write to, or give --storage."
+        ) from None
+
+
+def release_left_lock(path: Path) -> None:
+    """Removes the lock of a journal whose writer was killed while it held it.
+
+    Only for who holds the lock of the sweep, under which nobody else writes the journal.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+def storage_at(url: str) -> BaseStorage:
+    """Any Optuna storage: an address such as `postgresql://...`, or a path of a journal file."""
+    if "://" not in url:
+        return journal_storage(Path(url))
+    try:
+        # A kept connection would not outlive a restart of the server, nor be closed at the end.
+        unkept = {} if url.startswith("sqlite") else {"poolclass": NullPool}
+        return RDBStorage(url, engine_kwargs=unkept)
+    except Exception as error:  # SQLAlchemy and its drivers raise what they like.
+        told = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        raise InputError(
+            f"--storage {without_password(url)}: cannot be opened: {told}.{_driver_of(url)}"
+        ) from None
+
+
+def without_password(url: str) -> str:
+    """The address of a storage as it may be shown.
+
+    Example:
+        >>> without_password("postgresql+psycopg://me:secret@db/studies")
+        'postgresql+psycopg://me:***@db/studies'
+    """
+    try:
+        return make_url(url).render_as_string()
+    except ArgumentError:  # A path, or no address at all.
+        return url
+
+
+def _driver_of(url: str) -> str:
+    if not url.startswith("postgresql"):
+        return ""
+    return (
+        " PostgreSQL must run, have the database, and needs the extra: "
+        "pip install 'cmir-sweep[postgres]', then postgresql+psycopg://USER@HOST/DATABASE."
+    )
+
+
+@contextmanager
+def storing(url: str | None) -> Iterator[None]:
+    """Turns the going away of the study's database into an error that says what to do.
+
+    Raises:
+        InputError: the storage at `url` failed inside the block.
+    """
+    try:
+        yield
+    except StorageInternalError as error:
+        told = f"{error.__cause__ or error}".splitlines()[0].rstrip(".")
+        raise InputError(
+            f"--storage {without_password(url or 'journal')}: answers no longer: {told}. Trials "
+            "that were told to it are kept, the others run again: start it, then run the same "
+            "command again."
+        ) from error

@@ -1,0 +1,293 @@
+"""MLflow, written by the driver only: one parent run per sweep, one child run per trial.
+
+A trial is written once, when it has ended, from the record that the study keeps; a background
+thread does it, many at once where they end faster, so that no trial waits for a server. What could
+not be written is written at the end, or when the sweep is continued: the study is the record,
+MLflow its display.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow import MlflowClient, MlflowException
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from requests.exceptions import RequestException
+
+from cmir.errors import InputError
+from cmir.runner.records import TrialRecord
+from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
+
+if TYPE_CHECKING:
+    from cmir.runner.tracking.run_tables import RunTables
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Else each ended run is told to the terminal where the store is a server.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+# Seconds for which a server that failed is not asked again: each question may wait for half a
+# minute, and a sweep may end a trial a second.
+REST = 30.0
+# More failures in a row are the server's, not those of single trials.
+MOST_FAILURES = 2
+UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
+NOTE = "mlflow.note.content"
+# Trials in one transaction, where MLflow's store is a database.
+MOST_AT_ONCE = 50
+# Opens the experiment in the pages for trained models, not in those for language model traces.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking store: MLFLOW_TRACKING_URI, else MLflow's own sqlite file here.
+
+    The store is opened here, before any other process could: a fresh database does not survive
+    being made by several at once.
+
+    Raises:
+        InputError: the store does not answer or cannot be written.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    uri = mlflow.get_tracking_uri()
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
+        raise InputError(
+            f"MLflow at {uri} does not answer: {first_line(error)} Start the server, set "
+            "MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
+        ) from None
+    return client
+
+
+@contextmanager
+def answering(client: MlflowClient) -> Iterator[None]:
+    """Turns the going away of the tracking server into an error that says what to do.
+
+    Raises:
+        InputError: the server or its database did not answer inside the block.
+    """
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        if isinstance(error, MlflowException) and error.error_code not in UNANSWERED:
+            raise
+        raise InputError(
+            f"MLflow at {client.tracking_uri} answers no longer: {first_line(error)} Start it "
+            "again, then run the same command again."
+        ) from error
+
+
+class SweepTracker:
+    """The runs of one sweep."""
+
+    def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
+        """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
+        self._client, self._sweep = client, sweep
+        self.uri = str(client.tracking_uri)
+        self.experiment = experiment_id(client, experiment)
+        self.parent = run if run and _exists(client, run) else self._begin()
+        self._runs = ClientRuns(client, self.experiment, self.parent)
+        self._tables = _tables(client, self.experiment, self.parent)
+        self._written: dict[int, str] = {}
+        self._begun: dict[int, str] = {}
+        self._look()
+        self._most = MOST_AT_ONCE
+        self._backlog: list[TrialRecord] = []
+        self._failures, self._rests_until = 0, 0.0
+        self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
+        self._writer = threading.Thread(target=self._write_all, daemon=True)
+        self._writer.start()
+
+    def describe(
+        self, params: Mapping[str, Any], tags: Mapping[str, str], dataset: Dataset
+    ) -> None:
+        """Parameters, tags and data set of the sweep; a parameter already there is kept."""
+        known = self._client.get_run(self.parent).data.params
+        new = [Param(key, str(value)) for key, value in params.items() if key not in known]
+        shown = [RunTag(key, value) for key, value in tags.items()]
+        self._client.log_batch(self.parent, params=new, tags=shown)
+        self._client.log_inputs(self.parent, [DatasetInput(dataset)])
+
+    def write(self, record: TrialRecord) -> None:
+        """Hands an ended trial to the writer; returns at once."""
+        self._waiting.put(record)
+
+    def write_missing(self, records: Iterable[TrialRecord]) -> None:
+        """Hands over what an earlier run of the command could not write."""
+        for record in records:
+            if record.number not in self._written:
+                self.write(record)
+
+    def flush(self) -> int:
+        """Waits for the writer, tries once more what failed; returns how many are still missing."""
+        self._waiting.put(None)
+        self._writer.join()
+        self._failures = min(self._failures, 1)
+        for _ in range(len(self._backlog)):
+            if not self._backlog or self._failures > MOST_FAILURES:
+                break
+            self._write_next()
+        return len(self._backlog)
+
+    def run_of(self, number: int) -> str | None:
+        """The run of a trial, if it has been written."""
+        return self._written.get(number)
+
+    def show(self, text: str, metrics: Mapping[str, float]) -> None:
+        """The parent's description in Markdown, and its summary metrics."""
+        self._client.set_tag(self.parent, NOTE, text)
+        now = milliseconds(time.time())
+        self._client.log_batch(self.parent, [Metric(k, v, now, 0) for k, v in metrics.items()])
+
+    def attach(self, path: Path, folder: str | None = None, run: str | None = None) -> None:
+        """Logs a file as an artifact of the parent, or of another run."""
+        self._client.log_artifact(run or self.parent, str(path), folder)
+
+    def attach_figure(self, figure: Any, name: str) -> None:
+        """Logs a matplotlib figure as an artifact of the parent."""
+        self._client.log_figure(self.parent, figure, name)
+
+    def rank(self, ranks: Mapping[str, int]) -> None:
+        """Tags the best trials' runs with their rank, and takes older ranks away."""
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}' and tags.rank != ''"
+        for run in self._client.search_runs([self.experiment], query, max_results=1000):
+            if run.info.run_id not in ranks:
+                self._client.delete_tag(run.info.run_id, "rank")
+        for run_id, place in ranks.items():
+            self._client.set_tag(run_id, "rank", str(place))
+
+    def close(self, complete: bool) -> None:
+        """Ends the parent run: FINISHED, or KILLED where trials are still missing."""
+        self._client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
+
+    def _begin(self) -> str:
+        tags = {"sweep": self._sweep} | SOURCE
+        run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
+        return str(run.info.run_id)
+
+    def _look(self) -> None:
+        """Finds the runs of trials: those that are written, and those that were cut off."""
+        for found in (self._tables or self._runs).find():
+            known = self._written if found.is_whole else self._begun
+            known[found.trial] = found.run
+        self._is_doubtful = False
+
+    def _write_all(self) -> None:
+        """The writer's loop: what failed waits in the backlog until the server answers again."""
+        while (record := self._waiting.get()) is not None:
+            self._backlog.append(record)
+            if self._waiting.qsize() and len(self._backlog) < self._most:
+                continue  # What ended meanwhile goes with it.
+            self._write_backlog()
+        self._write_backlog()
+
+    def _write_backlog(self) -> None:
+        while self._backlog and time.monotonic() >= self._rests_until:
+            if not self._write_next():
+                break
+
+    def _write_next(self) -> bool:
+        """Writes the first of the backlog, many at once if that goes well.
+
+        One that fails alone goes to the end, and all rest.
+        """
+        if self._tables and self._most > 1 and self._write_many(self._tables):
+            return True
+        record = self._backlog.pop(0)
+        try:
+            self._written[record.number] = self._write_one(record)
+        except Exception as error:  # A server that went away must not end the sweep.
+            logging.getLogger(__name__).warning(
+                "trial %d is not in MLflow yet: %s", record.number, first_line(error)
+            )
+            self._backlog.append(record)
+            self._is_doubtful = True
+            self._failures += 1
+            self._rests_until = time.monotonic() + REST
+            return False
+        self._failures, self._most = 0, min(2 * self._most, MOST_AT_ONCE)
+        return True
+
+    def _write_many(self, tables: RunTables) -> bool:
+        """Tries to write the first of the backlog in one transaction."""
+        records = self._backlog[: self._most]
+        if any(record.number in self._begun for record in records):
+            return False  # A run that was cut off is filled by the client.
+        try:
+            if self._is_doubtful:
+                self._look()
+            missing = [record for record in records if record.number not in self._written]
+            self._written |= tables.write(missing) if missing else {}
+        except Exception as error:  # One may be at fault, or the database: alone they will tell.
+            logging.getLogger(__name__).debug("%d trials: %s", len(records), first_line(error))
+            self._is_doubtful, self._most = True, 1
+            return False
+        del self._backlog[: len(records)]
+        self._failures, self._most = 0, min(2 * self._most, MOST_AT_ONCE)
+        return True
+
+    def _write_one(self, record: TrialRecord) -> str:
+        if self._is_doubtful:
+            # What was thought to have failed may have arrived, and only its answer been lost.
+            self._look()
+        if record.number in self._written:
+            return self._written[record.number]
+        if record.number not in self._begun:
+            self._begun[record.number] = self._runs.begin(record)
+        self._runs.fill(self._begun[record.number], record)
+        return self._begun[record.number]
+
+
+def _tables(client: MlflowClient, experiment: str, parent: str) -> RunTables | None:
+    if str(client.tracking_uri).startswith("http"):
+        return None
+    # A server's driver does not load what opens a database.
+    from cmir.runner.tracking.run_tables import tables_of
+
+    return tables_of(client, experiment, parent)
+
+
+def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
+    """A data set as MLflow lists it among a run's inputs."""
+    source = json.dumps({"uri": str(path)})
+    return Dataset(name, checksum[:32], "local", source, profile=json.dumps(profile))
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Id of an experiment, which is made or restored if need be."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _exists(client: MlflowClient, run: str) -> bool:
+    try:
+        return bool(client.get_run(run).info.lifecycle_stage == "active")
+    except mlflow.MlflowException:
+        return False
+
+
+def first_line(error: Exception) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".") + "."

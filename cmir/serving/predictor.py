@@ -1,0 +1,266 @@
+"""A trained configuration as one predictor: its seeds vote, raw features go in.
+
+Knows nothing of MLflow. The files hold no code: two safetensors and a JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cmir.config import ModelConfig, Section, TrialConfig, UnimodalKind
+from cmir.data import DevelopmentData
+from cmir.data.row_blocks import pool_all
+from cmir.errors import InputError
+from cmir.method.networks.features import SEQUENTIAL, Features, Sequences, Vectors
+from cmir.method.networks.model import Network, network_for
+from cmir.method.training.reports import TrialResult
+from cmir.method.training.split_scores import predict
+from cmir.serving.distances import distance, training_limits
+from cmir.serving.requests import Expected, Request, read_request
+
+FILES = {
+    "card": "model.json",
+    "weights": "weights.safetensors",
+    "standardisation": "standardisation.safetensors",
+}
+
+Scores = npt.NDArray[np.float64]
+
+
+class ModalityCard(Section):
+    """Size D of a modality's features and its network; `mlp` takes vectors, the others steps."""
+
+    size: int = Field(ge=1)
+    kind: UnimodalKind
+
+
+class ModelCard(Section):
+    """What the weights need to become a network, and where they come from.
+
+    `erased` are the modalities whose absence was trained for, `distance_limits` what `distances`
+    calls the limit of each; a model that was registered before they were kept has neither.
+    """
+
+    format: Literal[1] = 1
+    task: Literal["regression", "binary"]
+    label_range: tuple[float, float] | None = Field(strict=False)
+    modalities: dict[str, ModalityCard]
+    model: ModelConfig
+    seeds: tuple[int, ...] = Field(strict=False)
+    trained_on: str
+    development_checksum: str
+    erased: tuple[str, ...] = Field((), strict=False)
+    distance_limits: dict[str, float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """The seeds of one configuration.
+
+    Attributes:
+        card: sizes and origin.
+        weights: `(seed, weights)`.
+        mean: `(D,)` of each modality's training features.
+        std: `(D,)` likewise.
+    """
+
+    card: ModelCard
+    weights: Tensor
+    mean: Mapping[str, Tensor]
+    std: Mapping[str, Tensor]
+
+    @cached_property
+    def network(self) -> Network:
+        """The shape of the network."""
+        parts = self.card.modalities
+        return Network(
+            self.card.model,
+            {name: part.size for name, part in parts.items()},
+            {name: part.kind for name, part in parts.items()},
+        )
+
+    @property
+    def expected(self) -> dict[str, Expected]:
+        """The inputs by name."""
+        parts = self.card.modalities.items()
+        return {name: Expected(part.size, part.kind != "mlp") for name, part in parts}
+
+    def predict(self, data: Any, distances: bool = False) -> dict[str, npt.NDArray[Any]]:
+        """Predictions for a batch or one sample; see `read_request` for what is taken.
+
+        A modality whose erasure was trained for (`card.erased`) may be left out: its unimodal
+        vector is then zero, as in those views.
+
+        Args:
+            data: raw features.
+            distances: whether to add `outside` and `distance_<modality>`, see `outlying`.
+
+        Returns:
+            columns with one entry per sample: `prediction`, the mean over the seeds in label
+            units, and `std`, the sample deviation over the seeds. Of a binary task `prediction`
+            is 0 or 1, `probability` the mean over the seeds of the probability of class 1, and
+            `std` its deviation.
+
+        Raises:
+            InputError: the request does not fit the model, or the model carries no limits of
+                distances and they were asked for.
+        """
+        request = read_request(data, self.expected, self.card.erased)
+        columns = self.columns(self.scores(request))
+        return columns | self.outlying(request) if distances else columns
+
+    def outlying(self, request: Request) -> dict[str, npt.NDArray[Any]]:
+        """Distances to what training saw, of the modalities that came.
+
+        Returns:
+            `outside` `(n,)`, whether any modality lies beyond its limit, and
+            `distance_<modality>` `(n,)`, see `cmir.serving.distances`.
+
+        Raises:
+            InputError: the model was registered before the limits were kept.
+        """
+        limits = self.card.distance_limits
+        if not limits:
+            raise InputError(
+                "distances: this version carries no distances of its training samples: it was "
+                "registered before they were kept. Promote again, or do not ask for them."
+            )
+        came = [name for name in self.card.modalities if name not in request.missing]
+        found = {name: self._distance(name, request) for name in came}
+        beyond = [values > limits[name] for name, values in found.items()]
+        return {"outside": np.any(beyond, axis=0)} | {
+            f"distance_{name}": values for name, values in found.items()
+        }
+
+    def scores(self, request: Request) -> Scores:
+        """The seeds' own scores `(seed, n)`: label units, or logits of a binary task."""
+        if request.count == 0:
+            return np.zeros((len(self.weights), 0))
+        named = self.network.layout.unpack(self.weights)
+        rows, features = np.arange(request.count), self._features(request)
+        device = torch.device("cpu")
+        found = predict(self.network, named, features, rows, device, request.missing)
+        return found.numpy().astype(np.float64)
+
+    def columns(self, scores: Scores) -> dict[str, npt.NDArray[Any]]:
+        """What `predict` returns, for scores `(seed, n)`."""
+        if self.card.task == "regression":
+            return {"prediction": scores.mean(axis=0), "std": _spread(scores)}
+        votes = _sigmoid(scores)
+        probability = votes.mean(axis=0)
+        decided = (probability >= 0.5).astype(np.int64)
+        return {"prediction": decided, "std": _spread(votes), "probability": probability}
+
+    def save(self, folder: Path) -> dict[str, str]:
+        """Writes the files; returns their paths by the names of `FILES`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = {name: folder / file for name, file in FILES.items()}
+        paths["card"].write_text(self.card.model_dump_json(indent=1), encoding="utf-8")
+        save_file({"weights": self.weights.contiguous()}, paths["weights"])
+        moments = {f"{name}.mean": value for name, value in self.mean.items()}
+        moments |= {f"{name}.std": value for name, value in self.std.items()}
+        save_file(moments, paths["standardisation"])
+        return {name: str(path) for name, path in paths.items()}
+
+    def _distance(self, name: str, request: Request) -> npt.NDArray[np.float64]:
+        values = request.values[name]
+        if self.expected[name].is_sequence:
+            values = pool_all(values, request.lengths[name])
+        return distance(values, self.mean[name].numpy(), self.std[name].numpy())
+
+    def _features(self, request: Request) -> Features:
+        return {name: self._feature(name, request) for name in self.card.modalities}
+
+    def _feature(self, name: str, request: Request) -> Vectors | Sequences:
+        values, mean, std = request.values[name], self.mean[name], self.std[name]
+        kind = self.card.modalities[name].kind
+        if kind in SEQUENTIAL:
+            lengths = torch.from_numpy(request.lengths[name])
+            return Sequences(torch.from_numpy(values), lengths, mean, std)
+        if kind == "pool":
+            values = pool_all(values, request.lengths[name])
+        return Vectors((torch.from_numpy(values) - mean) / std)
+
+
+def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
+    """The predictor of a finished training on its development data."""
+    network = network_for(data, result.config.model)
+    card = ModelCard(
+        task=data.task,
+        label_range=data.label_range,
+        modalities={
+            name: ModalityCard(size=size, kind=network.kinds[name])
+            for name, size in network.inputs.items()
+        },
+        model=result.config.model,
+        seeds=result.config.seeds,
+        trained_on=data.name,
+        development_checksum=data.checksum,
+        erased=erased_modalities(result.config, network),
+        distance_limits=training_limits(data, network.inputs),
+    )
+    mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.inputs}
+    std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.inputs}
+    return Ensemble(card, result.weights, mean, std)
+
+
+def erased_modalities(config: TrialConfig, network: Network) -> tuple[str, ...]:
+    """The modalities whose absence a training prepared for.
+
+    Those that `erase` views erased at a positive rate, where a loss saw the views: R_inv with a
+    positive weight, or the prediction over all views. A modality that a stream is fused into is
+    not among them: without it the stream would have no place.
+    """
+    is_seen = config.loss.invariance > 0 or config.loss.prediction_views == "all"
+    if config.environments.view != "erase" or not is_seen:
+        return ()
+    rate, targets = config.environments.rate_of, config.model.fuse.values()
+    return tuple(name for name in network.sizes if rate(name) > 0 and name not in targets)
+
+
+def load_ensemble(paths: Mapping[str, str]) -> Ensemble:
+    """Reads the files that `Ensemble.save` wrote, given by the names of `FILES`."""
+    card = ModelCard.model_validate_json(Path(paths["card"]).read_text(encoding="utf-8"))
+    moments = load_file(paths["standardisation"])
+    return Ensemble(
+        card,
+        load_file(paths["weights"])["weights"],
+        {name: moments[f"{name}.mean"] for name in card.modalities},
+        {name: moments[f"{name}.std"] for name in card.modalities},
+    )
+
+
+def averaged(scores: Scores, task: str) -> Scores:
+    """The scores `(1, n)` of what is served, from those of the seeds `(seed, n)`.
+
+    Of a binary task the probabilities are averaged, and the logit of their mean is returned.
+    """
+    if task == "regression":
+        mean: Scores = scores.mean(axis=0, keepdims=True)
+        return mean
+    limit = np.finfo(np.float64).eps
+    probability = _sigmoid(scores).mean(axis=0, keepdims=True).clip(limit, 1 - limit)
+    logits: Scores = np.log(probability) - np.log1p(-probability)
+    return logits
+
+
+def _sigmoid(logits: Scores) -> Scores:
+    return 0.5 * (1 + np.tanh(logits / 2))
+
+
+def _spread(votes: Scores) -> Scores:
+    if len(votes) == 1:
+        return np.zeros(votes.shape[1])
+    spread: Scores = votes.std(axis=0, ddof=1)
+    return spread

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from cmir.data import DevelopmentData
+from cmir.data.modality import file_sha256
+from cmir.errors import InputError
+from cmir.method.language.backbones import find_backbone
+from cmir.method.language.tokens import text_column
+from tests.support.learning_data import small_config, trained
+from tests.support.tiny_backbones import (
+    FAMILIES,
+    LAYERS,
+    LONGEST,
+    SPECIAL,
+    WIDTH,
+    WORDS,
+    write_backbone,
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_is_read_as_it_was_saved(family: str, backbones: dict[str, Path]) -> None:
+    from transformers import AutoModel
+
+    found = find_backbone(str(backbones[family]))
+    assert (found.family, found.width, found.layers) == (family, WIDTH, LAYERS)
+    assert (found.longest, found.vocabulary) == (LONGEST, len(SPECIAL) + len(WORDS))
+    state = AutoModel.from_pretrained(backbones[family], local_files_only=True).state_dict()
+    loaded = found.load().state_dict()
+    assert {k for k in state if not k.startswith("pooler")} == set(loaded)
+    assert all(torch.equal(state[name], value) for name, value in loaded.items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_tokenizer_closes_a_text_with_special_tokens(
+    family: str, backbones: dict[str, Path]
+) -> None:
+    ids = find_backbone(str(backbones[family])).tokenizer("very good")["input_ids"]
+    every = (*SPECIAL, *WORDS)
+    assert [every[i] for i in ids] == ["[CLS]", "very", "good", "[SEP]"]
+
+
+def test_the_hash_is_that_of_the_weight_file(backbones: dict[str, Path]) -> None:
+    folder = backbones["bert"]
+    assert find_backbone(str(folder)).sha256 == file_sha256(folder / "model.safetensors")
+
+
+def test_weights_without_safetensors_are_read_as_plain_tensors(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "old")
+    wanted = find_backbone(str(folder)).load().state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(wanted, folder / "pytorch_model.bin")
+    found = find_backbone(str(folder)).load().state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
+def test_a_pickle_that_would_run_code_is_refused(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, mark = shutil.copytree(backbones["bert"], tmp_path / "evil"), tmp_path / "mark"
+    (folder / "model.safetensors").unlink()
+    torch.save({"weights": _Touch(mark)}, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"evil: the model cannot be read: "):
+        find_backbone(str(folder)).load()
+    assert not mark.exists()
+
+
+class _Touch:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_model_that_lacks_a_part_is_refused_rather_than_left_random(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "partial")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
+    with pytest.raises(InputError, match=r"lack 16, such as encoder\.layer\.2\."):
+        find_backbone(str(folder)).load()
+
+
+def test_weights_of_another_size_are_said_to_be_so(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "mixed")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"hidden_size": 2 * WIDTH}))
+    with pytest.raises(InputError, match=r"the weights have other sizes than config\.json says"):
+        find_backbone(str(folder)).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nowhere", r"\./nowhere: there is no such folder\. .* with config\.json, model\*\.safe"),
+        ("one/two/three", "there is no such folder"),
+        ("google-bert/bert-base-uncased", r"in the local cache .*`hf download google-bert/bert-"),
+        ("no such name", "no such model in the local cache .* put config.json, model.safetensors"),
+    ],
+)
+def test_what_is_not_on_disk_is_said_with_what_to_put_where(
+    name: str, message: str, backbones: dict[str, Path]
+) -> None:
+    with pytest.raises(InputError, match=message):
+        find_backbone(name)
+
+
+def test_offline_a_download_ends_in_the_same_words(backbones: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="on the hub, or the hub cannot be reached"):
+        find_backbone("google-bert/bert-base-uncased", download=True)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("config.json", r"must hold config\.json, but there is model\.safetensors, tokenizer"),
+        ("model.safetensors", r"must hold the model's weights, .* but there is config\.json"),
+    ],
+)
+def test_a_folder_with_a_file_missing_is_named_with_what_it_has(
+    missing: str, message: str, backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "model")
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=message):
+        find_backbone(str(folder))
+
+
+def test_a_missing_tokenizer_is_missed_when_text_is_read(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    backbone, samples = find_backbone(str(folder)), pl.DataFrame({"raw_text": ["good"]})
+    for read in (lambda: backbone.tokenizer, lambda: text_column(samples, None, backbone, "here")):
+        with pytest.raises(InputError, match="must be a tokenizer beside the model, one of token"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"model_type": "gpt2"},
+            "must be one of albert, bert, deberta, deberta-v2, but got 'gpt2'",
+        ),
+        (
+            {"model_type": "bert", "hidden_size": "x"},
+            "must hold the number hidden_size, num_hidden",
+        ),
+        ([1], "must be a JSON object, but got list"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(
+    settings: object, message: str, backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=message):
+        find_backbone(str(tmp_path))
+
+
+def test_code_beside_a_model_is_not_run(tmp_path: Path) -> None:
+    folder, mark = write_backbone(tmp_path / "model"), tmp_path / "mark"
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Own: pass\n")
+    settings = json.loads((folder / "config.json").read_text())
+    remote = {"AutoModel": "own.Own", "AutoConfig": "own.Own"}
+    (folder / "config.json").write_text(json.dumps(settings | {"auto_map": remote}))
+    assert find_backbone(str(folder)).load()(torch.tensor([[2, 5, 3]])).last_hidden_state.any()
+    assert not mark.exists()
+
+
+def test_without_transformers_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"pip install 'cmir-sweep\[text\]'"):
+        find_backbone(str(tmp_path))
+
+
+def test_all_else_works_without_transformers(
+    monkeypatch: pytest.MonkeyPatch, learning: DevelopmentData
+) -> None:
+    for library in ("transformers", "tokenizers", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, library, None)
+    assert trained(learning, small_config(training__epochs=1)).best_epochs == (1,)

@@ -1,0 +1,93 @@
+"""Rules of selection: pure functions over a sweep's records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from cmir.errors import InputError
+from cmir.promotion.selection import RULES, best_first, rule_metric, select
+from cmir.runner.records import Ending, Outcome, TrialRecord
+from tests.support.small_promotion import record
+
+
+def numbers(records: list[TrialRecord]) -> list[int]:
+    return [one.number for one in records]
+
+
+def test_each_rule_ranks_by_its_own_metric() -> None:
+    first = {"ood_val/mae": 1.0, "id_val/mae": 3.0, "ood_val/worst_environment_mae": 2.0}
+    second = {"ood_val/mae": 2.0, "id_val/mae": 1.0, "ood_val/worst_environment_mae": 3.0}
+    third = {"ood_val/mae": 3.0, "id_val/mae": 2.0, "ood_val/worst_environment_mae": 1.0}
+    records = [record(1, first), record(2, second), record(3, third)]
+    assert numbers(select(records, "ood_val", "regression")) == [1, 2, 3]
+    assert numbers(select(records, "id_val", "regression")) == [2, 3, 1]
+    assert numbers(select(records, "worst_environment", "regression")) == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("rule", "objective", "task", "metric"),
+    [
+        ("ood_val", "ood_val/corr", "regression", "ood_val/corr"),
+        ("ood_val", "id_val/mae", "regression", "ood_val/mae"),
+        ("id_val", "ood_val/f1", "binary", "id_val/f1"),
+        ("worst_environment", "ood_val/f1", "binary", "ood_val/worst_environment_accuracy"),
+        ("worst_environment", "ood_val/corr", "regression", "ood_val/worst_environment_mae"),
+    ],
+)
+def test_a_rule_keeps_the_metric_of_the_objective(
+    rule: str, objective: str, task: str, metric: str
+) -> None:
+    assert rule_metric(rule, objective, task) == metric
+
+
+def test_no_rule_names_a_held_out_split() -> None:
+    for rule in RULES:
+        for task in ("regression", "binary"):
+            assert "test" not in rule_metric(rule, "ood_val/mae", task)
+
+
+def test_larger_is_better_where_the_metric_says_so() -> None:
+    records = [record(1, {"ood_val/corr": 0.1}), record(2, {"ood_val/corr": 0.9})]
+    assert numbers(best_first(records, "ood_val/corr")) == [2, 1]
+
+
+def test_equal_trials_stay_in_the_order_of_their_numbers() -> None:
+    records = [record(number, {"ood_val/mae": 1.0}) for number in (7, 3, 5)]
+    assert numbers(best_first(records, "ood_val/mae")) == [3, 5, 7]
+
+
+@pytest.mark.parametrize("metric", ["ood_val/mae", "ood_val/corr"])
+def test_a_trial_without_a_value_comes_last(metric: str) -> None:
+    records = [record(1, {metric: math.nan}), record(2, {}), record(3, {metric: 0.5})]
+    assert numbers(best_first(records, metric)) == [3, 1, 2]
+
+
+@pytest.mark.parametrize("outcome", [name for name in get_args(Outcome) if name != "finished"])
+def test_only_finished_trials_are_ranked(outcome: Outcome) -> None:
+    stopped = replace(record(1, {}), ending=Ending(outcome, 0.1, {"ood_val/mae": 0.1}))
+    assert numbers(best_first([stopped, record(2, {"ood_val/mae": 1.0})], "ood_val/mae")) == [2]
+
+
+def test_a_configuration_that_was_tried_twice_takes_one_place() -> None:
+    same = {"training__learning_rate": 0.01}
+    records = [
+        record(1, {"ood_val/mae": 1.2}, **same),
+        record(2, {"ood_val/mae": 1.1}, **same, seeds=[5, 6]),
+        record(3, {"ood_val/mae": 1.3}),
+    ]
+    assert numbers(best_first(records, "ood_val/mae")) == [2, 3]
+
+
+def test_a_sweep_without_trials_has_no_best() -> None:
+    assert select([], "ood_val", "regression") == []
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"'ood_vall' is no rule.*Did you mean 'ood_val'\?"):
+        rule_metric("ood_vall", "ood_val/mae", "regression")
+    with pytest.raises(InputError, match="Known: ood_val, id_val, worst_environment"):
+        rule_metric("oracle", "ood_val/mae", "regression")

@@ -1,0 +1,1 @@
+"""Small data, sweeps and versions that several tests share."""
