@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from cmir.errors import InputError
 from cmir.runner.journal import OwnJournal
+
+# Up to the last @ of a word: a password may hold one.
+PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
 
 
 def journal_storage(path: Path, alone: bool = False) -> BaseStorage:
@@ -60,17 +62,14 @@ def storage_at(url: str) -> BaseStorage:
         ) from None
 
 
-def without_password(url: str) -> str:
-    """The address of a storage as it may be shown.
+def without_password(text: str) -> str:
+    """An address, or a text that holds some, as it may be shown and written down.
 
     Example:
-        >>> without_password("postgresql+psycopg://me:secret@db/studies")
-        'postgresql+psycopg://me:***@db/studies'
+        >>> without_password("--storage=postgresql+psycopg://me:secret@db/studies")
+        '--storage=postgresql+psycopg://me:***@db/studies'
     """
-    try:
-        return make_url(url).render_as_string()
-    except ArgumentError:  # A path, or no address at all.
-        return url
+    return PASSWORD.sub(r"\1:***@", text)
 
 
 def _driver_of(url: str) -> str:

@@ -177,3 +177,14 @@ def test_processes_that_read_at_once_lose_no_line_and_no_count(
         process.join()
     assert [process.exitcode for process in started] == [0, 0]
     assert tally(dataset, Registry(client, "cmir-a"), Places()) == Tally(6, 6)
+
+
+def test_a_password_on_the_command_line_is_not_written_down(
+    client: MlflowClient, dataset: MultimodalDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = "postgresql+psycopg://me:se@cret@host/studies"
+    monkeypatch.setattr(sys, "argv", ["promote.py", "--storage", store, f"--storage={store}"])
+    read(dataset, Registry(client, "cmir-a"))
+    text = Places().heldout_ledger.read_text()
+    assert "cret" not in text
+    assert text.count("me:***@host/studies") == 2

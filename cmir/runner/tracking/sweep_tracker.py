@@ -27,6 +27,7 @@ from requests.exceptions import RequestException
 
 from cmir.errors import InputError
 from cmir.runner.records import TrialRecord
+from cmir.runner.storage import without_password
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def connect() -> MlflowClient:
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         raise InputError(
-            f"MLflow at {uri} does not answer: {first_line(error)} Start the server, set "
-            "MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
+            f"MLflow at {without_password(uri)} does not answer: {first_line(error)} Start the "
+            "server, set MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
         ) from None
     return client
 
@@ -90,8 +91,8 @@ def answering(client: MlflowClient) -> Iterator[None]:
         if isinstance(error, MlflowException) and error.error_code not in UNANSWERED:
             raise
         raise InputError(
-            f"MLflow at {client.tracking_uri} answers no longer: {first_line(error)} Start it "
-            "again, then run the same command again."
+            f"MLflow at {without_password(client.tracking_uri)} answers no longer: "
+            f"{first_line(error)} Start it again, then run the same command again."
         ) from error
 
 
@@ -101,7 +102,7 @@ class SweepTracker:
     def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
         """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
         self._client, self._sweep = client, sweep
-        self.uri = str(client.tracking_uri)
+        self.uri = without_password(str(client.tracking_uri))
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)
@@ -290,4 +291,5 @@ def _exists(client: MlflowClient, run: str) -> bool:
 
 def first_line(error: Exception) -> str:
     """An exception in one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".") + "."
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    return without_password(line)[:300].rstrip(".") + "."
