@@ -1,8 +1,11 @@
-"""Kinds of arguments that several commands take."""
+"""What all commands share: kinds of arguments, and how an error is shown."""
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentTypeError
+
+from cmir.errors import InputError
 
 
 def positive(text: str) -> int:
@@ -22,3 +25,8 @@ def positive(text: str) -> int:
     if number < 1:
         raise ArgumentTypeError(f"must be at least 1, but got {number}")
     return number
+
+
+def print_error(error: InputError) -> None:
+    """Shows what is wrong with the input; its lines stay whole at any width of the terminal."""
+    print(f"error: {error}", file=sys.stderr)

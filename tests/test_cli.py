@@ -4,7 +4,8 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from cmir.cli import positive
+from cmir.cli import positive, print_error
+from cmir.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -13,3 +14,12 @@ from cmir.cli import positive
 def test_what_is_no_positive_number_is_refused_in_words(text: str, message: str) -> None:
     with pytest.raises(ArgumentTypeError, match=message):
         positive(text)
+
+
+def test_an_error_stays_on_one_line_in_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    message = "objective must be one of " + "ood_val/mae, " * 20
+    print_error(InputError(message))
+    assert capsys.readouterr().err == f"error: {message}\n"

@@ -27,7 +27,7 @@ from cmir.ablation.arm import FAMILIES, Arm
 from cmir.ablation.arm_store import ArmEnding
 from cmir.ablation.arm_training import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
-from cmir.cli import positive
+from cmir.cli import positive, print_error
 from cmir.errors import InputError
 from cmir.runner.paths import Places
 from cmir.runner.tracking.sweep_tracker import connect
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Display(console, plan) as display:
             outcome = ablate(plan, request, Places(), client, display.watch())
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         console.print("\nInterrupted. Nothing is lost: the same command continues.")

@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from cmir.cli import print_error
 from cmir.errors import InputError
 from cmir.promotion.promotion_plan import CHAMPION
 from cmir.registry.versions import ensemble_of_version, known_model, version
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = score_source(ensemble, given.source, given.split)
         _show(console, table) if given.out is None else _write(console, table, given.out)
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        print_error(error)
         return 2
     _summarise(console, table, ensemble)
     return 0

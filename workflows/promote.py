@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
-from cmir.cli import positive
+from cmir.cli import positive, print_error
 from cmir.errors import InputError
 from cmir.method.training.reports import EpochReport
 from cmir.promotion.promotion import PromotionOutcome, promote
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Watch(console, plan) as watch, answering(client):
             outcome = promote(plan, request, client, watch.on_epoch, watch.on_training)
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         console.print("\nInterrupted. Nothing was registered.")

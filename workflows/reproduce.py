@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from cmir.cli import print_error
 from cmir.errors import InputError
 from cmir.method.training.reports import EpochReport
 from cmir.promotion.reproduction import Reproduction, reproduce_version
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 recipe, ensemble_of_version(one), given.data, lambda report: _show(status, report)
             )
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         console.print("\nInterrupted. Nothing was written.")

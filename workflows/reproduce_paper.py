@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cmir.cli import positive
+from cmir.cli import positive, print_error
 from cmir.errors import InputError
 from cmir.method.training.reports import EpochReport
 from cmir.paper.paper_table import Entry, entry, tables
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         entries = [_entry(space, given, console) for space in _spaces(given)]
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        print_error(error)
         return 2
     except NoTrialError as fault:
         console.print(f"{fault}", highlight=False)

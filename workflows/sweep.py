@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.cli import positive
+from cmir.cli import positive, print_error
 from cmir.errors import InputError
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
@@ -72,7 +72,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
     try:
         outcome = conduct(request, Places(), show)
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         console.print("\nInterrupted. Nothing is lost: the same command continues.")
@@ -120,7 +120,7 @@ def _announce(console: Console, start: SweepStart) -> None:
     console.print(f"sweep [bold]{start.sweep}[/bold] over {data.name} ({sizes})", highlight=False)
     console.print(
         f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
-        f"{start.resources.concurrency} {_packs(start.pack)} at a time, "
+        f"{start.resources.concurrency} {_packs(start)} at a time, "
         f"objective {file.objective}; "
         f"MLflow at {start.tracking_uri}",
         highlight=False,
@@ -132,10 +132,11 @@ def _announce(console: Console, start: SweepStart) -> None:
         )
 
 
-def _packs(size: int | None) -> str:
-    if size is None:
-        return "packs"
-    return "trials" if size == 1 else f"packs of up to {size}"
+def _packs(start: SweepStart) -> str:
+    """What runs at a time. On a CPU a pack is one trial unless asked for otherwise."""
+    if start.pack is None:
+        return "packs" if start.resources.gpus_per_trial else "trials"
+    return "trials" if start.pack == 1 else f"packs of up to {start.pack}"
 
 
 def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int:
