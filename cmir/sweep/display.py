@@ -28,6 +28,8 @@ class SweepDisplay:
         self._outcomes: Counter[str] = Counter()
         self._running: dict[int, int] = {}
         self._best: TrialRecord | None = None
+        for record in start.records:
+            self._count(record)
         self._began = self._shown = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -54,11 +56,15 @@ class SweepDisplay:
         self._running.pop(record.number, None)
         self._ended += 1
         self._done += counts(record)
+        self._count(record)
+        self._print(record)
+        self._on_tick(now=True)
+
+    def _count(self, record: TrialRecord) -> None:
+        """Takes an ended trial into what is shown of the whole sweep, of earlier starts too."""
         self._outcomes[record.outcome] += 1
         if record.outcome == "finished" and self._is_better(record):
             self._best = record
-        self._print(record)
-        self._on_tick(now=True)
 
     def _on_tick(self, now: bool = False) -> None:
         if self._live.is_started and (now or time.monotonic() - self._shown > REFRESH_SECONDS):

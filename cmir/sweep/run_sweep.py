@@ -75,6 +75,7 @@ class SweepStart:
     interrupted: int
     tracking_uri: str
     sign: float
+    records: Sequence[TrialRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def conduct(
             study.interrupted,
             tracker.uri,
             study.sign,
+            study.records(),
         )
         keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
         progress = _with_tracking(display(start), tracker, keeper)
