@@ -24,7 +24,7 @@ class SweepDisplay:
         self._console, self._start = console, start
         self._budget = start.prepared.file.trials
         self._done = start.done
-        self._ended = 0
+        self._ended = self._ended_epochs = 0
         self._outcomes: Counter[str] = Counter()
         self._running: dict[int, int] = {}
         self._best: TrialRecord | None = None
@@ -53,7 +53,7 @@ class SweepDisplay:
         self._running[number] = epoch
 
     def _on_end(self, record: TrialRecord) -> None:
-        self._running.pop(record.number, None)
+        self._ended_epochs += self._running.pop(record.number, 0)
         self._ended += 1
         self._done += counts(record)
         self._count(record)
@@ -108,9 +108,15 @@ class SweepDisplay:
         )
 
     def _left(self) -> str:
-        """Time left at the pace so far."""
+        """Time left at the pace so far, in which trials that still run count by their epochs."""
         missing = self._budget - self._done
-        if missing <= 0 or self._ended == 0:
-            return "starting" if missing > 0 else "done"
-        seconds = (time.monotonic() - self._began) / self._ended * missing
+        if missing <= 0:
+            return "done"
+        longest = self._start.prepared.file.epochs
+        usual = self._ended_epochs / self._ended if self._ended_epochs else longest
+        running = sum(min(1.0, epoch / usual) for epoch in self._running.values())
+        trained = self._ended + running
+        if trained == 0:
+            return "starting"
+        seconds = (time.monotonic() - self._began) / trained * max(0.0, missing - running)
         return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,20 @@ def test_a_sweep_that_continues_remembers_the_best_of_its_earlier_starts(
 ) -> None:
     text = told(tmp_path, [record(0, 0.9), record(1, 0.7)], record(2, score))
     assert (f"{score:.4f} *" in text) == is_best
+
+
+def test_the_time_left_falls_while_a_trial_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with working_in(tmp_path):
+        prepared = prepare_sweep(write_space(tmp_path, epochs=10, trials=2), {}, Places())
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    start = SweepStart("small", prepared, Resources(1), None, 0, 0, "sqlite:///mlflow.db", -1.0)
+    display, left = SweepDisplay(Console(file=io.StringIO()), start), []
+    hooks = display.progress()
+    for epoch in range(1, 10):
+        now = 100.0 + epoch
+        hooks.on_epoch(0, epoch, 1.0)
+        left.append(display._left())
+    assert left == [f"{20 - epoch} s left" for epoch in range(1, 10)]
