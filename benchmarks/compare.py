@@ -2,12 +2,10 @@
 
     python benchmarks/compare.py --data data/mosi
 
-`cmir` is `workflows/sweep.py`, `unpacked` the same with one configuration a trial, `tutorial` the
-stack of Ray Tune's own tutorial and `optuna` Optuna with two processes of its own (see
-`ray_tutorial.py`, `optuna_alone.py`). All get two processors, start from nothing, and train every
-seed for all epochs with the same steps and evaluations; a stack that did other work is an error.
-Neighbouring configurations are alike in sizes, views and partition, as a packed sweep suggests
-them. Repeats take turns.
+`cmir` is `workflows/sweep.py`, `tutorial` the stack of Ray Tune's own tutorial and `optuna` Optuna
+with two processes of its own (see `ray_tutorial.py`, `optuna_alone.py`). All get two
+processors, start from nothing, and train every seed for all epochs with the same steps and
+evaluations; a stack that did other work is an error. Repeats take turns.
 
 Exit codes: 0; 1 a stack failed; 2 bad input.
 """
@@ -77,11 +75,11 @@ def work_of(
     return Work(job, sweep_of(known.file, drawn, data, seeds, epochs))
 
 
-def run_ours(work: Work, folder: Path, pack: str = "auto") -> tuple[Timing, Done]:
+def run_ours(work: Work, folder: Path) -> tuple[Timing, Done]:
     """This project's command on a generated sweep file."""
     path = write_sweep(work.sweep, folder)
     script = str(ROOT / "workflows" / "sweep.py")
-    command = [sys.executable, script, "--space", str(path), "--concurrency", "2", "--pack", pack]
+    command = [sys.executable, script, "--space", str(path), "--concurrency", "2"]
     timing = timed(command, folder)
     name = work.sweep["name"]
     records = records_of(journal_storage(Places(folder).journal(name)), name)
@@ -99,7 +97,6 @@ def run_module(work: Work, folder: Path, module: str) -> tuple[Timing, Done]:
 
 STACKS: Mapping[str, Callable[[Work, Path], tuple[Timing, Done]]] = {
     OURS: run_ours,
-    "unpacked": lambda work, folder: run_ours(work, folder, "1"),
     "tutorial": lambda work, folder: run_module(work, folder, "ray_tutorial"),
     "optuna": lambda work, folder: run_module(work, folder, "optuna_alone"),
 }

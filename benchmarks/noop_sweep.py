@@ -1,7 +1,7 @@
 """A sweep whose trials train nothing: what is left is the cost of conducting it.
 
 Run by `benchmarks/overhead.py` and `benchmarks/scale.py` in an empty folder: `noop_sweep TRIALS
-EPOCHS [PACK]`. Study, scheduler and tracking are the real ones, over the real space of MOSI; each
+EPOCHS`. Study, scheduler and tracking are the real ones, over the real space of MOSI; each
 report carries as many metrics as a real one. Leaves `noop.json`: seconds since the call of
 `conduct` at which trials ended, what the driver's memory was then, and the size of its files.
 """
@@ -26,9 +26,10 @@ from benchmarks.made_up import SEEDS, finished
 from cmir.data import write_dataset
 from cmir.data.manifest import SPLITS
 from cmir.runner.paths import Places
+from cmir.runner.placement import Placement
 from cmir.runner.records import TrialRecord
 from cmir.runner.trials_in_flight import Progress
-from cmir.runner.worker import MEMBERS, ROWS
+from cmir.runner.worker import REPORT, WorkerReport
 from cmir.space.space_file import read_sweep_file
 from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
 
@@ -42,10 +43,7 @@ def noop_trial(epochs: int) -> type[Trainable]:
     class NoopTrial(Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             self._epoch = 0
-            self._objectives = {
-                member["number"]: random.Random(member["trial"]).random()
-                for member in config[MEMBERS]
-            }
+            self._objective = random.Random(config["trial"].fingerprint).random()
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -54,14 +52,12 @@ def noop_trial(epochs: int) -> type[Trainable]:
         def step(self) -> dict[str, Any]:
             self._epoch += 1
             is_last = self._epoch == epochs
-            rows = [self._row(*member, is_last) for member in self._objectives.items()]
-            return {ROWS: rows, "done": is_last}
-
-        def _row(self, number: int, objective: float, is_last: bool) -> dict[str, Any]:
-            row = {"number": number, "epoch": self._epoch, "objective": objective}
-            told = {"outcome": "finished", "objective": objective, "metrics": ending.metrics}
-            told |= {"by_seed": ending.by_seed, "best_epochs": ending.best_epochs}
-            return row | {"metrics": ending.metrics} | ({"ending": told} if is_last else {})
+            report = WorkerReport(self._epoch, self._objective, dict(ending.metrics))
+            if is_last:
+                told = {"outcome": "finished", "objective": self._objective}
+                told |= {"metrics": ending.metrics, "by_seed": ending.by_seed}
+                report.ending = told | {"best_epochs": ending.best_epochs}
+            return {REPORT: report, "done": is_last}
 
     return NoopTrial
 
@@ -108,7 +104,7 @@ def write_sweep(folder: Path, trials: int, epochs: int) -> Path:
     return path
 
 
-def main(trials: int, epochs: int, pack: int = 1) -> None:
+def main(trials: int, epochs: int) -> None:
     """Conducts the sweep in the current folder and leaves the record there."""
     write_small_data(Path("small"))
     path, places = write_sweep(Path(), trials, epochs), Places()
@@ -123,7 +119,7 @@ def main(trials: int, epochs: int, pack: int = 1) -> None:
     def watch(start: SweepStart) -> Progress:
         return Progress(on_end=on_end)
 
-    request = SweepRequest(path, {}, concurrency=2, pack=pack, trainable=noop_trial(epochs))
+    request = SweepRequest(path, {}, Placement(2), trainable=noop_trial(epochs))
     outcome = conduct(request, places, watch)
     record = {
         "seconds": time.perf_counter() - began,

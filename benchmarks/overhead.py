@@ -32,7 +32,7 @@ FEW_EPOCHS, FEW_TRIALS = 5, 20
 Measured = tuple[list[Row], list[Row]]
 
 
-def noop(trials: int, epochs: int, pack: int = 1, timeout: float = 3600.0) -> dict[str, Any]:
+def noop(trials: int, epochs: int, timeout: float = 3600.0) -> dict[str, Any]:
     """One sweep of trials that train nothing.
 
     Returns:
@@ -41,7 +41,7 @@ def noop(trials: int, epochs: int, pack: int = 1, timeout: float = 3600.0) -> di
     Raises:
         BenchmarkError: a trial did not finish, or is not in MLflow.
     """
-    sizes = {"trials": trials, "epochs": epochs, "pack": pack}
+    sizes = {"trials": trials, "epochs": epochs}
     with scratch() as folder:
         command = [sys.executable, "-m", "benchmarks.noop_sweep", *map(str, sizes.values())]
         timing = timed(command, folder, timeout)

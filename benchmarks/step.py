@@ -3,10 +3,10 @@
     python benchmarks/step.py
     python benchmarks/step.py --replicas auto          (on a GPU: from one replica to a full memory)
 
-P configurations of one architecture times S seeds are R replicas, trained as one pack on generated
+P configurations of one architecture times S seeds are R replicas, trained as one stack on generated
 data of CMU-MOSI's shapes; no Ray, no Optuna, no MLflow. The share is the time of the step's matrix
 products (`products.py`) over the time of the step. Configurations per hour are those of the whole
-training core: making the pack, all epochs with their evaluation, and the results. Options that
+training core: making the stack, all epochs with their evaluation, and the results. Options that
 take several values are combined.
 """
 
@@ -39,11 +39,11 @@ from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import Shape, generate
 from cmir.method.networks.model import network_for
 from cmir.method.training.measuring import free_memory, seconds
-from cmir.method.training.pack import CPU_REPLICAS
 from cmir.method.training.precision import products_in
 from cmir.runner.placement import trials_per_gpu
 
 SHAPES: Mapping[str, Shape] = {"text": (128, 40), "audio": 73, "vision": 100}
+CACHED_REPLICAS = 4
 VALIDATION = {"id_val": 164, "ood_val": 201}
 SHARE_AIM, RATIO_AIM = 0.6, 1.5
 ONE, MANY = 1, 24
@@ -73,8 +73,8 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
     short = Training(shortened(data, SHORT_STEPS * case.batch), trials, device, repeat + 1)
     network = network_for(data, trials[0].model)
     products = products_of(network, trials[0], case.replicas, case.batch)
-    # On a CPU a pack trains in stacks of a few replicas, and so the limit may be reached.
-    few = case.seeds * max(1, CPU_REPLICAS // case.seeds)
+    # On a CPU a few replicas stay in the processor's cache, and so the limit may be reached.
+    few = case.seeds * max(1, CACHED_REPLICAS // case.seeds)
     alone = [Alone(products, 1.0, device, case.precision)]
     if device.type == "cpu" and few < case.replicas:
         some = products_of(network, trials[0], few, case.batch)
@@ -96,7 +96,7 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
 
 
 def _fitting(device: torch.device, peak: int) -> int:
-    """How many processes with such a pack fit the GPU as it is; 0 on a CPU."""
+    """How many processes with such a stack fit the GPU as it is; 0 on a CPU."""
     if device.type == "cpu":
         return 0
     return trials_per_gpu([torch.cuda.mem_get_info(device)[0]], peak)

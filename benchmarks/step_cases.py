@@ -1,4 +1,4 @@
-"""What `step.py` times: sizes of a pack and of its network, and the configurations they mean."""
+"""What `step.py` times: sizes of a stack and of its network, and the configurations they mean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cmir.config import Precision, TrialConfig, trial_config
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: what is trained as one pack, and how."""
+    """One line of the table: what is trained as one stack, and how."""
 
     configurations: int
     seeds: int
@@ -24,7 +24,7 @@ class Case:
 
     @property
     def replicas(self) -> int:
-        """Networks in the pack."""
+        """Networks in the stack."""
         return self.configurations * self.seeds
 
     def trials(self) -> list[TrialConfig]:

@@ -1,4 +1,4 @@
-"""The training core by itself: a pack in training, timed, and the memory that it takes at most.
+"""The training core by itself: a stack in training, timed, and the memory that it takes at most.
 
 It knows data and learning alone: no Ray, no Optuna, no MLflow.
 """
@@ -18,7 +18,7 @@ from benchmarks.timed import BenchmarkError
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.method.training.measuring import peak, seconds, start_of_peak
-from cmir.method.training.pack import Pack
+from cmir.method.training.replica_stack import Stack
 
 WARM_UP = 2
 
@@ -31,12 +31,12 @@ class Memory:
 
 
 class Training:
-    """A pack in training, epoch by epoch, each of the same size.
+    """A stack in training, epoch by epoch, each of the same size.
 
     Attributes:
-        start: seconds that making the pack took.
+        start: seconds that making the stack took.
         steps: of an epoch.
-        peak: bytes that the pack took while it was made and warmed up, see `Memory`.
+        peak: bytes that the stack took while it was made and warmed up, see `Memory`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Training:
         device: torch.device,
         epochs: int,
     ) -> None:
-        """Makes the pack and trains it for the epochs that do not count; `epochs` follow.
+        """Makes the stack and trains it for the epochs that do not count; `epochs` follow.
 
         The last of them includes the results of every configuration.
         """
@@ -71,12 +71,12 @@ class Training:
             BenchmarkError: a configuration left before, because it diverged: the epochs are not of
                 one size.
         """
-        if len(self._pack.running) < len(self._trials):
+        if len(self._stack.running) < len(self._trials):
             raise BenchmarkError("a configuration diverged while it was timed")
-        return seconds(self._pack.run_epoch, self._device)
+        return seconds(self._stack.run_epoch, self._device)
 
     def _make(self, data: DevelopmentData) -> None:
-        self._pack = Pack(data, self._trials, self._device)
+        self._stack = Stack(data, self._trials, self._device)
 
 
 def shortened(data: DevelopmentData, samples: int) -> DevelopmentData:

@@ -28,6 +28,7 @@ from cmir.paper.protocol import Reproduction, reproduce
 from cmir.paper.published_numbers import PAPER
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.paths import Places
+from cmir.runner.placement import Placement
 from cmir.runner.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.runner.trials_in_flight import Progress
@@ -145,7 +146,7 @@ def _search(
         return displays[0].progress()
 
     try:
-        return conduct(SweepRequest(space, overrides, given.concurrency), places, show)
+        return conduct(SweepRequest(space, overrides, Placement(given.concurrency)), places, show)
     finally:
         for display in displays:
             display.__exit__()

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace, console: Console) -> int:
     from cmir.runner.paths import Places
+    from cmir.runner.placement import Placement
     from cmir.sweep.display import SweepDisplay
     from cmir.sweep.run_sweep import SweepRequest, conduct
 
@@ -53,11 +54,8 @@ def _run(given: argparse.Namespace, console: Console) -> int:
     request = SweepRequest(
         space=given.space,
         overrides=overrides,
-        concurrency=given.concurrency,
-        trials_per_gpu=given.trials_per_gpu,
-        pack=given.pack,
+        placement=Placement(given.concurrency, given.trials_per_gpu, given.address),
         fresh=given.fresh,
-        address=given.address,
         storage=given.storage,
     )
     displays: list[SweepDisplay] = []
@@ -90,22 +88,18 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--space", type=Path, required=True, help="the sweep file")
     for name in ("trials", "seeds", "epochs"):
         parser.add_argument(f"--{name}", type=positive, help="in place of the file's")
-    parser.add_argument("--concurrency", type=positive, help="packs of trials at a time")
-    parser.add_argument("--trials-per-gpu", type=positive, default=4, help="packs that share a GPU")
     parser.add_argument(
-        "--pack",
-        type=_pack,
-        metavar="N|auto",
-        help="trials of one structure that train as one network; auto (default) measures",
+        "--concurrency",
+        type=positive,
+        help="trials at a time (default: one for each processor, or --trials-per-gpu for each GPU)",
+    )
+    parser.add_argument(
+        "--trials-per-gpu", type=positive, default=4, help="trials that share a GPU (default: 4)"
     )
     parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
     parser.add_argument("--address", help="of a Ray cluster, host:port")
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
     return parser.parse_args(arguments)
-
-
-def _pack(text: str) -> int | None:
-    return None if text == "auto" else positive(text)
 
 
 def _announce(console: Console, start: SweepStart) -> None:
@@ -120,7 +114,7 @@ def _announce(console: Console, start: SweepStart) -> None:
     console.print(f"sweep [bold]{start.sweep}[/bold] over {data.name} ({sizes})", highlight=False)
     console.print(
         f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
-        f"{start.resources.concurrency} {_packs(start)} at a time, "
+        f"{start.resources.concurrency} trials at a time, "
         f"objective {file.objective}; "
         f"MLflow at {start.tracking_uri}",
         highlight=False,
@@ -130,13 +124,6 @@ def _announce(console: Console, start: SweepStart) -> None:
             f"continuing: {start.done} trials are done, {start.interrupted} were in flight "
             "and run again"
         )
-
-
-def _packs(start: SweepStart) -> str:
-    """What runs at a time. On a CPU a pack is one trial unless asked for otherwise."""
-    if start.pack is None:
-        return "packs" if start.resources.gpus_per_trial else "trials"
-    return "trials" if start.pack == 1 else f"packs of up to {start.pack}"
 
 
 def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int:

@@ -28,6 +28,7 @@ from cmir.promotion.selection import best_first
 from cmir.registry.heldout_access import heldout_splits
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Places, control_name
+from cmir.runner.placement import Placement
 from cmir.runner.provenance import provenance
 from cmir.runner.tasks import Ended, run_tasks, task_resources
 from cmir.runner.trials_in_flight import Progress
@@ -135,7 +136,7 @@ def tune_plain(
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**file.model_dump(mode="json"), "name": name}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    sweep = SweepRequest(path, {"trials": plan.budget}, concurrency=request.concurrency)
+    sweep = SweepRequest(path, {"trials": plan.budget}, Placement(request.concurrency))
     outcome = conduct(sweep, places, watch.on_tuning)
     if not outcome.is_complete:
         raise KeyboardInterrupt

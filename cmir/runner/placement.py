@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 from cmir.errors import InputError
 
@@ -22,7 +25,7 @@ class Resources:
     """What a trial takes and how many run at once.
 
     Attributes:
-        concurrency: trials of Ray at a time, each a pack.
+        concurrency: trials at a time.
         cpus_per_trial: whole processors, which is also the number of torch threads.
         gpus_per_trial: a fraction where several share a GPU; 0 without one.
         address: of a Ray cluster; None starts Ray on this machine.
@@ -33,18 +36,13 @@ class Resources:
     gpus_per_trial: float = 0.0
     address: str | None = None
 
-    @property
-    def sharing(self) -> int:
-        """How many share the memory of their device."""
-        return round(1 / self.gpus_per_trial) if self.gpus_per_trial else self.concurrency
-
 
 def trials_per_gpu(free: Sequence[int], peak: int, context: int = CONTEXT) -> int:
     """How many processes, each with one trial at a time, fit every GPU.
 
     Args:
         free: bytes that each GPU has free, `torch.cuda.mem_get_info(i)[0]`, before the sweep.
-        peak: bytes that one trial, or one pack of trials, took at most:
+        peak: bytes that one trial took at most:
             `torch.cuda.max_memory_reserved()` of its process, its largest batch, its evaluation
             and its results among it.
         context: bytes that each process takes beside.
@@ -63,7 +61,7 @@ def trials_per_gpu(free: Sequence[int], peak: int, context: int = CONTEXT) -> in
         raise InputError(
             f"GPU {least}: a trial takes {_gigabytes(peak + context)}, but of its "
             f"{_gigabytes(free[least])} free memory {_gigabytes(usable)} may be used. Lower "
-            "--pack, seeds, training.batch_size or environments.count, or free the GPU."
+            "seeds, training.batch_size or environments.count, or free the GPU."
         )
     return count
 
@@ -104,6 +102,29 @@ def resources_for(
     at_a_time = concurrency or cpus
     own = 1 if address is not None else max(1, cpus // at_a_time)
     return Resources(at_a_time, cpus_per_trial=own, address=address)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where trials shall run, as a user asks for it.
+
+    Attributes:
+        concurrency: trials at a time; None: one per processor, or per share of a GPU.
+        trials_per_gpu: trials that share one GPU.
+        address: of a Ray cluster; None: this machine.
+    """
+
+    concurrency: int | None = None
+    trials_per_gpu: int = 4
+    address: str | None = None
+
+    def on(self, cpus: int, gpus: int) -> Resources:
+        """What trials may take of so many processors and GPUs."""
+        return resources_for(cpus, gpus, self.concurrency, self.trials_per_gpu, self.address)
+
+    def here(self) -> Resources:
+        """What trials may take of this machine."""
+        return self.on(len(os.sched_getaffinity(0)), torch.cuda.device_count())
 
 
 def device_of(assigned: Sequence[str], visible: str | None) -> str:

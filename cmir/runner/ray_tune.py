@@ -1,16 +1,16 @@
-"""Ray Tune as the scheduler of a sweep: it runs packs of what the study asks for.
+"""Ray Tune as the scheduler: it runs what a study asks for.
 
-The study decides what runs and keeps what came out; Ray Tune places packs on processors and
+The study decides what runs and keeps what came out; Ray Tune places trials on processors and
 GPUs. Each start of the command makes a fresh `Tuner` for the trials that are still missing.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,15 @@ import ray
 from ray import tune
 from ray.tune import Callback, Trainable
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cmir.method.training.calibration import USUAL
-from cmir.runner.interrupts import interrupt_restored
-from cmir.runner.packs import LARGEST, Packs, runs_alone
-from cmir.runner.placement import Resources
+from cmir.runner.interrupts import interrupt_restored, terminate_as_interrupt
+from cmir.runner.placement import Placement, Resources
 from cmir.runner.rungs import Rungs
 from cmir.runner.study import AskedTrial, SweepStudy
-from cmir.runner.trials_in_flight import Progress, RunningPacks
-from cmir.runner.worker import MEASURE, ROWS, SIZES, CmirTrial
+from cmir.runner.trials_in_flight import Progress, TrialsInFlight
+from cmir.runner.worker import REPORT, CmirTrial
 from cmir.space.space_file import EarlyStopping
 
 RAY_SETTINGS = {
@@ -47,79 +46,45 @@ RAY_SETTINGS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: how a pack of the study's trials becomes the configuration of a Ray worker.
+    """What to run: how a trial of the study becomes the configuration of a Ray worker.
 
     Attributes:
         budget: number of trials that shall have ended.
         epochs: longest training of a trial.
         early_stopping: ASHA's settings.
-        worker_config: from a pack, what `trainable` gets.
+        worker_config: from a trial, what `trainable` gets.
         storage: folder for Ray's own files, removed afterwards.
-        pack: largest number of trials that train as one stacked network; None: as many as are worth
-            while, which the first worker measures.
-        widest: most that the sampler then puts into a pack.
         trainable: the class that trains.
     """
 
     budget: int
     epochs: int
     early_stopping: EarlyStopping
-    worker_config: Callable[[Sequence[AskedTrial]], dict[str, Any]]
+    worker_config: Callable[[AskedTrial], dict[str, Any]]
     storage: Path
-    pack: int | None = 1
-    widest: int = 1
     trainable: type[Trainable] = CmirTrial
 
 
 class StudySearcher(Searcher):
-    """Hands the study's packs to Ray Tune, and notes which of them Ray has ended."""
+    """Hands the study's trials to Ray Tune, and notes which of them Ray has ended."""
 
-    def __init__(
-        self, study: SweepStudy, plan: Plan, resources: Resources, running: RunningPacks
-    ) -> None:
+    def __init__(self, study: SweepStudy, plan: Plan, in_flight: TrialsInFlight) -> None:
         super().__init__()
-        self._study, self._plan, self._running = study, plan, running
-        self._packs, self._workers = Packs(study), resources.concurrency
-        self._sharing = resources.sharing
-        # On a CPU packs save no arithmetic and leave workers without work at the end: they are of
-        # one configuration unless so short that Ray's part in them counts.
-        self._saves = resources.gpus_per_trial > 0
-        self._possible = plan.pack or (USUAL if self._saves else 1)
-        self._made = min(self._possible, plan.pack or plan.widest)
-        self._is_to_measure = plan.pack is None and (plan.widest > 1 or study.queued > 0)
+        self._study, self._plan, self._in_flight = study, plan, in_flight
 
     def suggest(self, trial_id: str) -> Any:
-        """The next pack; None while waiting for others, FINISHED when the budget is spent."""
-        places = self._plan.budget - self._study.counted - self._packs.in_flight
-        if places <= 0:
-            return None if len(self._running) else str(Searcher.FINISHED)
-        # Not more than one worker's share of what is left to do.
-        left = places + self._running.left(self._plan.epochs)
-        size = min(self._possible, places, math.ceil(left / self._workers))
-        pack = self._packs.ask(size, places, self._made)
-        self._running.start(trial_id, pack)
-        return self._plan.worker_config(pack) | self._measure(pack, places - len(pack))
+        """The next trial; None while waiting for others, FINISHED when the budget is spent."""
+        if self._study.counted + self._study.in_flight >= self._plan.budget:
+            return None if len(self._in_flight) else str(Searcher.FINISHED)
+        asked = self._study.ask()
+        self._in_flight.start(trial_id, asked)
+        return self._plan.worker_config(asked)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Closes a pack: members that were merely interrupted stay in flight."""
-        self._running.close(trial_id, died=error)
-
-    def measured(self, worthwhile: int, possible: int) -> tuple[int, int]:
-        """Takes useful sizes; returns those of later packs, filled by the sampler and at most."""
-        self._made = min(worthwhile, self._plan.widest)
-        self._possible = possible if self._saves else worthwhile
-        return self._made, self._possible
-
-    def _measure(self, pack: Sequence[AskedTrial], places: int) -> dict[str, Any]:
-        """Asks the first pack's worker to measure, unless what is left is too little to gain by."""
-        if not self._is_to_measure or runs_alone(pack[0]):
-            return {}
-        self._is_to_measure = False
-        if places <= USUAL * self._workers:
-            return {}
-        return {MEASURE: {"most": LARGEST, "sharing": self._sharing}}
+        """Closes a trial: one that was merely interrupted stays in flight."""
+        self._in_flight.close(trial_id, died=error)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune saves its searcher, but the study is the record."""
@@ -132,36 +97,41 @@ class StudySearcher(Searcher):
         """Nothing: the study is the record."""
 
 
-class ReportCollector(Callback):
-    """Takes each step's rows, drops who lags, and lets the driver's display breathe."""
+class RungScheduler(FIFOScheduler):
+    """Takes each epoch's report, and stops trials that lag at a rung."""
 
-    def __init__(self, running: RunningPacks, searcher: StudySearcher, progress: Progress) -> None:
-        self._running, self._searcher, self._progress = running, searcher, progress
+    def __init__(self, in_flight: TrialsInFlight) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._in_flight = in_flight
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: see `StudySearcher`."""
         return {}
 
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[RayTrial],
-        trial: RayTrial,
-        result: dict[str, Any],
-        **info: Any,
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
+        """Takes an epoch after which the trial could go on."""
+        return str(self.STOP if self._take(trial, result) else self.CONTINUE)
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]
     ) -> None:
-        """Takes a step of a pack, before Ray Tune asks its worker for the next."""
-        if SIZES in result:
-            self._progress.on_sizes(*self._searcher.measured(*result[SIZES]))
+        """Takes the last report; of a trial that was stopped it has been taken already."""
+        self._take(trial, result)
+
+    def _take(self, trial: RayTrial, result: dict[str, Any]) -> bool:
         seconds = float(result.get("time_this_iter_s", 0.0))
-        rows = result.get(ROWS, [])
-        lagging = self._running.take(trial.trial_id, rows, seconds)
-        # Ray keeps the last result of every trial while the sweep lasts.
-        rows.clear()
-        worker = trial.temporary_state.ray_actor
-        if lagging and worker is not None:
-            # A worker does what it is told in order: it drops them before its next step.
-            worker.drop.remote(lagging)
+        return self._in_flight.take(trial.trial_id, result[REPORT], seconds)
+
+
+class Ticks(Callback):
+    """Lets the driver's display breathe."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: see `StudySearcher`."""
+        return {}
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Once per turn of Ray Tune's loop."""
@@ -173,12 +143,12 @@ def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Pr
 
     Returns normally in both cases: what ended is in the study.
     """
-    running = RunningPacks(study, Rungs(plan.epochs, plan.early_stopping), progress)
-    searcher = StudySearcher(study, plan, resources, running)
+    in_flight = TrialsInFlight(study, Rungs(plan.epochs, plan.early_stopping), progress)
     tuner = tune.Tuner(
         tune.with_resources(plan.trainable, _bundle(resources)),
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
+            search_alg=StudySearcher(study, plan, in_flight),
+            scheduler=RungScheduler(in_flight),
             num_samples=-1,
             max_concurrent_trials=resources.concurrency,
             reuse_actors=True,
@@ -188,7 +158,7 @@ def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Pr
             storage_path=str(plan.storage.resolve()),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[ReportCollector(running, searcher, progress)],
+            callbacks=[Ticks(progress)],
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -199,22 +169,41 @@ def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Pr
         shutil.rmtree(plan.storage, ignore_errors=True)
 
 
-def start_ray(resources: Resources) -> None:
-    """Connects to a cluster, or starts Ray on this machine with what the trials need."""
+@contextmanager
+def ray_running(placement: Placement) -> Iterator[Resources]:
+    """Ray while the block runs: a cluster's, or one of this machine with what the trials need.
+
+    Yields:
+        what trials may take of the machine or the cluster.
+    """
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    resources = placement.here()
+    ray.init(**_ray_options(resources), logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        # Ray has put its own handler of SIGTERM in place, which would end the process at once.
+        with terminate_as_interrupt():
+            yield resources if placement.address is None else placement.on(*_cluster())
+    finally:
+        ray.shutdown()
+
+
+def _ray_options(resources: Resources) -> dict[str, Any]:
     if resources.address is not None:
-        ray.init(address=resources.address, **quiet)
-        return
-    cpus = resources.concurrency * resources.cpus_per_trial
+        return {"address": resources.address}
     # "local", as Ray would else join whatever cluster somebody has started on this machine.
-    own: dict[str, Any] = {
+    return {
         "address": "local",
+        "num_cpus": resources.concurrency * resources.cpus_per_trial,
         "include_dashboard": False,
         "object_store_memory": 128 << 20,
     }
-    ray.init(num_cpus=cpus, **own, **quiet)
+
+
+def _cluster() -> tuple[int, int]:
+    """Processors and GPUs of the cluster that this process has joined."""
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(found.get("CPU", 1)), int(found.get("GPU", 0))
 
 
 def _bundle(resources: Resources) -> dict[str, float]:

@@ -1,10 +1,10 @@
-"""Early stopping across the configurations of a sweep, however they are packed."""
+"""Early stopping across the configurations of a sweep, also of earlier starts of the command."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from cmir.space.space_file import EarlyStopping
 
@@ -13,8 +13,8 @@ class Rungs:
     """ASHA's rungs (Li et al. 2020): after `grace`, `grace * reduction`, ... epochs the best
     1/`reduction` go on, judged against all that reached the same rung before.
 
-    Scores are larger where better. The members of a pack reach a rung at once: each competes with
-    the others too, whatever their order. For a pack of one this is Ray Tune's ASHA.
+    Scores are larger where better. The same decisions as Ray Tune's ASHA, which cannot be told of
+    the trials that ended before a sweep was continued.
     """
 
     def __init__(self, epochs: int, settings: EarlyStopping) -> None:
@@ -32,15 +32,12 @@ class Rungs:
             if epoch <= len(scores):
                 self.enter(epoch, scores[epoch - 1])
 
-    def judge(self, epoch: int, scores: Mapping[int, float]) -> list[int]:
-        """Enters the scores of a pack's members after an epoch; returns who stops there."""
-        if epoch not in self._rungs:
-            return []
-        for score in scores.values():
-            self.enter(epoch, score)
-        return [n for n, score in scores.items() if self._lags(score, self._rungs[epoch])]
+    def lags(self, epoch: int, score: float) -> bool:
+        """Enters the score of a configuration after an epoch; whether it stops there."""
+        self.enter(epoch, score)
+        return epoch in self._rungs and self._is_below(score, self._rungs[epoch])
 
-    def _lags(self, score: float, rung: Sequence[float]) -> bool:
+    def _is_below(self, score: float, rung: Sequence[float]) -> bool:
         """Whether a score lies below the quantile of all others at its rung."""
         others = len(rung) - 1
         if others == 0:

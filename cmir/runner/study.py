@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +40,11 @@ DEFAULT_QUESTION = SweepFile(name="x", data=DataSection(path="")).question
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial to run: its number in the study, what was suggested, the whole configuration.
-
-    `is_retry` says that it repeats one that failed.
-    """
+    """A trial to run: its number in the study, what was suggested, the whole configuration."""
 
     number: int
     params: Assignment
     config: TrialConfig
-    is_retry: bool = False
 
 
 class SweepStudy:
@@ -62,7 +56,6 @@ class SweepStudy:
         self._interrupted = list(self._open)
         self._records = {record.number: record for record in _records(study)}
         self._counted = sum(counts(record) for record in self._records.values())
-        self._queued = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     @property
     def name(self) -> str:
@@ -99,35 +92,18 @@ class SweepStudy:
         """Number of trials that an earlier run of the command left in flight."""
         return len(self._interrupted)
 
-    @property
-    def queued(self) -> int:
-        """Number of trials whose configuration is known: interrupted ones, start points, retries.
-
-        They are asked before new ones.
-        """
-        return len(self._interrupted) + self._queued
-
-    def ask(self, like: AskedTrial | None = None) -> AskedTrial:
+    def ask(self) -> AskedTrial:
         """The next trial: first what was interrupted, then start points and retries, then TPE.
-
-        Args:
-            like: a trial with which one that the sampler makes shall be able to share a stack.
 
         Raises:
             InputError: the space allows a contradiction that no two of its ends show. The trial
                 is dropped, so that it does not stop the sweep again when that is continued.
         """
-        given = {} if like is None else like.params
-        with self._fixing({key: given[key] for key in self._space.shaping if key in given}):
-            return self._ask()
-
-    def _ask(self) -> AskedTrial:
         if self._interrupted:
             trial = self._open[self._interrupted.pop(0)]
         else:
             trial = self._study.ask()
             self._open[trial.number] = trial
-            self._queued = max(0, self._queued - 1)
         params = self._suggest(trial)
         try:
             config = self._space.trial(params, f"trial {trial.number}")
@@ -136,21 +112,7 @@ class SweepStudy:
             raise
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
-        return AskedTrial(trial.number, params, config, RETRY_OF in trial.user_attrs)
-
-    @contextmanager
-    def _fixing(self, given: Mapping[str, Value]) -> Iterator[None]:
-        """Lets the sampler suggest the rest, as it would if these dimensions did not exist."""
-        sampler = self._study.sampler
-        if given:
-            stored = {key: _stored(self._space, key, value) for key, value in given.items()}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study.sampler = optuna.samplers.PartialFixedSampler(stored, sampler)
-        try:
-            yield
-        finally:
-            self._study.sampler = sampler
+        return AskedTrial(trial.number, params, config)
 
     def tell(self, number: int, ending: Ending) -> TrialRecord:
         """Ends a trial. A first failure is tried once more, as a trial of its own.
@@ -170,7 +132,6 @@ class SweepStudy:
         del self._open[number]
         if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
             self._study.enqueue_trial(told.params, user_attrs={RETRY_OF: number})
-            self._queued += 1
         record = self._records[number] = record_of(told)
         self._counted += counts(record)
         return record

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,9 +11,8 @@ import ray
 import torch
 from ray.exceptions import RayTaskError
 
-from cmir.runner.interrupts import terminate_as_interrupt
-from cmir.runner.placement import Resources
-from cmir.runner.ray_tune import start_ray
+from cmir.runner.placement import Placement, Resources
+from cmir.runner.ray_tune import ray_running
 from cmir.runner.worker import own_device
 
 Task = TypeVar("Task")
@@ -63,7 +61,7 @@ def run_tasks(
     """
     if not tasks:
         return
-    with _started(resources):
+    with ray_running(Placement(resources.concurrency)):
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial,
             num_gpus=resources.gpus_per_trial,
@@ -76,17 +74,6 @@ def run_tasks(
             for reference in ready:
                 on_end(names.pop(reference), _ending(reference))
             on_tick(min(len(names), resources.concurrency))
-
-
-@contextmanager
-def _started(resources: Resources) -> Iterator[None]:
-    start_ray(resources)
-    try:
-        # Ray has put its own handler of SIGTERM in place, which would end the process at once.
-        with terminate_as_interrupt():
-            yield
-    finally:
-        ray.shutdown()
 
 
 def _in_one_thread(work: Callable[[Any, str], Any], task: Any) -> Any:

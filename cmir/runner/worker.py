@@ -1,13 +1,14 @@
-"""A pack of configurations in a Ray worker: members and their data in, one row each per epoch."""
+"""A trial in a Ray worker: a configuration and its data in, one report per epoch out."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 import torch
@@ -16,172 +17,103 @@ from ray.tune import Trainable
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
 from cmir.method.environments.partitions import Partitions
-from cmir.method.training.calibration import USABLE, PackTimer, Sizes, useful_sizes
-from cmir.method.training.fitting import check, fit
-from cmir.method.training.measuring import free_memory
-from cmir.method.training.pack import Pack
+from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.runner.placement import device_of
 from cmir.runner.weights import save_weights
 
-MEMBERS, ROWS, MEASURE, SIZES = "members", "rows", "measure", "sizes"
-# What an epoch costs beside its arithmetic: Ray's way to the driver and back, a share of a start.
-RAY_SECONDS = 0.005
-Report = EpochReport | Diverged
+REPORT = "report"
+
+
+@dataclass
+class WorkerReport:
+    """One epoch of a trial, or its end, as it travels from a worker to the driver.
+
+    Attributes:
+        epoch: counted from 1; 0 where the trial ended without one.
+        objective: mean over the seeds of the best value so far.
+        metrics: as in `EpochReport`.
+        partition: the diagnosis of its partition as plain values, with the first epoch only.
+        ending: fields of `Ending` that the worker knows; empty while the trial goes on.
+    """
+
+    epoch: int = 0
+    objective: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    partition: Mapping[str, Any] = field(default_factory=dict)
+    ending: Mapping[str, Any] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Lets go of what the driver has read: Ray keeps the last report of every trial."""
+        self.metrics = self.partition = self.ending = {}
 
 
 class CmirTrial(Trainable):
-    """Trains a pack of configurations, one epoch a step; actors are reused from pack to pack.
+    """Trains a configuration, one epoch a step; actors are reused from trial to trial.
 
-    The configuration that Ray hands over holds `members`, `dataset` (folder), `partitions` (folder
-    in which workers share them) and `threads`. A member has a `number`, a `trial` (a `TrialConfig`
-    as JSON) and `weights` (file for its weights once it has finished). A step returns one row for
-    each member in training: `number`, then `epoch`, `objective` and `metrics`, and with the last
-    row of a member, its `ending`. With `measure` (`most`, and `sharing`, the number of packs
-    that share the memory) the first step only measures the sizes of packs that are worth while and
-    possible, and returns them as `sizes`.
+    The configuration that Ray hands over holds `trial` (a `TrialConfig`), `weights` (file for its
+    weights once it has finished), `dataset` (folder), `partitions` (folder in which workers share
+    them) and `threads`. A step returns a `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Takes a pack; nothing runs, and so nothing fails, before the first step."""
-        self._config, self._members = dict(config), config[MEMBERS]
-        self._open = set(range(len(self._members)))
-        self._training: Training | None = None
+        """Takes a trial; nothing runs, and so nothing fails, before the first step."""
+        self._config = dict(config)
+        self._reports: Iterator[EpochReport] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next pack in the same process."""
+        """Takes the next trial in the same process."""
         self.setup(new_config)
         return True
-
-    def drop(self, numbers: Collection[int]) -> None:
-        """Takes members out of training between two steps; the others do not notice."""
-        leaving = {n for n in self._open if self._members[n]["number"] in numbers}
-        self._open -= leaving
-        if self._training is not None:
-            self._training.drop(leaving)
 
     def step(self) -> dict[str, Any]:
         """Trains one epoch; the last result has `done`.
 
-        An exception ends the pack, not the process: the next pack finds it warm.
+        An exception ends the trial, not the process: the next trial finds it warm.
         """
-        if MEASURE in self._config:
-            sizes = self._sizes(self._config.pop(MEASURE))
-            return {SIZES: [sizes.worthwhile, sizes.possible], ROWS: [], "done": False}
         try:
-            rows = self._epoch() if self._open else []
-        except Exception as error:  # Whatever it is, it belongs into the trials' records.
-            reason = _explained(error)
-            rows = [_failed(self._members[n]["number"], reason) for n in sorted(self._open)]
-            self._open.clear()
-        return {ROWS: rows, "done": not self._open}
+            report = self._epoch()
+        except Exception as error:  # Whatever it is, it belongs into the trial's record.
+            report = WorkerReport(ending={"outcome": "failed", "reason": _explained(error)})
+        return {REPORT: report, "done": bool(report.ending)}
 
-    def _epoch(self) -> list[dict[str, Any]]:
-        if self._training is None:
-            self._training = self._start(self._configs())
-        reports = self._training.run_epoch()
-        rows = [self._row(self._members[n], report) for n, report in reports.items()]
-        self._open = set(self._training.running)
-        return rows
-
-    def _sizes(self, measure: Mapping[str, int]) -> Sizes:
-        """The sizes of packs that are useful, 1 where they cannot be measured."""
-        try:
-            device, data = torch.device(own_device()), development_data(self._config["dataset"])
-            timer = PackTimer(data, self._configs()[0], device)
-            free = free_memory(device)
-            room = None if free is None else int(USABLE * free / measure["sharing"])
-            return useful_sizes(timer.cost, measure["most"], RAY_SECONDS, room)
-        except Exception:  # What is wrong shows again, and is recorded, when the pack trains.
-            return Sizes(1, 1)
-
-    def _configs(self) -> list[TrialConfig]:
-        torch.set_num_threads(int(self._config["threads"]))
-        return [TrialConfig.model_validate_json(member["trial"]) for member in self._members]
-
-    def _start(self, configs: Sequence[TrialConfig]) -> Training:
-        data = development_data(self._config["dataset"])
-        self._partitions = partitions_of(self._config["dataset"], self._config["partitions"])
-        environments = configs[0].environments
-        training = start_training(data, configs, own_device(), self._partitions)
-        found = self._partitions.diagnosis(environments.partition, environments.group_count)
-        self._diagnosis = {} if found is None else found.as_json()
-        return training
-
-    def _row(self, member: Mapping[str, Any], report: Report) -> dict[str, Any]:
-        row = {"number": member["number"]}
-        if isinstance(report, Diverged):
-            return row | {"ending": {"outcome": "diverged", "reason": str(report)}}
-        row |= {"epoch": report.epoch, "objective": report.objective}
-        row |= {"metrics": dict(report.metrics)}
-        if report.epoch == 1:
-            row |= {"partition": self._diagnosis}
-        if report.result is not None:
-            save_weights(report.result, Path(member["weights"]))
-            row |= {"ending": _ending(report.result)}
-        return row
-
-
-class Training(Protocol):
-    """Configurations in training, by their place in the pack; see `Pack`."""
-
-    @property
-    def running(self) -> tuple[int, ...]:
-        """The configurations that are still in training."""
-
-    def run_epoch(self) -> dict[int, Report]:
-        """One epoch of every running configuration."""
-
-    def drop(self, configs: Collection[int]) -> None:
-        """Takes configurations out."""
-
-
-class Alone:
-    """One configuration that does not stack: a fine-tuned language model."""
-
-    def __init__(self, reports: Iterator[EpochReport]) -> None:
-        self._reports = reports
-        self.running: tuple[int, ...] = (0,)
-
-    def run_epoch(self) -> dict[int, Report]:
-        """Its next epoch."""
+    def _epoch(self) -> WorkerReport:
+        if self._reports is None:
+            self._reports = self._start()
         try:
             report = next(self._reports)
         except Diverged as fault:
-            self.running = ()
-            return {0: fault}
-        self.running = () if report.result is not None else (0,)
-        return {0: report}
+            return WorkerReport(ending={"outcome": "diverged", "reason": str(fault)})
+        found = WorkerReport(report.epoch, report.objective, dict(report.metrics))
+        if report.epoch == 1:
+            found.partition = self._diagnosis()
+        if report.result is not None:
+            save_weights(report.result, Path(self._config["weights"]))
+            found.ending = _ending(report.result)
+        return found
 
-    def drop(self, configs: Collection[int]) -> None:
-        """Ends it."""
-        if configs:
-            self.running = ()
+    def _start(self) -> Iterator[EpochReport]:
+        torch.set_num_threads(int(self._config["threads"]))
+        data = development_data(self._config["dataset"])
+        return fit(data, self._trial(), own_device(), self._partitions())
 
+    def _trial(self) -> TrialConfig:
+        trial: TrialConfig = self._config["trial"]
+        return trial
 
-def start_training(
-    data: DevelopmentData, configs: Sequence[TrialConfig], device: str, partitions: Partitions
-) -> Training:
-    """Starts the training of configurations that agree in structure.
+    def _partitions(self) -> Partitions:
+        return partitions_of(self._config["dataset"], self._config["partitions"])
 
-    Raises:
-        InputError: a configuration does not fit the data.
-    """
-    if configs[0].model.backbone:
-        return Alone(fit(data, configs[0], device, partitions))
-    for config in configs:
-        check(data, config, partitions)
-    return Pack(data, configs, torch.device(device), partitions)
+    def _diagnosis(self) -> Mapping[str, Any]:
+        environments = self._trial().environments
+        found = self._partitions().diagnosis(environments.partition, environments.group_count)
+        return {} if found is None else found.as_json()
 
 
 def _explained(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}:{place.lineno}"
     return f"{type(error).__name__} at {where}: {error}"
-
-
-def _failed(number: int, reason: str) -> dict[str, Any]:
-    return {"number": number, "ending": {"outcome": "failed", "reason": reason}}
 
 
 @lru_cache(maxsize=1)

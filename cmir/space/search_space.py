@@ -20,7 +20,6 @@ from cmir.config import (
     DEFAULT_RATE,
     DEFAULT_STRENGTH,
     TrialConfig,
-    is_structural,
     known_keys,
     number_kind,
     trial_config,
@@ -55,19 +54,6 @@ class SearchSpace:
         except CycleError as error:
             circle = " -> ".join(error.args[1])
             raise InputError(f"{self.where}: the conditions go in a circle: {circle}.") from None
-
-    @cached_property
-    def shaping(self) -> tuple[str, ...]:
-        """The dimensions that decide which configurations can share a stack.
-
-        Those that shape the network or the flow of data, and those on which their conditions rest.
-        """
-        found = self.dimensions
-        shaping: set[str] = set()
-        for key in reversed(found):
-            if is_structural(key) or key in shaping:
-                shaping |= {key, *(set(found[key].when) & set(found))}
-        return tuple(key for key in found if key in shaping)
 
     def is_active(self, key: str, so_far: Mapping[str, Value]) -> bool:
         """Whether a dimension's condition holds, given the values of those before it."""

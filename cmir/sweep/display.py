@@ -43,7 +43,7 @@ class SweepDisplay:
 
     def progress(self) -> Progress:
         """The hooks that a sweep calls."""
-        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick, self._on_sizes)
+        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick)
 
     def _on_start(self, asked: AskedTrial) -> None:
         self._running[asked.number] = 0
@@ -70,14 +70,6 @@ class SweepDisplay:
         if self._live.is_started and (now or time.monotonic() - self._shown > REFRESH_SECONDS):
             self._shown = time.monotonic()
             self._live.update(self._line(), refresh=True)
-
-    def _on_sizes(self, made: int, possible: int) -> None:
-        if possible == 1:
-            return  # As it was announced: nothing is packed.
-        size = f"packs of up to {made}" if made > 1 else "no packs"
-        given = f"; start points that agree train in packs of up to {possible}"
-        shown = given if possible > made else ""
-        self._console.print(f"measured: the sampler makes {size}{shown}", highlight=False)
 
     def _is_better(self, record: TrialRecord) -> bool:
         if self._best is None or self._best.objective is None or record.objective is None:

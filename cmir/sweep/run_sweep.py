@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-import ray
-import torch
 from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
-from cmir.runner.background_ray import BackgroundRay
 from cmir.runner.interrupts import terminate_as_interrupt
-from cmir.runner.packs import widest_pack
 from cmir.runner.paths import Places
-from cmir.runner.placement import Resources, resources_for
+from cmir.runner.placement import Placement, Resources
 from cmir.runner.provenance import provenance
-from cmir.runner.ray_tune import Plan, run_trials
+from cmir.runner.ray_tune import Plan, ray_running, run_trials
 from cmir.runner.records import TrialRecord
 from cmir.runner.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.study import AskedTrial, SweepStudy, open_study
 from cmir.runner.trials_in_flight import Progress
 from cmir.runner.weights import WeightsKeeper
-from cmir.runner.worker import MEMBERS, CmirTrial
+from cmir.runner.worker import CmirTrial
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 
 # MLflow, and what draws, are imported where they are used: while Ray's processes start and end.
@@ -42,23 +38,16 @@ class SweepRequest:
     Attributes:
         space: the sweep file.
         overrides: `trials`, `seeds`, `epochs` in place of the file's.
-        concurrency: packs at a time; None: one per processor, or per share of a GPU.
-        trials_per_gpu: packs that share one GPU.
-        pack: largest number of configurations that train as one stacked network; None: as many as
-            measuring shows to be worth while.
+        placement: where its trials run.
         fresh: begin a new sweep beside the old one.
-        address: of a Ray cluster.
         storage: of the study, in place of a journal file.
         trainable: the class that trains.
     """
 
     space: Path
     overrides: dict[str, int]
-    concurrency: int | None = None
-    trials_per_gpu: int = 4
-    pack: int | None = None
+    placement: Placement = field(default_factory=Placement)
     fresh: bool = False
-    address: str | None = None
     storage: str | None = None
     trainable: type[Trainable] = CmirTrial
 
@@ -70,7 +59,6 @@ class SweepStart:
     sweep: str
     prepared: PreparedSweep
     resources: Resources
-    pack: int | None
     done: int
     interrupted: int
     tracking_uri: str
@@ -120,43 +108,36 @@ def conduct(
     Raises:
         InputError: nothing was started.
     """
-    # Before Ray starts: its processes are forked, which a product of matrices that runs in another
-    # thread of the driver does not survive, and partitions take such products.
     prepared = prepare_sweep(request.space, request.overrides, places)
     places.make()
-    resources = _resources(request, len(os.sched_getaffinity(0)), torch.cuda.device_count())
     name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
-    with places.lock(name), terminate_as_interrupt(), BackgroundRay(resources) as cluster:
+    with places.lock(name), terminate_as_interrupt():
         study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
-        is_complete = study.counted >= prepared.file.trials
-        if not is_complete:
-            cluster.start()
         tracker = _tracker(study, prepared)
-        if request.address is not None and not is_complete:
-            cluster.wait()
-            found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            resources = _resources(request, int(found.get("CPU", 1)), int(found.get("GPU", 0)))
-        start = SweepStart(
-            name,
-            prepared,
-            resources,
-            request.pack,
-            study.counted,
-            study.interrupted,
-            tracker.uri,
-            study.sign,
-            study.records(),
-        )
         keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
-        progress = _with_tracking(display(start), tracker, keeper)
-        if not is_complete:
-            with storing(request.storage):
-                cluster.wait()
-                _run(study, prepared, request, places, resources, progress)
-        with cluster.ending():
-            from cmir.sweep.findings import publish
+        is_complete = study.counted >= prepared.file.trials
+        with (
+            nullcontext(request.placement.here())
+            if is_complete
+            else ray_running(request.placement) as resources
+        ):
+            start = SweepStart(
+                name,
+                prepared,
+                resources,
+                study.counted,
+                study.interrupted,
+                tracker.uri,
+                study.sign,
+                study.records(),
+            )
+            progress = _with_tracking(display(start), tracker, keeper)
+            if not is_complete:
+                with storing(request.storage):
+                    _run(study, prepared, request, places, resources, progress)
+        from cmir.sweep.findings import publish
 
-            findings = publish(tracker, study.records(), prepared, keeper, study.counted)
+        findings = publish(tracker, study.records(), prepared, keeper, study.counted)
         return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
 
 
@@ -170,16 +151,10 @@ def _run(
 ) -> None:
     file, dataset = prepared.file, str(prepared.data.path.resolve())
 
-    def member(asked: AskedTrial) -> dict[str, Any]:
+    def worker_config(asked: AskedTrial) -> dict[str, Any]:
         return {
-            "number": asked.number,
-            "trial": asked.config.model_dump_json(),
+            "trial": asked.config,
             "weights": str(places.weights_of(study.name, asked.number).resolve()),
-        }
-
-    def worker_config(pack: Sequence[AskedTrial]) -> dict[str, Any]:
-        return {
-            MEMBERS: [member(asked) for asked in pack],
             "dataset": dataset,
             "partitions": str(places.partitions.resolve()),
             "threads": resources.cpus_per_trial,
@@ -191,8 +166,6 @@ def _run(
         early_stopping=file.early_stopping,
         worker_config=worker_config,
         storage=places.scheduler(study.name),
-        pack=request.pack,
-        widest=widest_pack(prepared.space),
         trainable=request.trainable,
     )
     run_trials(study, plan, resources, progress)
@@ -247,12 +220,6 @@ def _facts(prepared: PreparedSweep) -> dict[str, Any]:
         "space_file": str(prepared.path),
         "gates": prepared.file.gates.model_dump(mode="json"),
     }
-
-
-def _resources(request: SweepRequest, cpus: int, gpus: int) -> Resources:
-    """What trials may take of so many processors and GPUs, of this machine or of a cluster."""
-    per_gpu, address = request.trials_per_gpu, request.address
-    return resources_for(cpus, gpus, request.concurrency, per_gpu, address)
 
 
 def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from cmir.errors import InputError
 from cmir.runner.paths import Places
+from cmir.runner.placement import Placement
 from cmir.runner.storage import journal_storage
 from cmir.runner.study import records_of
 from cmir.runner.trials_in_flight import Progress
@@ -37,9 +38,8 @@ def fragile() -> type[CmirTrial]:
 
     class Fragile(CmirTrial):
         def setup(self, config: dict[str, Any]) -> None:
-            trials = " ".join(member["trial"] for member in config["members"])
-            self._is_to_die = f'"learning_rate":{DYING}' in trials
-            self._is_to_raise = f'"learning_rate":{RAISING}' in trials
+            rate = config["trial"].training.learning_rate
+            self._is_to_die, self._is_to_raise = rate == DYING, rate == RAISING
             if self._is_to_raise:
                 config["dataset"] = "/nowhere"
             super().setup(config)
@@ -69,7 +69,7 @@ def outcome(folder: Path) -> SweepOutcome:
         search={"training.learning_rate": rates},
         start_from=[{"training.learning_rate": rate} for rate in rates],
     )
-    request = SweepRequest(path, {}, concurrency=2, pack=1, trainable=fragile())
+    request = SweepRequest(path, {}, Placement(2), trainable=fragile())
     return conduct(request, Places(), quiet)
 
 

@@ -16,6 +16,7 @@ from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.paths import Places
+from cmir.runner.placement import Placement
 from cmir.runner.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import answering, connect
 from cmir.runner.trials_in_flight import Progress
@@ -82,7 +83,7 @@ def swept(space: Path, storage: str, progress: Progress) -> SweepOutcome:
     def display(start: SweepStart) -> Progress:
         return progress
 
-    return conduct(SweepRequest(space, {}, concurrency=1, storage=storage), Places(), display)
+    return conduct(SweepRequest(space, {}, Placement(1), storage=storage), Places(), display)
 
 
 def trial_runs(name: str) -> list[Any]:

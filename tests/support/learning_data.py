@@ -15,7 +15,6 @@ from torch import Tensor
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, write_dataset
 from cmir.method.training.fitting import fit
-from cmir.method.training.pack import Pack
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, TrialResult
 
@@ -138,8 +137,8 @@ def trained(data: DevelopmentData, config: TrialConfig) -> TrialResult:
     return last.result
 
 
-def ends(training: Stack | Pack) -> dict[int, TrialResult | Diverged]:
-    """How each configuration of a stack, or of a pack, ends."""
+def ends(training: Stack) -> dict[int, TrialResult | Diverged]:
+    """How each configuration of a stack ends."""
     found: dict[int, TrialResult | Diverged] = {}
     while training.running:
         for index, report in training.run_epoch().items():

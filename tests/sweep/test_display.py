@@ -24,7 +24,7 @@ def told(folder: Path, before: list[TrialRecord], ending: TrialRecord) -> str:
     with working_in(folder):
         prepared = prepare_sweep(write_space(folder), {}, Places())
     start = SweepStart(
-        "small", prepared, Resources(1), None, len(before), 0, "sqlite:///mlflow.db", -1.0, before
+        "small", prepared, Resources(1), len(before), 0, "sqlite:///mlflow.db", -1.0, before
     )
     shown = io.StringIO()
     with SweepDisplay(Console(file=shown, width=100), start) as display:
@@ -47,7 +47,7 @@ def test_the_time_left_falls_while_a_trial_trains(
         prepared = prepare_sweep(write_space(tmp_path, epochs=10, trials=2), {}, Places())
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    start = SweepStart("small", prepared, Resources(1), None, 0, 0, "sqlite:///mlflow.db", -1.0)
+    start = SweepStart("small", prepared, Resources(1), 0, 0, "sqlite:///mlflow.db", -1.0)
     display, left = SweepDisplay(Console(file=io.StringIO()), start), []
     hooks = display.progress()
     for epoch in range(1, 10):
