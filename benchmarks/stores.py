@@ -42,6 +42,7 @@ from cmir.runner.storage import storage_at
 from cmir.runner.study import open_study
 from cmir.runner.tracking.sweep_tracker import SweepTracker, connect
 from cmir.space.search_space import SearchSpace
+from cmir.space.space_source import SpaceSource
 from cmir.sweep.preparation import prepare_sweep
 
 NAME = "stores"
@@ -66,7 +67,7 @@ def fill_study(
     name: str, url: str, space: SearchSpace, told: Sequence[Ending]
 ) -> tuple[Row, list[TrialRecord]]:
     """Asks for a trial for each of the endings and tells it; what it took, and the records."""
-    study = open_study(storage_at(url), NAME, space, {"data_checksum": ""})
+    study = open_study(storage_at(url), NAME, SpaceSource(space), {"data_checksum": ""})
     with _timed(name, len(told), lambda: stored_bytes(url)) as row:
         records = [study.tell(study.ask().number, ending) for ending in told]
     return row, records

@@ -114,7 +114,7 @@ def _reproduce(
         raise KeyboardInterrupt
     if all(record.outcome != "finished" for record in outcome.records):
         raise NoTrialError(f"{outcome.sweep}: no trial finished. Reasons stand in MLflow.")
-    rule = outcome.records[0].config["objective"].partition("/")[0]
+    rule = outcome.records[0].config.objective.partition("/")[0]
     request = PromotionRequest(sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain)
 
     def on_epoch(record: TrialRecord, report: EpochReport) -> None:

@@ -50,7 +50,7 @@ def fresh_seeds(used: Iterable[int], count: int) -> tuple[int, ...]:
 
 def seeds_of(records: Iterable[TrialRecord]) -> set[int]:
     """All seeds that a sweep trained with."""
-    return {int(seed) for record in records for seed in record.config["seeds"]}
+    return {seed for record in records for seed in record.config.seeds}
 
 
 def train_again(

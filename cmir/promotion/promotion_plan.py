@@ -223,7 +223,7 @@ def _check_data(data: DevelopmentData, attributes: dict[str, Any], sweep: str) -
 
 def _check_servable(shortlist: Sequence[TrialRecord]) -> None:
     for record in shortlist:
-        tuned = [key for key in record.config if key.startswith("model.backbone.")]
+        tuned = [f"model.backbone.{name}" for name in record.config.model.backbone]
         if tuned:
             raise InputError(
                 f"trial {record.number} fine-tunes a language model ({', '.join(tuned)}), which a "

@@ -63,7 +63,7 @@ def select(records: Sequence[TrialRecord], rule: str, task: str) -> list[TrialRe
     """The finished trials of one sweep, best by the rule first; see `best_first`."""
     if not records:
         return []
-    return best_first(records, rule_metric(rule, str(records[0].config["objective"]), task))
+    return best_first(records, rule_metric(rule, records[0].config.objective, task))
 
 
 def best_first(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:

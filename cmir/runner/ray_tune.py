@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 from cmir.runner.interrupts import interrupt_restored, terminate_as_interrupt
 from cmir.runner.placement import Placement, Resources
 from cmir.runner.rungs import Rungs
-from cmir.runner.study import AskedTrial, SweepStudy
+from cmir.runner.study import AskedTrial, TrialStudy
 from cmir.runner.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.worker import REPORT, CmirTrial
 from cmir.space.space_file import EarlyStopping
@@ -68,7 +68,7 @@ class Plan:
 class StudySearcher(Searcher):
     """Hands the study's trials to Ray Tune, and notes which of them Ray has ended."""
 
-    def __init__(self, study: SweepStudy, plan: Plan, in_flight: TrialsInFlight) -> None:
+    def __init__(self, study: TrialStudy, plan: Plan, in_flight: TrialsInFlight) -> None:
         super().__init__()
         self._study, self._plan, self._in_flight = study, plan, in_flight
 
@@ -138,7 +138,7 @@ class Ticks(Callback):
         self._progress.on_tick()
 
 
-def run_trials(study: SweepStudy, plan: Plan, resources: Resources, progress: Progress) -> None:
+def run_trials(study: TrialStudy, plan: Plan, resources: Resources, progress: Progress) -> None:
     """Runs trials until the budget of ended ones is reached, or until interrupted (SIGINT).
 
     Returns normally in both cases: what ended is in the study.

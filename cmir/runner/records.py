@@ -59,20 +59,22 @@ class TrialRecord:
     Attributes:
         number: of the trial in its study.
         params: dotted key to suggested value, active dimensions only.
-        config: the whole configuration as plain values.
+        config: the whole configuration.
         ending: how it ended.
         retry_of: number of the failed trial that this one repeats.
         started: time of the start, seconds since the epoch.
         ended: time of the end, likewise.
+        label: what the job is called, where it comes from a list.
     """
 
     number: int
     params: Mapping[str, Any]
-    config: Mapping[str, Any]
+    config: TrialConfig
     ending: Ending
     retry_of: int | None
     started: float
     ended: float
+    label: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -87,18 +89,29 @@ class TrialRecord:
     @property
     def scheme(self) -> str:
         """View and partition in one word, e.g. `swap`, `none + kmeans`."""
-        view = str(self.config.get("environments.view", "none"))
-        partition = str(self.config.get("environments.partition", "none"))
+        view, partition = self.config.environments.view, self.config.environments.partition
         return view if partition == "none" else f"{view} + {partition}"
 
-    def trial(self, seeds: Sequence[int] | None = None) -> TrialConfig:
-        """The configuration, with other seeds if given."""
-        flat = {
-            RENAMED.get(key, key): value
-            for key, value in self.config.items()
-            if key not in ("objective", "seeds")
-        }
-        chosen = tuple(self.config["seeds"]) if seeds is None else tuple(seeds)
-        return trial_config(
-            flat, f"trial {self.number}", objective=self.config["objective"], seeds=chosen
-        )
+    @property
+    def name(self) -> str:
+        """What it is called: the label that it was given, else its scheme."""
+        return self.label or self.scheme
+
+    def trial(self, seeds: Sequence[int]) -> TrialConfig:
+        """The configuration with other seeds."""
+        return self.config.model_copy(update={"seeds": tuple(seeds)})
+
+
+def config_of(flat: Mapping[str, Any], where: str) -> TrialConfig:
+    """The configuration that a study keeps, also where an older version of the code wrote it.
+
+    Raises:
+        InputError: it is none; `where` starts the message.
+    """
+    settings = {
+        RENAMED.get(key, key): value
+        for key, value in flat.items()
+        if key not in ("objective", "seeds")
+    }
+    objective, seeds = flat["objective"], tuple(flat["seeds"])
+    return trial_config(settings, where, objective=objective, seeds=seeds)

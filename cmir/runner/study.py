@@ -7,13 +7,13 @@ are handed out again, with the same number and parameters, before new ones.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
@@ -25,33 +25,67 @@ from cmir.runner.records import Ending, TrialRecord
 from cmir.runner.trial_serialisation import (
     CONFIG,
     ENDING,
+    JOB,
+    LABEL,
     RETRY_OF,
     ending_text,
     is_ended,
     record_of,
 )
-from cmir.space.sampling import sampler_of
-from cmir.space.search_space import Assignment, SearchSpace
-from cmir.space.space_file import Choice, DataSection, Range, SweepFile, Value
 
 QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
-DEFAULT_QUESTION = SweepFile(name="x", data=DataSection(path="")).question
+# Of a trial that is tried once more, what stays.
+GIVEN = (CONFIG, JOB, LABEL)
+
+
+class JobSource(Protocol):
+    """Where the configurations of a study come from: a sampler over a space, or a list."""
+
+    @property
+    def where(self) -> str:
+        """What the message of an error starts with."""
+
+    @property
+    def objective(self) -> str:
+        """`split/metric` that gives the study its direction."""
+
+    @property
+    def question(self) -> Mapping[str, Any]:
+        """What may not change while the study is continued."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What a question is taken to have said of keys that are younger than it."""
+
+    def begin(self, study: optuna.Study) -> None:
+        """Asks for what comes first, when the study is new."""
+
+    def resume(self, study: optuna.Study) -> None:
+        """Asks for what is missing, whenever the study is opened."""
+
+    def sampler(self, ended: int) -> BaseSampler:
+        """The sampler of a study of which so many trials have ended."""
+
+    def wants(self, trial: Trial) -> bool:
+        """Whether a trial that an earlier start of the command has left shall be trained."""
+
+    def config(self, trial: Trial) -> TrialConfig:
+        """What a trial shall train; raises InputError where that is a contradiction."""
 
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial to run: its number in the study, what was suggested, the whole configuration."""
+    """A trial to run: its number in the study, and the whole configuration."""
 
     number: int
-    params: Assignment
     config: TrialConfig
 
 
-class SweepStudy:
-    """The study of one sweep. Not for several drivers at once: see `SweepLock`."""
+class TrialStudy:
+    """The study of a sweep or of a list of jobs, of which one driver at a time may ask and tell."""
 
-    def __init__(self, study: optuna.Study, space: SearchSpace) -> None:
-        self._study, self._space = study, space
+    def __init__(self, study: optuna.Study, source: JobSource) -> None:
+        self._study, self._source = study, source
         self._open = self._in_flight()
         self._interrupted = list(self._open)
         self._records = {record.number: record for record in _records(study)}
@@ -99,20 +133,28 @@ class SweepStudy:
             InputError: the space allows a contradiction that no two of its ends show. The trial
                 is dropped, so that it does not stop the sweep again when that is continued.
         """
-        if self._interrupted:
-            trial = self._open[self._interrupted.pop(0)]
-        else:
-            trial = self._study.ask()
-            self._open[trial.number] = trial
-        params = self._suggest(trial)
+        trial = self._next()
+        while not self._source.wants(trial):
+            self._drop(trial)
+            trial = self._next()
         try:
-            config = self._space.trial(params, f"trial {trial.number}")
+            config = self._source.config(trial)
         except InputError:
-            self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
+            self._drop(trial)
             raise
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
-        return AskedTrial(trial.number, params, config)
+        return AskedTrial(trial.number, config)
+
+    def _next(self) -> Trial:
+        if self._interrupted:
+            return self._open[self._interrupted.pop(0)]
+        trial = self._study.ask()
+        self._open[trial.number] = trial
+        return trial
+
+    def _drop(self, trial: Trial) -> None:
+        self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
 
     def tell(self, number: int, ending: Ending) -> TrialRecord:
         """Ends a trial. A first failure is tried once more, as a trial of its own.
@@ -131,7 +173,8 @@ class SweepStudy:
             told = self._study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
         del self._open[number]
         if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
-            self._study.enqueue_trial(told.params, user_attrs={RETRY_OF: number})
+            kept = {key: told.user_attrs[key] for key in GIVEN if key in told.user_attrs}
+            self._study.enqueue_trial(told.params, user_attrs={**kept, RETRY_OF: number})
         record = self._records[number] = record_of(told)
         self._counted += counts(record)
         return record
@@ -149,22 +192,6 @@ class SweepStudy:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return {frozen.number: Trial(self._study, frozen._trial_id) for frozen in running}
 
-    def _suggest(self, trial: Trial) -> Assignment:
-        values: Assignment = {}
-        for key, form in self._space.dimensions.items():
-            if self._space.is_active(key, values):
-                values[key] = self._suggest_one(trial, key, form)
-        return values
-
-    def _suggest_one(self, trial: Trial, key: str, form: Choice | Range) -> Value:
-        if isinstance(form, Choice):
-            place = trial.suggest_categorical(key, [_shown(value) for value in form.choices])
-            return form.choices[[_shown(value) for value in form.choices].index(place)]
-        if self._space.is_integer(key):
-            low, high, step = int(form.low), int(form.high), int(form.step or 1)
-            return trial.suggest_int(key, low, high, step=step, log=form.log)
-        return trial.suggest_float(key, form.low, form.high, step=form.step, log=form.log)
-
 
 def counts(record: TrialRecord) -> bool:
     """Whether a record counts against the budget: all but a failure that is tried once more."""
@@ -172,38 +199,40 @@ def counts(record: TrialRecord) -> bool:
 
 
 def open_study(
-    storage: BaseStorage, name: str, space: SearchSpace, facts: Mapping[str, Any]
-) -> SweepStudy:
-    """Opens a sweep's study, or begins it with the start points of the space.
+    storage: BaseStorage, name: str, source: JobSource, facts: Mapping[str, Any]
+) -> TrialStudy:
+    """Opens a study, or begins it with what its source asks for first.
 
     Args:
         storage: where it is or shall be.
-        name: of the sweep.
-        space: whose question must be the one that the study was begun with.
+        name: of the sweep, or of the list of jobs.
+        source: whose question must be the one that the study was begun with.
         facts: what else is kept with the study, such as the data's folder; `data_checksum` is
-            required and, like the space's question, must be the one the study was begun with.
+            required and, like the source's question, must be the one the study was begun with.
 
     Raises:
-        InputError: the study was begun with another space or other data.
+        InputError: the study was begun with another question or other data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     is_new = name not in optuna.get_all_study_names(storage)
-    maximise = _maximises(space.file.objective)
     study = optuna.create_study(
         storage=storage,
         study_name=name,
-        direction="maximize" if maximise else "minimize",
+        direction="maximize" if _maximises(source.objective) else "minimize",
         load_if_exists=True,
     )
-    question = {**space.file.question, "data_checksum": facts["data_checksum"]}
+    question = {**source.question, "data_checksum": facts["data_checksum"]}
     if is_new or QUESTION not in study.user_attrs:
-        _begin(study, space, question)
-    _check_question(study.user_attrs[QUESTION], question, name, space.where)
+        source.begin(study)
+        study.set_user_attr(CREATED, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+        study.set_user_attr(QUESTION, question)
+    _check_question(study.user_attrs[QUESTION], question, name, source)
     for key, value in facts.items():
         study.set_user_attr(key, value)
+    source.resume(study)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    study.sampler = sampler_of(space.file, len(ended))
-    return SweepStudy(study, space)
+    study.sampler = source.sampler(len(ended))
+    return TrialStudy(study, source)
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:
@@ -220,32 +249,15 @@ def study_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
     return dict(optuna.load_study(study_name=name, storage=storage).user_attrs)
 
 
-def _begin(study: optuna.Study, space: SearchSpace, question: Mapping[str, Any]) -> None:
-    for start in space.file.start_from:
-        values = {key: _stored(space, key, value) for key, value in space.complete(start).items()}
-        study.enqueue_trial(values, skip_if_exists=True)
-    study.set_user_attr(CREATED, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-    study.set_user_attr(QUESTION, dict(question))
-
-
-def _stored(space: SearchSpace, key: str, value: Value) -> Any:
-    return _shown(value) if isinstance(space.dimensions[key], Choice) else value
-
-
-def _shown(value: Value) -> Any:
-    """A choice as Optuna stores it: lists have no place there and become text."""
-    return json.dumps(value) if isinstance(value, list) else value
-
-
 def _check_question(
-    begun: Mapping[str, Any], now: Mapping[str, Any], name: str, where: str
+    begun: Mapping[str, Any], now: Mapping[str, Any], name: str, source: JobSource
 ) -> None:
-    then = _filled(begun, DEFAULT_QUESTION)
+    then = _filled(begun, source.defaults)
     changed = sorted(key for key in now if now[key] != then.get(key))
     if changed:
         raise InputError(
-            f"{where}: the sweep '{name}' was begun with another {', '.join(changed)}; trials of "
-            f"both cannot be compared. Give --fresh to begin a new sweep, or undo the change."
+            f"{source.where}: the sweep '{name}' was begun with another {', '.join(changed)}; "
+            f"trials of both cannot be compared. Give --fresh to begin a new sweep, or undo the change."
         )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from cmir.runner.records import Ending, TrialRecord
+from cmir.runner.records import Ending, TrialRecord, config_of
 
-CONFIG, ENDING, RETRY_OF = "config", "ending", "retry_of"
+CONFIG, ENDING, RETRY_OF, JOB, LABEL = "config", "ending", "retry_of", "job", "label"
 # Of an ending these are large, and hardly anything reads them again.
 LARGE = ("curve", "by_seed")
 
@@ -66,11 +66,12 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         params=dict(trial.params),
-        config=trial.user_attrs[CONFIG],
+        config=config_of(trial.user_attrs[CONFIG], f"trial {trial.number}"),
         ending=Ending(**values),
         retry_of=trial.user_attrs.get(RETRY_OF),
         started=started,
         ended=ended,
+        label=str(trial.user_attrs.get(LABEL, "")),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cmir.runner.records import Ending, TrialRecord
 from cmir.runner.rungs import Rungs
-from cmir.runner.study import AskedTrial, SweepStudy
+from cmir.runner.study import AskedTrial, TrialStudy
 from cmir.runner.worker import WorkerReport
 
 DIED = "its worker process died (out of memory, or ended from outside)"
@@ -59,7 +59,7 @@ class TrialInFlight:
 class TrialsInFlight:
     """The trials in training, by the name of their Ray trial."""
 
-    def __init__(self, study: SweepStudy, rungs: Rungs, progress: Progress) -> None:
+    def __init__(self, study: TrialStudy, rungs: Rungs, progress: Progress) -> None:
         """Starts with none; `rungs` are told of the study's ended trials."""
         self._study, self._rungs, self._progress = study, rungs, progress
         self._trials: dict[str, TrialInFlight] = {}

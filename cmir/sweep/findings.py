@@ -89,7 +89,7 @@ def _publish(
 def _attach_models(
     tracker: SweepTracker, records: Sequence[TrialRecord], keeper: WeightsKeeper
 ) -> None:
-    configs = {record.number: record.config for record in records}
+    configs = {record.number: record.config.flat() for record in records}
     ranks = {}
     for rank, (number, path) in enumerate(keeper.best(), start=1):
         run = tracker.run_of(number)

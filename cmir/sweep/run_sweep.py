@@ -19,10 +19,11 @@ from cmir.runner.provenance import provenance
 from cmir.runner.ray_tune import Plan, ray_running, run_trials
 from cmir.runner.records import TrialRecord
 from cmir.runner.storage import journal_storage, release_left_lock, storage_at, storing
-from cmir.runner.study import AskedTrial, SweepStudy, open_study
+from cmir.runner.study import AskedTrial, TrialStudy, open_study
 from cmir.runner.trials_in_flight import Progress
 from cmir.runner.weights import WeightsKeeper
 from cmir.runner.worker import CmirTrial
+from cmir.space.space_source import SpaceSource
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 
 # MLflow, and what draws, are imported where they are used: while Ray's processes start and end.
@@ -112,7 +113,9 @@ def conduct(
     places.make()
     name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
     with places.lock(name), terminate_as_interrupt():
-        study = open_study(_storage(request, places, name), name, prepared.space, _facts(prepared))
+        study = open_study(
+            _storage(request, places, name), name, SpaceSource(prepared.space), _facts(prepared)
+        )
         tracker = _tracker(study, prepared)
         keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
         is_complete = study.counted >= prepared.file.trials
@@ -142,7 +145,7 @@ def conduct(
 
 
 def _run(
-    study: SweepStudy,
+    study: TrialStudy,
     prepared: PreparedSweep,
     request: SweepRequest,
     places: Places,
@@ -171,7 +174,7 @@ def _run(
     run_trials(study, plan, resources, progress)
 
 
-def _tracker(study: SweepStudy, prepared: PreparedSweep) -> SweepTracker:
+def _tracker(study: TrialStudy, prepared: PreparedSweep) -> SweepTracker:
     """The runs of the sweep, with what earlier runs of the command could not write on its way."""
     from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect
 

@@ -13,6 +13,7 @@ from cmir.data import load_dataset
 from cmir.errors import InputError
 from cmir.method.training.split_scores import predict, split_metrics
 from cmir.paper.protocol import reproduce
+from cmir.promotion.baselines import with_rate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.runner.paths import Places
 from tests.support.small_promotion import open_store
@@ -108,7 +109,7 @@ def test_the_scores_are_those_of_the_seeds(client: MlflowClient, tmp_path: Path)
 
 def test_a_diverged_retraining_reads_nothing(client: MlflowClient) -> None:
     used = plan()
-    config = {**used.shortlist[0].config, "training.learning_rate": 1e30}
+    config = with_rate(used.shortlist[0].config, 1e30)
     broken = replace(used, shortlist=[replace(used.shortlist[0], config=config)])
     found = reproduce(broken, client, lambda record, report: None)
     assert not found.heldout

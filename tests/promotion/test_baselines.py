@@ -85,7 +85,7 @@ def test_without_a_plain_trial_the_winners_sizes_are_tuned(folder: Path) -> None
     found = plain_training(plan, winner, [], "cpu", quiet)
     assert found is not None
     assert found.ensemble.card.seeds == plan.seeds
-    rate = plan.ranked[0].trial().training.learning_rate
+    rate = plan.ranked[0].config.training.learning_rate
     assert found.origin in {
         f"trial {plan.ranked[0].number}'s sizes, learning rate {factor * rate:.2g}"
         for factor in FACTORS
@@ -125,7 +125,9 @@ def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Pat
 def test_plain_training_that_diverges_is_no_opponent(folder: Path) -> None:
     plan = planned(folder, "bare")
     record = plan.ranked[0]
-    config = {**record.config, "training.learning_rate": 1e30, "training.gradient_clip": 1e30}
+    wild_rates = {"learning_rate": 1e30, "gradient_clip": 1e30}
+    training = record.config.training.model_copy(update=wild_rates)
+    config = record.config.model_copy(update={"training": training})
     wild = replace(plan, ranked=[replace(record, config=config)])
     assert plain_training(wild, Candidate(record, None), [], "cpu", quiet) is None
 

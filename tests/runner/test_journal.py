@@ -12,9 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cmir.runner.records import Ending
 from cmir.runner.storage import journal_storage
-from cmir.runner.study import SweepStudy, open_study, records_of
+from cmir.runner.study import TrialStudy, open_study, records_of
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import parse_sweep
+from cmir.space.space_source import SpaceSource
 from tests.support.small_sweep import SMALL
 
 CURVE = {"objective": [0.9, 0.5], "train/mae": [0.8, 0.4]}
@@ -26,9 +27,11 @@ ENDINGS = [
 ]
 
 
-def opened(path: Path, alone: bool = True) -> SweepStudy:
+def opened(path: Path, alone: bool = True) -> TrialStudy:
     space = checked_space(parse_sweep(SMALL, "s.yaml"), "s.yaml")
-    return open_study(journal_storage(path, alone), "s", space, {"data_checksum": "abc"})
+    return open_study(
+        journal_storage(path, alone), "s", SpaceSource(space), {"data_checksum": "abc"}
+    )
 
 
 def trials_in(path: Path) -> list[FrozenTrial]:
@@ -72,7 +75,7 @@ def test_a_trial_that_was_handed_out_is_in_the_file(tmp_path: Path) -> None:
     asked = study.ask()
     trial = trials_in(tmp_path / "s.journal")[-1]
     assert (trial.number, trial.state) == (asked.number, TrialState.RUNNING)
-    assert trial.params == asked.params
+    assert trial.user_attrs["config"] == asked.config.flat()
     assert opened(tmp_path / "s.journal").ask() == asked
 
 

@@ -14,6 +14,7 @@ from cmir.runner.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.worker import WorkerReport
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import EarlyStopping, parse_sweep
+from cmir.space.space_source import SpaceSource
 from tests.support.small_sweep import SMALL
 
 OFF = EarlyStopping(enabled=False)
@@ -22,7 +23,7 @@ DONE: dict[str, Any] = {"outcome": "finished", "objective": 0.5, "metrics": {}}
 
 def searching(budget: int) -> tuple[StudySearcher, TrialsInFlight]:
     space = checked_space(parse_sweep(SMALL | {"trials": budget}, "s"), "s")
-    study = open_study(InMemoryStorage(), "s", space, {"data_checksum": "abc"})
+    study = open_study(InMemoryStorage(), "s", SpaceSource(space), {"data_checksum": "abc"})
     in_flight = TrialsInFlight(study, Rungs(3, OFF), Progress())
     plan = Plan(budget, 3, OFF, lambda asked: {"number": asked.number}, Path("nowhere"))
     return StudySearcher(study, plan, in_flight), in_flight

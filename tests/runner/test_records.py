@@ -9,6 +9,6 @@ def test_a_record_from_before_penalties_had_names_is_the_same_trial() -> None:
     old = record(
         3, {}, environments__partition="speaker", loss__risk_variance=2.5, loss__anneal_epochs=4
     )
-    trial = old.trial()
+    trial = old.config
     assert (trial.loss.penalty, trial.loss.penalty_weight) == ("vrex", 2.5)
     assert trial.loss.penalty_anneal_epochs == 4

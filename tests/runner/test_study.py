@@ -17,17 +17,18 @@ from cmir.runner.storage import (
     storage_at,
     storing,
 )
-from cmir.runner.study import SweepStudy, open_study, records_of
+from cmir.runner.study import TrialStudy, open_study, records_of
 from cmir.space.search_space import SearchSpace, checked_space
 from cmir.space.space_file import parse_sweep
+from cmir.space.space_source import SpaceSource
 from tests.support.small_sweep import SMALL
 
 FACTS = {"data_checksum": "abc"}
 
 
-def opened(folder: Path, facts: dict[str, Any] = FACTS, **changes: Any) -> SweepStudy:
+def opened(folder: Path, facts: dict[str, Any] = FACTS, **changes: Any) -> TrialStudy:
     space = checked_space(parse_sweep(SMALL | changes, "s.yaml"), "s.yaml")
-    return open_study(journal_storage(folder / "s.journal"), "s", space, facts)
+    return open_study(journal_storage(folder / "s.journal"), "s", SpaceSource(space), facts)
 
 
 def finished(value: float) -> Ending:
@@ -36,7 +37,7 @@ def finished(value: float) -> Ending:
 
 def test_start_points_are_asked_first(tmp_path: Path) -> None:
     asked = opened(tmp_path).ask()
-    assert asked.params == SMALL["start_from"][0]
+    assert SMALL["start_from"][0].items() <= asked.config.flat().items()
     assert asked.config.environments.views == 2
 
 
@@ -45,7 +46,7 @@ def test_an_ending_survives_reopening(tmp_path: Path) -> None:
     study.tell(study.ask().number, finished(0.5))
     record = opened(tmp_path).records()[0]
     assert (record.outcome, record.objective) == ("finished", 0.5)
-    assert record.trial().environments.view == "noise"
+    assert record.config.environments.view == "noise"
     assert record.trial(seeds=(7, 8)).seeds == (7, 8)
 
 
@@ -68,7 +69,7 @@ def test_a_trial_in_flight_is_handed_out_again_with_the_same_number(tmp_path: Pa
     second = opened(tmp_path)
     assert second.interrupted == 1
     again = second.ask()
-    assert (again.number, again.params) == (asked[1].number, asked[1].params)
+    assert (again.number, again.config) == (asked[1].number, asked[1].config)
     assert second.interrupted == 0
 
 
@@ -78,10 +79,10 @@ def test_a_failure_is_tried_once_more_and_then_counts(tmp_path: Path) -> None:
     study.tell(first.number, Ending("failed", reason="no memory"))
     assert study.counted == 0
     second = study.ask()
-    assert second.params == first.params
+    assert second.config == first.config
     record = study.tell(second.number, Ending("failed", reason="no memory"))
     assert (record.retry_of, study.counted) == (first.number, 1)
-    assert study.ask().params != first.params
+    assert study.ask().config != first.config
 
 
 def test_outcomes_are_told_apart(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_continued_study_does_not_repeat_its_suggestions(tmp_path: Path) -> No
     study = opened(tmp_path, start_from=[])
     one = study.ask()
     study.tell(one.number, finished(1.0))
-    assert opened(tmp_path, start_from=[]).ask().params != one.params
+    assert opened(tmp_path, start_from=[]).ask().config != one.config
 
 
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_random_sampler_does_not_look_at_the_scores(tmp_path: Path) -> None:
         params = []
         for place in range(16):
             asked = study.ask()
-            params.append(asked.params)
+            params.append(asked.config)
             study.tell(asked.number, finished(sign * place))
         return params
 
@@ -149,13 +150,13 @@ def test_a_lock_that_a_killed_driver_left_does_not_hold_the_next_one_up(
     monkeypatch.chdir(tmp_path)
     journal = Path("s.journal")
     space = checked_space(parse_sweep(SMALL, "s.yaml"), "s.yaml")
-    open_study(journal_storage(journal), "s", space, FACTS).ask()
+    open_study(journal_storage(journal), "s", SpaceSource(space), FACTS).ask()
     backend = JournalFileBackend(str(journal.resolve()))
     assert backend._lock.acquire()
     # Optuna frees a lock only where its link leads to the journal.
     assert Path("s.journal.lock").resolve() == journal.resolve()
     release_left_lock(journal)
-    study = open_study(journal_storage(journal), "s", space, FACTS)
+    study = open_study(journal_storage(journal), "s", SpaceSource(space), FACTS)
     assert study.interrupted == 1
 
 

@@ -9,24 +9,27 @@ from optuna.storages import InMemoryStorage
 
 from cmir.runner.records import TrialRecord
 from cmir.runner.rungs import Rungs
-from cmir.runner.study import SweepStudy, open_study
+from cmir.runner.study import TrialStudy, open_study
 from cmir.runner.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.worker import WorkerReport
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import EarlyStopping, parse_sweep
+from cmir.space.space_source import SpaceSource
 from tests.support.small_sweep import SMALL
 
 HALVING = EarlyStopping(grace=2, reduction=2.0)
 OFF = EarlyStopping(enabled=False)
 
 
-def opened(storage: InMemoryStorage | None = None) -> SweepStudy:
+def opened(storage: InMemoryStorage | None = None) -> TrialStudy:
     space = checked_space(parse_sweep(SMALL | {"trials": 8, "start_from": []}, "s"), "s")
-    return open_study(storage or InMemoryStorage(), "s", space, {"data_checksum": "abc"})
+    return open_study(
+        storage or InMemoryStorage(), "s", SpaceSource(space), {"data_checksum": "abc"}
+    )
 
 
 def started(
-    study: SweepStudy,
+    study: TrialStudy,
     count: int,
     settings: EarlyStopping = OFF,
     ends: list[TrialRecord] | None = None,

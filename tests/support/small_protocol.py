@@ -19,6 +19,7 @@ from cmir.runner.storage import journal_storage
 from cmir.runner.study import open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import SweepFile, read_sweep_file
+from cmir.space.space_source import SpaceSource
 from tests.support.paper_files import write_source
 from tests.support.small_promotion import ending_of
 
@@ -74,7 +75,7 @@ def swept(name: str, folder: Path, trials: int = 2) -> None:
         "gates": file.gates.model_dump(mode="json"),
     }
     journal = journal_storage(Places(folder).journal(file.name))
-    study = open_study(journal, file.name, space, facts)
+    study = open_study(journal, file.name, SpaceSource(space), facts)
     for _ in range(trials):
         asked = study.ask()
         *_, last = fit(data, asked.config)

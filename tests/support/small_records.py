@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from cmir.config import View, trial_config
 from cmir.runner.records import Ending, Outcome, TrialRecord
 
 
@@ -19,7 +20,7 @@ def record(
     metrics: Mapping[str, float] | None = None,
     scheme: str = "none",
 ) -> TrialRecord:
-    """One trial; a scheme other than `none` is a view."""
+    """One trial; its scheme is a view, or else a partition."""
     ending = Ending(
         outcome,
         objective,
@@ -27,7 +28,8 @@ def record(
         best_epochs=(2, 3, 7) if outcome == "finished" else (),
         seconds=1.5,
     )
-    config = {"environments.view": scheme, "environments.partition": "none"}
+    part = "view" if scheme in get_args(View) else "partition"
+    config = trial_config({f"environments.{part}": scheme})
     return TrialRecord(number, params or {}, config, ending, None, 0.0, 1.5)
 
 

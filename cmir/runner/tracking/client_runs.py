@@ -80,7 +80,7 @@ def found_run(trial: str, run: str, has_outcome: bool, status: str) -> FoundRun:
 
 def name_of(record: TrialRecord) -> str:
     """Name of a trial's run."""
-    return f"{record.number:03d} {record.scheme}"
+    return f"{record.number:03d} {record.name}"
 
 
 def first_tags(record: TrialRecord, parent: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ def last_tags(record: TrialRecord) -> dict[str, str]:
 
 def params_of(record: TrialRecord) -> dict[str, str]:
     """The whole configuration."""
-    return {key: _text(value) for key, value in record.config.items()}
+    return {key: _text(value) for key, value in record.config.flat().items()}
 
 
 def points_of(record: TrialRecord) -> Iterator[Metric]:

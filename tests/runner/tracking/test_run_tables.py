@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from cmir.config import trial_config
 from cmir.runner.records import Ending, TrialRecord
 from cmir.runner.tracking.client_runs import ClientRuns
 from cmir.runner.tracking.run_tables import RunTables, tables_of
@@ -32,7 +33,8 @@ def record(number: int, **changes: Any) -> TrialRecord:
     ending = Ending(
         "finished", 0.7, METRICS, {"ood_val/mae": [0.6, 0.8]}, (2, 3), CURVE, 1.5, "", PARTITION
     )
-    config = {"environments.view": "swap", "seeds": [0, 1], "model.hidden_size": 48}
+    settings = {"environments.view": "swap", "model.hidden_size": 48}
+    config = trial_config(settings, seeds=(0, 1))
     ending = replace(ending, **changes)
     return TrialRecord(number, {"environments.view": "swap"}, config, ending, None, 10.0, 20.5)
 
@@ -178,7 +180,7 @@ def test_a_transaction_writes_all_or_nothing(
     tables = tables_of(client, tracker.experiment, tracker.parent)
     assert tables is not None
     with pytest.raises(Exception, match="UNIQUE"):
-        tables.write([record(0), replace(record(1), config={"a": 1}), record(0)])
+        tables.write([record(0), record(1), record(0)])
     assert tables.find() == []
 
 

@@ -11,6 +11,7 @@ from mlflow.entities import Run
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from requests.exceptions import RequestException
 
+from cmir.config import trial_config
 from cmir.errors import InputError
 from cmir.runner.records import Ending, TrialRecord
 from cmir.runner.tracking.sweep_tracker import (
@@ -39,7 +40,7 @@ def record(number: int, outcome: str = "finished") -> TrialRecord:
         curve={"ood_val/mae": [0.9, 0.7], "objective": [0.9, 0.7]},
         seconds=1.5,
     )
-    config = {"environments.view": "swap", "seeds": [0, 1], "objective": "ood_val/mae"}
+    config = trial_config({"environments.view": "swap"}, seeds=(0, 1))
     return TrialRecord(number, {"environments.view": "swap"}, config, ending, None, 10.0, 20.0)
 
 
@@ -212,13 +213,13 @@ def test_one_trial_that_cannot_be_written_does_not_keep_back_the_others(
     log = client.log_batch
 
     def log_all_but_one(run: str, *arguments: Any, **named: Any) -> None:
-        if any(param.value == "bad" for param in named.get("params", [])):
+        if any(param.value == "[7]" for param in named.get("params", [])):
             raise ValueError("refused")
         log(run, *arguments, **named)
 
     monkeypatch.setattr(client, "log_batch", log_all_but_one)
     bad = record(0)
-    tracker.write(replace(bad, config={**bad.config, "environments.view": "bad"}))
+    tracker.write(replace(bad, config=bad.trial([7])))
     tracker.write(record(1))
     tracker.write(record(2))
     assert tracker.flush() == 1

@@ -1,0 +1,93 @@
+"""A list of configurations as the source of a study's trials: each is trained once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from cmir.config import TrialConfig
+from cmir.runner.records import config_of
+from cmir.runner.trial_serialisation import CONFIG, JOB, LABEL
+
+# What ended so is not trained again; what failed is, when the command runs again.
+SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class JobList:
+    """Configurations that are trained as they are, in this order, equal ones once.
+
+    Attributes:
+        configs: of any kind; seeds are part of a configuration.
+        labels: fingerprint of a configuration to what it is called.
+        code: names the code that trains. Jobs of other code are trained again; empty: they count.
+        where: what the message of an error starts with.
+    """
+
+    configs: Sequence[TrialConfig]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    where: str = "jobs"
+
+    @property
+    def objective(self) -> str:
+        """Of the first: it gives the study its direction."""
+        return self.configs[0].objective
+
+    @property
+    def question(self) -> Mapping[str, Any]:
+        """Nothing binds a list: every job stands for itself."""
+        return {}
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    @property
+    def wanted(self) -> dict[str, TrialConfig]:
+        """The jobs by their key, each once."""
+        return {self.key(config): config for config in self.configs}
+
+    def key(self, config: TrialConfig) -> str:
+        """What a job is known by when the command runs again."""
+        return f"{config.fingerprint} {self.code}".strip()
+
+    def begin(self, study: optuna.Study) -> None:
+        """Nothing: see `resume`."""
+
+    def resume(self, study: optuna.Study) -> None:
+        """Asks for what is wanted and neither settled nor asked for already."""
+        trials = study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get(JOB) for trial in trials if not _has_failed(trial)}
+        for key, config in self.wanted.items():
+            if key not in known:
+                label = self.labels.get(config.fingerprint, "")
+                attributes = {CONFIG: config.flat(), JOB: key, LABEL: label}
+                study.enqueue_trial({}, user_attrs=attributes)
+
+    def missing(self, study: optuna.Study) -> int:
+        """Number of jobs that are not settled."""
+        trials = study.get_trials(deepcopy=False, states=SETTLED)
+        return len(set(self.wanted) - {trial.user_attrs.get(JOB) for trial in trials})
+
+    def sampler(self, ended: int) -> BaseSampler:
+        """Optuna wants one; there is nothing to sample."""
+        return RandomSampler(seed=0)
+
+    def wants(self, trial: Trial) -> bool:
+        """Whether a trial that an earlier start of the command has left is asked for now."""
+        return trial.user_attrs.get(JOB) in self.wanted
+
+    def config(self, trial: Trial) -> TrialConfig:
+        """What a trial shall train."""
+        return config_of(trial.user_attrs[CONFIG], f"trial {trial.number}")
+
+
+def _has_failed(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL
