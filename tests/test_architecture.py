@@ -44,14 +44,14 @@ ALLOWED_IMPORTERS = {
     ),
     "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep."),
     "ray": ("cmir.runner.", "cmir.sweep."),
-    "rich": ("cmir.sweep.display", "workflows."),
+    "rich": ("cmir.runner.display", "workflows."),
     "huggingface_hub": ("cmir.method.language.backbones",),
     "tokenizers": (),
     "transformers": ("cmir.method.language.backbones",),
 }
 
 LONGEST_FILE = 400
-FULLEST_FOLDER = 17
+FULLEST_FOLDER = 18
 
 
 def module_name(path: Path) -> str:

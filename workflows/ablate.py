@@ -29,10 +29,10 @@ from cmir.ablation.arm_training import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
 from cmir.cli import positive, print_error
 from cmir.errors import InputError
+from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.runner.trials_in_flight import Progress
-from cmir.sweep.display import SweepDisplay
 from cmir.sweep.run_sweep import SweepStart
 
 
@@ -61,7 +61,7 @@ class Display:
 
     def __init__(self, console: Console, plan: AblationPlan) -> None:
         self._console, self._plan = console, plan
-        self._tuning: SweepDisplay | None = None
+        self._tuning: RunDisplay | None = None
         self._status = Status("training", console=console)
         self._done = self._all = 0
         self._began = time.monotonic()
@@ -80,11 +80,11 @@ class Display:
 
     def _on_tuning(self, start: SweepStart) -> Progress:
         self._console.print(
-            f"plain training: a sweep of its own, {start.sweep}, {start.prepared.file.trials} "
-            f"trials, of which {start.done} are done",
+            f"plain training: a sweep of its own, {start.run.name}, {start.prepared.file.trials} "
+            f"trials, of which {start.run.done} are done",
             highlight=False,
         )
-        self._tuning = SweepDisplay(self._console, start).__enter__()
+        self._tuning = RunDisplay(self._console, start.run).__enter__()
         return self._tuning.progress()
 
     def _on_arms(self, rows: Sequence[Arm], missing: Sequence[str]) -> None:

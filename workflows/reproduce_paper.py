@@ -27,13 +27,13 @@ from cmir.paper.paper_table import Entry, entry, tables
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.paper.published_numbers import PAPER
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
 from cmir.runner.placement import Placement
 from cmir.runner.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.runner.trials_in_flight import Progress
 from cmir.space.space_file import read_sweep_file
-from cmir.sweep.display import SweepDisplay
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 
 RETRAININGS = 5
@@ -133,16 +133,16 @@ def _search(
 ) -> SweepOutcome:
     chosen = {"trials": given.trials, "epochs": given.epochs}
     overrides = {name: value for name, value in chosen.items() if value is not None}
-    displays: list[SweepDisplay] = []
+    displays: list[RunDisplay] = []
 
     def show(start: SweepStart) -> Progress:
         file = start.prepared.file
         console.print(
-            f"sweep [bold]{start.sweep}[/bold] over {start.prepared.data.name}: {file.trials} "
-            f"{file.sampler} configurations of up to {file.epochs} epochs, {start.done} are done",
+            f"sweep [bold]{start.run.name}[/bold] over {start.prepared.data.name}: {file.trials} "
+            f"{file.sampler} configurations of up to {file.epochs} epochs, {start.run.done} done",
             highlight=False,
         )
-        displays.append(SweepDisplay(console, start).__enter__())
+        displays.append(RunDisplay(console, start.run).__enter__())
         return displays[0].progress()
 
     try:

@@ -41,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace, console: Console) -> int:
+    from cmir.runner.display import RunDisplay
     from cmir.runner.paths import Places
     from cmir.runner.placement import Placement
-    from cmir.sweep.display import SweepDisplay
     from cmir.sweep.run_sweep import SweepRequest, conduct
 
     overrides = {
@@ -58,13 +58,13 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         fresh=given.fresh,
         storage=given.storage,
     )
-    displays: list[SweepDisplay] = []
+    displays: list[RunDisplay] = []
 
     def show(start: SweepStart) -> Progress:
         gc.freeze()
         gc.enable()
         _announce(console, start)
-        displays.append(SweepDisplay(console, start).__enter__())
+        displays.append(RunDisplay(console, start.run).__enter__())
         return displays[0].progress()
 
     try:
@@ -111,17 +111,19 @@ def _announce(console: Console, start: SweepStart) -> None:
         )
         console.print(Panel(text, title="SYNTHETIC DATA", style="yellow"))
     sizes = ", ".join(f"{name} {len(split.rows)}" for name, split in data.splits.items())
-    console.print(f"sweep [bold]{start.sweep}[/bold] over {data.name} ({sizes})", highlight=False)
+    console.print(
+        f"sweep [bold]{start.run.name}[/bold] over {data.name} ({sizes})", highlight=False
+    )
     console.print(
         f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
-        f"{start.resources.concurrency} trials at a time, "
+        f"{start.run.resources.concurrency} trials at a time, "
         f"objective {file.objective}; "
-        f"MLflow at {start.tracking_uri}",
+        f"MLflow at {start.run.tracking_uri}",
         highlight=False,
     )
-    if start.done or start.interrupted:
+    if start.run.done or start.run.interrupted:
         console.print(
-            f"continuing: {start.done} trials are done, {start.interrupted} were in flight "
+            f"continuing: {start.run.done} trials are done, {start.run.interrupted} were in flight "
             "and run again"
         )
 

@@ -14,9 +14,6 @@ from cmir.config import TrialConfig
 from cmir.runner.records import config_of
 from cmir.runner.trial_serialisation import CONFIG, JOB, LABEL
 
-# What ended so is not trained again; what failed is, when the command runs again.
-SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
-
 
 @dataclass(frozen=True)
 class JobList:
@@ -64,17 +61,26 @@ class JobList:
     def resume(self, study: optuna.Study) -> None:
         """Asks for what is wanted and neither settled nor asked for already."""
         trials = study.get_trials(deepcopy=False)
-        known = {trial.user_attrs.get(JOB) for trial in trials if not _has_failed(trial)}
+        known = {t.user_attrs.get(JOB) for t in trials if t.state != TrialState.FAIL}
         for key, config in self.wanted.items():
             if key not in known:
                 label = self.labels.get(config.fingerprint, "")
                 attributes = {CONFIG: config.flat(), JOB: key, LABEL: label}
                 study.enqueue_trial({}, user_attrs=attributes)
 
-    def missing(self, study: optuna.Study) -> int:
-        """Number of jobs that are not settled."""
-        trials = study.get_trials(deepcopy=False, states=SETTLED)
-        return len(set(self.wanted) - {trial.user_attrs.get(JOB) for trial in trials})
+    @property
+    def total(self) -> int:
+        """Number of jobs."""
+        return len(self.wanted)
+
+    def missing(self, study: optuna.Study, counted: int) -> int:
+        """Number of jobs that have not ended; those that have failed for good count as ended.
+
+        They are tried again when the study is opened the next time.
+        """
+        trials = study.get_trials(deepcopy=False)
+        asked = {key for key in self.wanted if not any(_waits_for(key, trial) for trial in trials)}
+        return len(self.wanted) - len(asked & {trial.user_attrs.get(JOB) for trial in trials})
 
     def sampler(self, ended: int) -> BaseSampler:
         """Optuna wants one; there is nothing to sample."""
@@ -89,5 +95,6 @@ class JobList:
         return config_of(trial.user_attrs[CONFIG], f"trial {trial.number}")
 
 
-def _has_failed(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.FAIL
+def _waits_for(key: str, trial: FrozenTrial) -> bool:
+    """Whether a trial of this job has not ended yet."""
+    return trial.user_attrs.get(JOB) == key and not trial.state.is_finished()

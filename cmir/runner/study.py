@@ -57,6 +57,13 @@ class JobSource(Protocol):
     def defaults(self) -> Mapping[str, Any]:
         """What a question is taken to have said of keys that are younger than it."""
 
+    @property
+    def total(self) -> int:
+        """Number of trials that shall have ended."""
+
+    def missing(self, study: optuna.Study, counted: int) -> int:
+        """Number of trials that have not, of a study of which so many count."""
+
     def begin(self, study: optuna.Study) -> None:
         """Asks for what comes first, when the study is new."""
 
@@ -188,6 +195,16 @@ class TrialStudy:
         """Trials that count against the budget: all ended ones but a failure to be retried."""
         return self._counted
 
+    @property
+    def total(self) -> int:
+        """Number of trials that shall have ended."""
+        return self._source.total
+
+    @property
+    def missing(self) -> int:
+        """Number of them that have not."""
+        return self._source.missing(self._study, self._counted)
+
     def _in_flight(self) -> dict[int, Trial]:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return {frozen.number: Trial(self._study, frozen._trial_id) for frozen in running}
@@ -257,7 +274,8 @@ def _check_question(
     if changed:
         raise InputError(
             f"{source.where}: the sweep '{name}' was begun with another {', '.join(changed)}; "
-            f"trials of both cannot be compared. Give --fresh to begin a new sweep, or undo the change."
+            f"trials of both cannot be compared. Give --fresh to begin a new sweep, or undo the "
+            "change."
         )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import ray
 import torch
 from ray.tune import Trainable
@@ -23,6 +24,10 @@ from cmir.runner.placement import device_of
 from cmir.runner.weights import save_weights
 
 REPORT = "report"
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+# From the data, a finished training and the device to what is kept beside its weights.
+Score = Callable[[DevelopmentData, TrialResult, str], Arrays]
 
 
 @dataclass
@@ -53,7 +58,8 @@ class CmirTrial(Trainable):
 
     The configuration that Ray hands over holds `trial` (a `TrialConfig`), `weights` (file for its
     weights once it has finished), `dataset` (folder), `partitions` (folder in which workers share
-    them) and `threads`. A step returns a `WorkerReport`.
+    them), `threads` and, where finished trainings are scored there, `score`. A step returns a
+    `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -88,7 +94,7 @@ class CmirTrial(Trainable):
         if report.epoch == 1:
             found.partition = self._diagnosis()
         if report.result is not None:
-            save_weights(report.result, Path(self._config["weights"]))
+            save_weights(report.result, Path(self._config["weights"]), self._scores(report.result))
             found.ending = _ending(report.result)
         return found
 
@@ -96,6 +102,11 @@ class CmirTrial(Trainable):
         torch.set_num_threads(int(self._config["threads"]))
         data = development_data(self._config["dataset"])
         return fit(data, self._trial(), own_device(), self._partitions())
+
+    def _scores(self, result: TrialResult) -> Arrays:
+        score: Score | None = self._config.get("score")
+        data = development_data(self._config["dataset"])
+        return {} if score is None else score(data, result, own_device())
 
     def _trial(self) -> TrialConfig:
         trial: TrialConfig = self._config["trial"]

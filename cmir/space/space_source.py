@@ -35,6 +35,15 @@ class SpaceSource:
         """What a question is taken to have said of keys that are younger than it."""
         return DEFAULT_QUESTION
 
+    @property
+    def total(self) -> int:
+        """The budget of the sweep."""
+        return self._space.file.trials
+
+    def missing(self, study: optuna.Study, counted: int) -> int:
+        """What is left of the budget."""
+        return max(0, self.total - counted)
+
     def begin(self, study: optuna.Study) -> None:
         """Asks for the start points first."""
         for start in self._space.file.start_from:

@@ -1,34 +1,28 @@
-"""The conductor of a sweep: opens the study and the tracker, lets Ray Tune run what is missing."""
+"""A sweep from its file to its findings: prepared, run or continued, published."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
-from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
-from cmir.runner.interrupts import terminate_as_interrupt
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement, Resources
+from cmir.runner.placement import Placement
 from cmir.runner.provenance import provenance
-from cmir.runner.ray_tune import Plan, ray_running, run_trials
 from cmir.runner.records import TrialRecord
-from cmir.runner.storage import journal_storage, release_left_lock, storage_at, storing
-from cmir.runner.study import AskedTrial, TrialStudy, open_study
+from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
+from cmir.runner.storage import storage_at
 from cmir.runner.trials_in_flight import Progress
-from cmir.runner.weights import WeightsKeeper
 from cmir.runner.worker import CmirTrial
 from cmir.space.space_source import SpaceSource
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 
-# MLflow, and what draws, are imported where they are used: while Ray's processes start and end.
+# MLflow and what draws take seconds to import: a faulty file is refused without them.
 if TYPE_CHECKING:
-    from cmir.runner.tracking.sweep_tracker import SweepTracker
     from cmir.sweep.findings import Findings
 
 
@@ -57,14 +51,8 @@ class SweepRequest:
 class SweepStart:
     """What is known when a sweep starts: for the display."""
 
-    sweep: str
     prepared: PreparedSweep
-    resources: Resources
-    done: int
-    interrupted: int
-    tracking_uri: str
-    sign: float
-    records: Sequence[TrialRecord] = ()
+    run: RunStart
 
 
 @dataclass(frozen=True)
@@ -110,97 +98,40 @@ def conduct(
         InputError: nothing was started.
     """
     prepared = prepare_sweep(request.space, request.overrides, places)
-    places.make()
     name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
-    with places.lock(name), terminate_as_interrupt():
-        study = open_study(
-            _storage(request, places, name), name, SpaceSource(prepared.space), _facts(prepared)
-        )
-        tracker = _tracker(study, prepared)
-        keeper = WeightsKeeper(places, name, prepared.file.keep_models, study.sign, study.records())
-        is_complete = study.counted >= prepared.file.trials
-        with (
-            nullcontext(request.placement.here())
-            if is_complete
-            else ray_running(request.placement) as resources
-        ):
-            start = SweepStart(
-                name,
-                prepared,
-                resources,
-                study.counted,
-                study.interrupted,
-                tracker.uri,
-                study.sign,
-                study.records(),
-            )
-            progress = _with_tracking(display(start), tracker, keeper)
-            if not is_complete:
-                with storing(request.storage):
-                    _run(study, prepared, request, places, resources, progress)
+    runner = Runner(places, request.placement, request.storage, request.trainable)
+    with runner.opened(_jobs(name, prepared)) as session:
+        session.train(lambda run: display(SweepStart(prepared, run)))
         from cmir.sweep.findings import publish
 
-        findings = publish(tracker, study.records(), prepared, keeper, study.counted)
+        study, tracker = session.study, session.tracker
+        assert tracker is not None
+        findings = publish(tracker, study.records(), prepared, session.keeper, study.counted)
         return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
 
 
-def _run(
-    study: TrialStudy,
-    prepared: PreparedSweep,
-    request: SweepRequest,
-    places: Places,
-    resources: Resources,
-    progress: Progress,
-) -> None:
-    file, dataset = prepared.file, str(prepared.data.path.resolve())
-
-    def worker_config(asked: AskedTrial) -> dict[str, Any]:
-        return {
-            "trial": asked.config,
-            "weights": str(places.weights_of(study.name, asked.number).resolve()),
-            "dataset": dataset,
-            "partitions": str(places.partitions.resolve()),
-            "threads": resources.cpus_per_trial,
-        }
-
-    plan = Plan(
-        budget=file.trials,
+def _jobs(name: str, prepared: PreparedSweep) -> Jobs:
+    file, data = prepared.file, prepared.data
+    facts = {
+        "dataset": str(data.path.resolve()),
+        "space_name": file.name,
+        "space_file": str(prepared.path),
+        "gates": file.gates.model_dump(mode="json"),
+    }
+    return Jobs(
+        name=name,
+        data=data,
+        source=SpaceSource(prepared.space),
         epochs=file.epochs,
         early_stopping=file.early_stopping,
-        worker_config=worker_config,
-        storage=places.scheduler(study.name),
-        trainable=request.trainable,
+        keep=file.keep_models,
+        facts=facts,
+        tracked=_tracked(name, prepared),
     )
-    run_trials(study, plan, resources, progress)
 
 
-def _tracker(study: TrialStudy, prepared: PreparedSweep) -> SweepTracker:
-    """The runs of the sweep, with what earlier runs of the command could not write on its way."""
-    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect
-
-    client = connect()
-    with answering(client):
-        tracker = SweepTracker(client, prepared.file.name, study.name, study.parent_run)
-        study.remember_parent_run(tracker.parent)
-        _describe(tracker, prepared, study.name)
-    tracker.write_missing(study.records())
-    return tracker
-
-
-def _with_tracking(progress: Progress, tracker: SweepTracker, keeper: WeightsKeeper) -> Progress:
-    def on_end(record: TrialRecord) -> None:
-        keeper.add(record)
-        tracker.write(record)
-        progress.on_end(record)
-
-    return replace(progress, on_end=on_end)
-
-
-def _describe(tracker: SweepTracker, prepared: PreparedSweep, name: str) -> None:
-    from cmir.runner.tracking.sweep_tracker import dataset_input
-
+def _tracked(name: str, prepared: PreparedSweep) -> TrackedRun:
     file, data = prepared.file, prepared.data
-    params = {key: getattr(file, key) for key in ("objective", "trials", "seeds", "epochs")}
     tags = provenance() | {
         "sweep": name,
         "space": str(prepared.path),
@@ -209,30 +140,11 @@ def _describe(tracker: SweepTracker, prepared: PreparedSweep, name: str) -> None
         "data.checksum": data.checksum,
         "data.synthetic": str(prepared.is_synthetic).lower(),
     }
-    profile = {split: len(part.rows) for split, part in data.splits.items()}
-    dataset = dataset_input(data.name, data.checksum, data.path, profile)
-    tracker.describe(params, tags, dataset)
-    tracker.attach(prepared.path, "space")
-
-
-def _facts(prepared: PreparedSweep) -> dict[str, Any]:
-    return {
-        "data_checksum": prepared.data.checksum,
-        "dataset": str(prepared.data.path.resolve()),
-        "space_name": prepared.file.name,
-        "space_file": str(prepared.path),
-        "gates": prepared.file.gates.model_dump(mode="json"),
-    }
+    params = {key: getattr(file, key) for key in ("objective", "trials", "seeds", "epochs")}
+    return TrackedRun(file.name, params, tags, {"space": prepared.path})
 
 
 def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:
     if request.storage is None:
         return places.sweeps()
     return list(optuna.get_all_study_names(storage_at(request.storage)))
-
-
-def _storage(request: SweepRequest, places: Places, name: str) -> BaseStorage:
-    if request.storage is not None:
-        return storage_at(request.storage)
-    release_left_lock(places.journal(name))
-    return journal_storage(places.journal(name), alone=True)

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live line, or plain lines without a terminal."""
+"""What a person sees while jobs run: a live line, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from rich.live import Live
 from rich.text import Text
 
 from cmir.runner.records import TrialRecord
+from cmir.runner.runner import RunStart
 from cmir.runner.study import AskedTrial, counts
 from cmir.runner.trials_in_flight import Progress
-from cmir.sweep.run_sweep import SweepStart
 
 REFRESH_SECONDS = 0.5
 
 
-class SweepDisplay:
+class RunDisplay:
     """Trials done, running, pruned, the best so far and the time left."""
 
-    def __init__(self, console: Console, start: SweepStart) -> None:
+    def __init__(self, console: Console, start: RunStart) -> None:
         self._console, self._start = console, start
-        self._budget = start.prepared.file.trials
+        self._budget = start.total
         self._done = start.done
         self._ended = self._ended_epochs = 0
         self._outcomes: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class SweepDisplay:
         self._began = self._shown = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> SweepDisplay:
+    def __enter__(self) -> RunDisplay:
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -82,7 +82,7 @@ class SweepDisplay:
         reason = f" {record.ending.reason}" if record.ending.reason else ""
         self._console.print(
             f"trial {record.number:>3}  {record.outcome:<8}  {score:>8}{best:<2}  "
-            f"{record.scheme:<16} {record.ending.seconds:6.1f} s  "
+            f"{record.name:<16} {record.ending.seconds:6.1f} s  "
             f"[{self._done}/{self._budget}, {self._left()}]{reason}",
             markup=False,
             highlight=False,
@@ -93,7 +93,7 @@ class SweepDisplay:
         running = ", ".join(f"{n} (epoch {e})" for n, e in sorted(self._running.items()))
         counted = "  ".join(f"{name} {number}" for name, number in sorted(self._outcomes.items()))
         return Text(
-            f"{self._done}/{self._budget} trials done  {counted}  "
+            f"{self._done}/{self._budget} done  {counted}  "
             f"best {best}  {self._left()}  running: {running}",
             overflow="ellipsis",
             no_wrap=True,
@@ -104,7 +104,7 @@ class SweepDisplay:
         missing = self._budget - self._done
         if missing <= 0:
             return "done"
-        longest = self._start.prepared.file.epochs
+        longest = self._start.epochs
         usual = self._ended_epochs / self._ended if self._ended_epochs else longest
         running = sum(min(1.0, epoch / usual) for epoch in self._running.values())
         trained = self._ended + running
