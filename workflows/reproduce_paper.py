@@ -20,17 +20,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
-from cmir.method.training.reports import EpochReport
 from cmir.paper.paper_table import Entry, entry, tables
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.paper.published_numbers import PAPER
+from cmir.promotion.promotion import trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
 from cmir.runner.placement import Placement
-from cmir.runner.records import TrialRecord
+from cmir.runner.runner import RunStart
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.runner.trials_in_flight import Progress
 from cmir.space.space_file import read_sweep_file
@@ -80,7 +80,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=RETRAININGS,
         help="fresh seeds of the best (default: 5)",
     )
-    parser.add_argument("--concurrency", type=positive, help="trials at a time")
+    add_placement(parser, "trials")
+    parser.add_argument("--storage", help="Optuna storage URL, in place of journal files")
     parser.add_argument(
         "--stand-in", action="store_true", help="where the data is missing, a synthetic one"
     )
@@ -115,17 +116,27 @@ def _reproduce(
     if all(record.outcome != "finished" for record in outcome.records):
         raise NoTrialError(f"{outcome.sweep}: no trial finished. Reasons stand in MLflow.")
     rule = outcome.records[0].config.objective.partition("/")[0]
-    request = PromotionRequest(sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain)
+    request = PromotionRequest(
+        sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain, storage=given.storage
+    )
 
-    def on_epoch(record: TrialRecord, report: EpochReport) -> None:
-        if report.result is not None:
-            console.print(
-                f"trial {record.number} again  {report.result.seconds:.1f} s  "
-                f"{len(report.result.config.seeds)} fresh seeds",
-                highlight=False,
-            )
+    plan = plan_promotion(request, places)
+    displays: list[RunDisplay] = []
 
-    return reproduce(plan_promotion(request, places), connect(), on_epoch)
+    def show(start: RunStart) -> Progress:
+        displays.append(RunDisplay(console, start).__enter__())
+        return displays[-1].progress()
+
+    try:
+        trainings = trainings_of(plan, _placement(given), given.storage, show, log=True)
+        return reproduce(plan, connect(), trainings)
+    finally:
+        for display in displays:
+            display.__exit__()
+
+
+def _placement(given: argparse.Namespace) -> Placement:
+    return Placement(given.concurrency, given.trials_per_gpu, given.address)
 
 
 def _search(
@@ -146,7 +157,8 @@ def _search(
         return displays[0].progress()
 
     try:
-        return conduct(SweepRequest(space, overrides, Placement(given.concurrency)), places, show)
+        request = SweepRequest(space, overrides, _placement(given), storage=given.storage)
+        return conduct(request, places, show)
     finally:
         for display in displays:
             display.__exit__()

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
@@ -88,16 +88,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--space", type=Path, required=True, help="the sweep file")
     for name in ("trials", "seeds", "epochs"):
         parser.add_argument(f"--{name}", type=positive, help="in place of the file's")
-    parser.add_argument(
-        "--concurrency",
-        type=positive,
-        help="trials at a time (default: one for each processor, or --trials-per-gpu for each GPU)",
-    )
-    parser.add_argument(
-        "--trials-per-gpu", type=positive, default=4, help="trials that share a GPU (default: 4)"
-    )
+    add_placement(parser, "trials")
     parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
-    parser.add_argument("--address", help="of a Ray cluster, host:port")
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
     return parser.parse_args(arguments)
 

@@ -5,25 +5,21 @@ All are trained on the same data with the same fresh seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cmir.config import TrialConfig, trial_config
-from cmir.data import DevelopmentData
-from cmir.errors import InputError
-from cmir.method.training.fitting import fit
-from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.method.training.reports import TrialResult
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import better_sign
+from cmir.promotion.trainings import Trainings
 from cmir.runner.records import TrialRecord
 from cmir.serving.predictor import Ensemble, ensemble_of
 
 CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
 SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
 FACTORS = (1 / 3, 1.0, 3.0)
-
-OnTraining = Callable[[str, EpochReport], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,22 +69,14 @@ def has_no_scheme(record: TrialRecord) -> bool:
     return record.scheme == "none"
 
 
-def plain_training(
-    plan: PromotionPlan,
-    winner: Candidate,
-    candidates: Sequence[Candidate],
-    device: str,
-    on_training: OnTraining,
-) -> Contender | None:
-    """Plain training of about equal budget, with the fresh seeds; None if all of it diverged.
+def known_baseline(plan: PromotionPlan) -> dict[str, TrialConfig]:
+    """The baseline that does not depend on the winner, by its origin; empty if there is none.
 
     The first that exists of:
 
     1. the best trial of the sweeps that tuned plain training for an ablation of this space, on the
        same data and objective: as many trials as the sweep itself;
-    2. the best trial of the sweep without views and partition, its constraints at zero;
-    3. the winner without views, partition and constraints, the best of a third, the whole and three
-       times its learning rate.
+    2. the best trial of the sweep without views and partition, its constraints at zero.
     """
     for origin, records in (
         ("of the tuning of plain training", plan.tuned_plain),
@@ -99,19 +87,28 @@ def plain_training(
     ):
         if records:
             config = plain(records[0].trial(plan.seeds))
-            name = f"trial {records[0].number} {origin}"
-            return _trained(plan, [(name, config)], candidates, device, on_training)
-    base = plain(winner.record.trial(plan.seeds))
-    choices = [
-        (f"trial {winner.record.number}'s sizes, learning rate {rate:.2g}", with_rate(base, rate))
-        for rate in (factor * base.training.learning_rate for factor in FACTORS)
-    ]
-    return _trained(plan, choices, candidates, device, on_training)
+            return {f"trial {records[0].number} {origin}": config}
+    return {}
 
 
-def noise_training(
-    plan: PromotionPlan, candidates: Sequence[Candidate], device: str, on_training: OnTraining
+def plain_training(
+    plan: PromotionPlan, winner: Candidate, trainings: Trainings
 ) -> Contender | None:
+    """Plain training of about equal budget, with the fresh seeds; None if all of it diverged.
+
+    `known_baseline`, else the winner without views, partition and constraints, the best of a
+    third, the whole and three times its learning rate.
+    """
+    choices = known_baseline(plan)
+    if not choices:
+        base = plain(winner.record.trial(plan.seeds))
+        rates = [factor * base.training.learning_rate for factor in FACTORS]
+        sizes = f"trial {winner.record.number}'s sizes"
+        choices = {f"{sizes}, learning rate {rate:.2g}": with_rate(base, rate) for rate in rates}
+    return _trained(plan, choices, trainings)
+
+
+def noise_training(plan: PromotionPlan, trainings: Trainings) -> Contender | None:
     """The sweep's best trial with the paper's noise environments and no partition, if there is one.
 
     None as well where it diverges.
@@ -119,8 +116,8 @@ def noise_training(
     record = next((record for record in plan.ranked if record.scheme == "noise"), None)
     if record is None:
         return None
-    choice = (f"trial {record.number} of {plan.sweep}", record.trial(plan.seeds))
-    return _trained(plan, [choice], candidates, device, on_training, "noise environments")
+    choices = {f"trial {record.number} of {plan.sweep}": record.trial(plan.seeds)}
+    return _trained(plan, choices, trainings, "noise environments")
 
 
 def with_rate(config: TrialConfig, rate: float) -> TrialConfig:
@@ -129,40 +126,20 @@ def with_rate(config: TrialConfig, rate: float) -> TrialConfig:
     return config.model_copy(update={"training": training})
 
 
-def trained_again(
-    data: DevelopmentData, config: TrialConfig, device: str, report: Callable[[EpochReport], None]
-) -> TrialResult | None:
-    """The result of a training, None if it diverged or does not fit the data."""
-    try:
-        for epoch in fit(data, config, device):
-            report(epoch)
-    except (Diverged, InputError):
-        return None
-    return epoch.result
-
-
 def _trained(
     plan: PromotionPlan,
-    choices: Sequence[tuple[str, TrialConfig]],
-    candidates: Sequence[Candidate],
-    device: str,
-    on_training: OnTraining,
+    choices: Mapping[str, TrialConfig],
+    trainings: Trainings,
     name: str = "plain training",
 ) -> Contender | None:
-    """The best of several configurations on the gates' metric; what was trained is not again."""
-    known: Mapping[str, TrialResult] = {
-        one.result.config.fingerprint: one.result for one in candidates if one.result is not None
-    }
+    """The best of several configurations on the gates' metric."""
     best: tuple[float, str, TrialResult] | None = None
-    for origin, config in choices:
-        result = known.get(config.fingerprint) or trained_again(
-            plan.data, config, device, lambda report: on_training(name, report)
-        )
-        if result is None:
+    for origin, training in trainings.train(choices).items():
+        if training.result is None:
             continue
-        worth = better_sign(plan.ood_metric) * result.metrics[plan.ood_metric]
+        worth = better_sign(plan.ood_metric) * training.result.metrics[plan.ood_metric]
         if best is None or worth > best[0]:
-            best = (worth, origin, result)
+            best = (worth, origin, training.result)
     if best is None:
         return None
     return Contender(name, best[1], ensemble_of(best[2], plan.data))

@@ -67,6 +67,8 @@ class Jobs:
         keep: weights of so many of the best are kept; None: of all.
         facts: what else is kept with the study.
         tracked: how they appear in MLflow; None: not at all.
+        threads: of each training; None: as many as it has processors. One makes the numbers of a
+            training independent of how many run beside it.
         score: called in the worker on each finished training; what it returns is kept with the
             weights.
     """
@@ -79,6 +81,7 @@ class Jobs:
     keep: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     tracked: TrackedRun | None = None
+    threads: int | None = None
     score: Score | None = None
 
 
@@ -225,7 +228,7 @@ class Session:
         shared = {
             "dataset": str(jobs.data.path.resolve()),
             "partitions": str(places.partitions.resolve()),
-            "threads": resources.cpus_per_trial,
+            "threads": jobs.threads or resources.cpus_per_trial,
             "score": jobs.score,
         }
 

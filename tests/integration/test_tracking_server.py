@@ -15,6 +15,7 @@ from benchmarks.model_server import end, free_port, model_server, post, start_tr
 from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
 from cmir.runner.placement import Placement
 from cmir.runner.records import TrialRecord
@@ -163,14 +164,14 @@ def test_a_server_that_is_killed_half_way_costs_nothing(
     request = PromotionRequest(sweep="killed", top=1, seeds=2, storage=databases["studies"])
     plan, client = plan_promotion(request, Places()), connect()
 
-    def kill_at_once(record: TrialRecord, report: Any) -> None:
+    def kill_at_once(name: str, report: Any) -> None:
         server.kill()
 
     with (
         pytest.raises(InputError, match=r"answers no longer: .* run the same command again"),
         answering(client),
     ):
-        promote(plan, request, client, kill_at_once)
+        promote(plan, request, client, LocalTrainings(plan.data, on_epoch=kill_at_once))
     server.start()
     chosen = ("--sweep", "killed", "--storage", databases["studies"], "--seeds", "2", "--top", "1")
     assert promote_command.main(chosen) == 0

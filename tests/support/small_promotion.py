@@ -14,6 +14,8 @@ from mlflow import MlflowClient
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import TrialResult
+from cmir.promotion.promotion_plan import PromotionPlan
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
 from cmir.runner.records import Ending, TrialRecord, config_of
 from cmir.runner.storage import journal_storage
@@ -100,6 +102,15 @@ def _empty_store() -> bytes:
         path = Path(folder, "mlflow.db")
         MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
         return path.read_bytes()
+
+
+def train_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the promotion command train in this process: Ray's start is tested with the runner."""
+
+    def local(plan: PromotionPlan, *placement: Any, **named: Any) -> LocalTrainings:
+        return LocalTrainings(plan.data)
+
+    monkeypatch.setattr("workflows.promote.trainings_of", local)
 
 
 def open_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:

@@ -14,6 +14,7 @@ from cmir.data.preparing import prepare
 from cmir.method.training.fitting import fit
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
 from cmir.runner.storage import journal_storage
 from cmir.runner.study import open_study
@@ -85,4 +86,4 @@ def swept(name: str, folder: Path, trials: int = 2) -> None:
 
 def followed(client: MlflowClient, seeds: int = 2) -> Reproduction:
     plan = plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Places())
-    return reproduce(plan, client, lambda record, report: None)
+    return reproduce(plan, client, LocalTrainings(plan.data))
