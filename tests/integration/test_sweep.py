@@ -213,18 +213,15 @@ def test_changing_every_held_out_label_changes_no_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("number", "pack"),
-    [(signal.SIGKILL, "3"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")],
-)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
-    tmp_path: Path, number: signal.Signals, pack: str
+    tmp_path: Path, number: signal.Signals
 ) -> None:
     write_data(tmp_path / "data" / "small")
     path = write_space(tmp_path, trials=6, epochs=40)
     journal = tmp_path / "mlruns" / "studies" / "small.journal"
     driver = subprocess.Popen(
-        [*command(path, "2"), "--pack", pack],
+        command(path, "2"),
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -235,7 +232,7 @@ def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     before = {r.number: r.ending.by_seed for r in records_of(journal_storage(journal), "small")}
     assert 0 < len(before) < 6
-    done = run_sweep(tmp_path, path, "2", "--pack", pack)
+    done = run_sweep(tmp_path, path, "2")
     assert done.returncode == 0, done.stdout + done.stderr
     records = records_of(journal_storage(journal), "small")
     assert sorted(record.number for record in records) == list(range(6))
