@@ -42,7 +42,7 @@ ALLOWED_IMPORTERS = {
         "cmir.paper.",
         "cmir.ablation.",
     ),
-    "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep."),
+    "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep.", "cmir.ablation."),
     "ray": ("cmir.runner.", "cmir.sweep."),
     "rich": ("cmir.runner.display", "workflows."),
     "huggingface_hub": ("cmir.method.language.backbones",),

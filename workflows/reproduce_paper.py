@@ -150,7 +150,8 @@ def _search(
         file = start.prepared.file
         console.print(
             f"sweep [bold]{start.run.name}[/bold] over {start.prepared.data.name}: {file.trials} "
-            f"{file.sampler} configurations of up to {file.epochs} epochs, {start.run.done} done",
+            f"{file.sampler} configurations of up to {file.epochs} epochs, "
+            f"{start.run.done} are done",
             highlight=False,
         )
         displays.append(RunDisplay(console, start.run).__enter__())

@@ -82,10 +82,11 @@ class JobSource(Protocol):
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial to run: its number in the study, and the whole configuration."""
+    """A trial to run: its number in the study, the whole configuration, and what it is called."""
 
     number: int
     config: TrialConfig
+    label: str = ""
 
 
 class TrialStudy:
@@ -151,7 +152,8 @@ class TrialStudy:
             raise
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
-        return AskedTrial(trial.number, config)
+        label = str(trial.user_attrs.get(LABEL, ""))
+        return AskedTrial(trial.number, config, label)
 
     def _next(self) -> Trial:
         if self._interrupted:
