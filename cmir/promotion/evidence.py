@@ -99,7 +99,6 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
     verdicts = [better_than_constant(score, constant, metric)]
     if not (verdicts[0].passed or to_the_end):
         return Evidence(ensemble, verdicts)
-    court.on_step("scores under noise")
     loss = noise_loss(ensemble, plan.data, metric, constant)
     verdicts.append(holds_under_noise(loss, metric, plan.gates))
     validation = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}

@@ -108,7 +108,7 @@ def promote(
     verdicts.append(trained_through([candidate.fault for candidate in candidates]))
     if winner is None:
         return _refuse(PromotionOutcome("refused", plan, verdicts, candidates), request, client)
-    on_step("the gates: baseline, groups, champion")
+    on_step("the gates: noise, baseline, groups, champion")
     evidence = judge(court, winner, to_the_end=request.force)
     evidence = replace(evidence, verdicts=[*verdicts, *evidence.verdicts])
     outcome = PromotionOutcome("dry run", plan, evidence.verdicts, candidates, winner)
