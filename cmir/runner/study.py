@@ -226,23 +226,27 @@ def open_study(
         InputError: the study was begun with another space or other data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    is_new = name not in optuna.get_all_study_names(storage)
-    maximise = _maximises(space.file.objective)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        direction="maximize" if maximise else "minimize",
-        load_if_exists=True,
-    )
     question = {**space.file.question, "data_checksum": facts["data_checksum"]}
-    if is_new or QUESTION not in study.user_attrs:
+    study = _found_or_made(storage, name, space.file.objective)
+    kept = study.user_attrs
+    # Before anything is written: a study that is refused stays as it was.
+    if QUESTION in kept:
+        _check_question(kept[QUESTION], question, name, space.where)
+    else:
         _begin(study, space, question)
-    _check_question(study.user_attrs[QUESTION], question, name, space.where)
     for key, value in facts.items():
-        study.set_user_attr(key, value)
+        if key not in kept or kept[key] != value:
+            study.set_user_attr(key, value)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     study.sampler = sampler_of(space.file, len(ended))
     return SweepStudy(study, space)
+
+
+def _found_or_made(storage: BaseStorage, name: str, objective: str) -> optuna.Study:
+    if name in optuna.get_all_study_names(storage):
+        return optuna.load_study(study_name=name, storage=storage)
+    direction = StudyDirection.MAXIMIZE if _maximises(objective) else StudyDirection.MINIMIZE
+    return optuna.create_study(storage=storage, study_name=name, direction=direction)
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:
