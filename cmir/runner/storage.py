@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from sqlalchemy.pool import NullPool
 
 from cmir.errors import InputError, PlaceError
 from cmir.runner.journal import OwnJournal, ReadJournal
@@ -59,14 +59,15 @@ def storage_at(url: str, alone: bool = False) -> BaseStorage:
     if "://" not in url:
         return journal_storage(Path(url), alone)
     try:
-        # A kept connection would not outlive a restart of the server, nor be closed at the end.
-        unkept = {} if url.startswith("sqlite") else {"poolclass": NullPool}
-        return RDBStorage(url, engine_kwargs=unkept)
+        # A connection is tried before it is used again: the server may have been restarted.
+        storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # SQLAlchemy and its drivers raise what they like.
         told = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
         raise InputError(
             f"--storage {without_password(url)}: cannot be opened: {told}.{_driver_of(url)}"
         ) from None
+    weakref.finalize(storage, storage.engine.dispose)
+    return storage
 
 
 def without_password(text: str) -> str:
