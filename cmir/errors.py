@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +22,41 @@ class InputError(ValueError):
     The message says where, what was required, what came, and what to do. Workflows print it
     without a traceback and exit with code 2.
     """
+
+
+class PlaceError(InputError):
+    """The place where files are kept gave way: it is full, read-only, broken, or was taken away.
+
+    Nothing that is written there can succeed, so that it ends what runs instead of counting
+    against a trial. What was kept before stays.
+    """
+
+
+# A full disk, a spent quota, a file system that is read-only, a device that fails.
+PLACE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def place_error(path: Path, error: OSError) -> PlaceError:
+    """The sentence for a file that cannot be written."""
+    return PlaceError(
+        f"{path}: cannot be written: {error.strerror or error}. What was kept before stays: make "
+        "room or mend the disk, then run the same command again."
+    )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells faults of the place apart from all others while a file is written.
+
+    Raises:
+        PlaceError: the disk is full, read-only or fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in PLACE_FAULTS:
+            raise place_error(path, error) from error
+        raise
 
 
 def explain(error: ValidationError, where: str, known: Sequence[str]) -> str:

@@ -112,12 +112,15 @@ def ablate(
     rows = arms(plan.full, plan.data, tuned, note, plan.families)
     watch.on_arms(rows)
     refused = _refused(rows, plan, runner.places)
-    with runner.opened(_jobs(rows, plan, refused)) as session:
+    jobs = _jobs(rows, plan, refused)
+    with runner.opened(jobs) as session:
         session.train(watch.display)
         session.close()
         if session.study.missing:
             raise KeyboardInterrupt
-        found = results_of(session.study.records(), study_of(plan), runner.places, plan.data)
+        assert isinstance(jobs.source, JobList)
+        records = jobs.source.own(session.study.records()).values()
+        found = results_of(records, study_of(plan), runner.places, plan.data)
         return _conclude(plan, request, rows, {**found, **refused}, client, runner, session)
 
 
@@ -173,7 +176,7 @@ def _jobs(rows: Sequence[Arm], plan: AblationPlan, refused: Mapping[str, ArmResu
     return Jobs(
         name,
         plan.data,
-        JobList(configs, labels, code_checksum(), name),
+        JobList(configs, labels, plan.data.checksum, code_checksum(), name),
         plan.full.training.epochs,
         tracked=TrackedRun(plan.space_name, params, tags),
         threads=1,

@@ -66,12 +66,14 @@ class RunnerTrainings:
         if not wanted:
             return {}
         labels = {config.fingerprint: name for name, config in wanted.items()}
-        source = JobList(list(wanted.values()), labels, code_checksum(), self.name)
+        source = JobList(
+            list(wanted.values()), labels, self.data.checksum, code_checksum(), self.name
+        )
         epochs = max(config.training.epochs for config in wanted.values())
         jobs = Jobs(self.name, self.data, source, epochs, tracked=self.tracked, threads=1)
         found = self.runner.run(jobs, self.display)
-        records = {source.key(record.config): record for record in found}
-        return {name: self._training(records[source.key(wanted[name])]) for name in wanted}
+        records = source.own(found)
+        return {name: self._training(records[c.fingerprint]) for name, c in wanted.items()}
 
     def _training(self, record: TrialRecord) -> Training:
         if record.outcome != "finished":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cmir.config import TrialConfig
-from cmir.runner.records import config_of
+from cmir.runner.records import TrialRecord, config_of
 from cmir.runner.trial_serialisation import CONFIG, JOB, LABEL
 
 
@@ -22,12 +22,14 @@ class JobList:
     Attributes:
         configs: of any kind; seeds are part of a configuration.
         labels: fingerprint of a configuration to what it is called.
-        code: names the code that trains. Jobs of other code are trained again; empty: they count.
+        data: names the data, and
+        code: the code that trains: what other data or code has given is trained again.
         where: what the message of an error starts with.
     """
 
     configs: Sequence[TrialConfig]
     labels: Mapping[str, str] = field(default_factory=dict)
+    data: str = ""
     code: str = ""
     where: str = "jobs"
 
@@ -53,7 +55,12 @@ class JobList:
 
     def key(self, config: TrialConfig) -> str:
         """What a job is known by when the command runs again."""
-        return f"{config.fingerprint} {self.code}".strip()
+        return f"{config.fingerprint} {self.data[:12]} {self.code}".strip()
+
+    def own(self, records: Iterable[TrialRecord]) -> dict[str, TrialRecord]:
+        """Of a study's records the newest of each job, by the fingerprint of its configuration."""
+        wanted = self.wanted
+        return {one.config.fingerprint: one for one in records if one.job in wanted}
 
     def begin(self, study: optuna.Study) -> None:
         """Nothing: see `resume`."""

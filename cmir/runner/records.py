@@ -64,7 +64,8 @@ class TrialRecord:
         retry_of: number of the failed trial that this one repeats.
         started: time of the start, seconds since the epoch.
         ended: time of the end, likewise.
-        label: what the job is called, where it comes from a list.
+        label: what the job is called, where it comes from a list, and
+        job: what it is known by.
     """
 
     number: int
@@ -75,6 +76,7 @@ class TrialRecord:
     started: float
     ended: float
     label: str = ""
+    job: str = ""
 
     @property
     def outcome(self) -> Outcome:

@@ -227,31 +227,39 @@ def open_study(
         name: of the sweep, or of the list of jobs.
         source: whose question must be the one that the study was begun with.
         facts: what else is kept with the study, such as the data's folder; `data_checksum` is
-            required and, like the source's question, must be the one the study was begun with.
+            required and, where the source has a question, must be the one that the study was begun
+            with, as the question must.
 
     Raises:
         InputError: the study was begun with another question or other data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    is_new = name not in optuna.get_all_study_names(storage)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        direction="maximize" if _maximises(source.objective) else "minimize",
-        load_if_exists=True,
-    )
-    question = {**source.question, "data_checksum": facts["data_checksum"]}
-    if is_new or QUESTION not in study.user_attrs:
+    question = dict(source.question)
+    if question:
+        question["data_checksum"] = facts["data_checksum"]
+    study = _found_or_made(storage, name, source.objective)
+    kept = study.user_attrs
+    # Before anything is written: a study that is refused stays as it was.
+    if QUESTION in kept:
+        _check_question(kept[QUESTION], question, name, source)
+    else:
         source.begin(study)
         study.set_user_attr(CREATED, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         study.set_user_attr(QUESTION, question)
-    _check_question(study.user_attrs[QUESTION], question, name, source)
     for key, value in facts.items():
-        study.set_user_attr(key, value)
+        if key not in kept or kept[key] != value:
+            study.set_user_attr(key, value)
     source.resume(study)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     study.sampler = source.sampler(len(ended))
     return TrialStudy(study, source)
+
+
+def _found_or_made(storage: BaseStorage, name: str, objective: str) -> optuna.Study:
+    if name in optuna.get_all_study_names(storage):
+        return optuna.load_study(study_name=name, storage=storage)
+    direction = StudyDirection.MAXIMIZE if _maximises(objective) else StudyDirection.MINIMIZE
+    return optuna.create_study(storage=storage, study_name=name, direction=direction)
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:

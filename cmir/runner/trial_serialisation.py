@@ -72,6 +72,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         started=started,
         ended=ended,
         label=str(trial.user_attrs.get(LABEL, "")),
+        job=str(trial.user_attrs.get(JOB, "")),
     )
 
 

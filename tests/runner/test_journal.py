@@ -1,15 +1,18 @@
-"""The journal of a sweep with one writer: fewer writes, the same record."""
+"""The journal of a sweep: what a crash left is set aside, and no write is half done."""
 
 from __future__ import annotations
 
+import logging
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from cmir.errors import InputError, PlaceError
 from cmir.runner.records import Ending
 from cmir.runner.storage import journal_storage
 from cmir.runner.study import TrialStudy, open_study, records_of
@@ -18,13 +21,7 @@ from cmir.space.space_file import parse_sweep
 from cmir.space.space_source import SpaceSource
 from tests.support.small_sweep import SMALL
 
-CURVE = {"objective": [0.9, 0.5], "train/mae": [0.8, 0.4]}
-ENDINGS = [
-    Ending("finished", 0.5, {"ood_val/mae": 0.5}, {"ood_val/mae": [0.4, 0.6]}, (1, 2), CURVE),
-    Ending("pruned", 0.6, {"ood_val/mae": 0.6}, curve=CURVE),
-    Ending("diverged", reason="'prediction' became non-finite"),
-    Ending("failed", reason="no memory"),
-]
+FINISHED = Ending("finished", 0.5, {"ood_val/mae": 0.5}, curve={"objective": [0.9, 0.5]})
 
 
 def opened(path: Path, alone: bool = True) -> TrialStudy:
@@ -38,69 +35,162 @@ def trials_in(path: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name="s", storage=journal_storage(path)).trials
 
 
-def told(trial: FrozenTrial) -> tuple[Any, ...]:
-    return trial.number, trial.state, trial.values, trial.params, trial.user_attrs
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Of a study of two finished trials and one in flight."""
+    path = tmp_path / "s.journal"
+    study = opened(path)
+    for _ in range(2):
+        study.tell(study.ask().number, FINISHED)
+    study.ask()
+    return path
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_lone_writer_keeps_the_same_record_with_fewer_writes(tmp_path: Path, again: bool) -> None:
-    records = []
-    for alone in (False, True):
-        study = opened(tmp_path / f"{alone}.journal", alone)
-        for ending in ENDINGS:
-            study.tell(study.ask().number, ending)
-            study = opened(tmp_path / f"{alone}.journal", alone) if again else study
-        records.append([told(trial) for trial in trials_in(tmp_path / f"{alone}.journal")])
-    assert records[0] == records[1]
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file can grow beyond this size inside the block, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_trial_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = opened(tmp_path / "s.journal")
-    study.tell(study.ask().number, ENDINGS[0])
-    append, writes = JournalFileBackend.append_logs, []
+@pytest.mark.parametrize(
+    "rest",
+    [b'{"op_code":8,"trial', b"\0" * 3000, b"\0\0\n", b'{"op_code":8,"{"op_code":4}\n', b"7\n\n"],
+)
+def test_what_a_crash_left_behind_the_last_entry_is_set_aside(
+    journal: Path, caplog: pytest.LogCaptureFixture, rest: bytes
+) -> None:
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + rest)
+    with caplog.at_level(logging.WARNING):
+        storage = journal_storage(journal, alone=True)
+    assert journal.read_bytes() == whole
+    assert journal.with_name("s.journal.torn").read_bytes() == rest
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{journal}: the last entry was cut off and now lies in s.journal.torn; all entries "
+        "before it are kept."
+    ]
+    assert len(records_of(storage, "s")) == 2
 
-    def counted(backend: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
-        writes.append(logs)
-        append(backend, logs)
 
-    monkeypatch.setattr(JournalFileBackend, "append_logs", counted)
-    study.tell(study.ask().number, ENDINGS[1])
-    assert len(writes) == 2
-    assert sum(map(len, writes)) > 6
+def test_a_journal_that_was_cut_off_anywhere_goes_on(journal: Path) -> None:
+    whole = journal.read_bytes()
+    for cut in (9, 70, len(whole) // 2):
+        journal.write_bytes(whole[:-cut])
+        study = opened(journal)
+        while study.counted < 3:
+            study.tell(study.ask().number, FINISHED)
+        assert [record.outcome for record in opened(journal).records()] == ["finished"] * 3
+    assert len(list(journal.parent.glob("s.journal.torn*"))) == 3
 
 
-def test_a_trial_that_was_handed_out_is_in_the_file(tmp_path: Path) -> None:
-    study = opened(tmp_path / "s.journal")
-    study.tell(study.ask().number, ENDINGS[0])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_broken_line_in_the_middle_is_told_and_left_alone(journal: Path, alone: bool) -> None:
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[4] = lines[4][:9] + lines[4][12:]
+    journal.write_bytes(b"".join([*lines, b"half"]))
+    with pytest.raises(InputError, match=r"s\.journal, line 5: must be an entry .* --fresh"):
+        journal_storage(journal, alone)
+    assert journal.read_bytes() == b"".join([*lines, b"half"])
+    assert [file.name for file in journal.parent.iterdir()] == ["s.journal"]
+
+
+def test_a_reader_changes_nothing_and_reads_what_is_whole(journal: Path) -> None:
+    journal.write_bytes(journal.read_bytes() + b"\0" * 50)
+    before = (journal.read_bytes(), journal.stat().st_mtime_ns)
+    assert len(records_of(journal_storage(journal), "s")) == 2
+    assert (journal.read_bytes(), journal.stat().st_mtime_ns) == before
+    assert [file.name for file in journal.parent.iterdir()] == ["s.journal"]
+
+
+def test_a_write_that_fails_half_way_is_undone(journal: Path) -> None:
+    study, whole = opened(journal), journal.read_bytes()
     asked = study.ask()
-    trial = trials_in(tmp_path / "s.journal")[-1]
+    with room_for(len(whole) + 30), pytest.raises(PlaceError, match=r"s\.journal: cannot be wri"):
+        study.tell(asked.number, FINISHED)
+    assert journal.read_bytes() == whole
+    assert opened(journal).tell(opened(journal).ask().number, FINISHED).number == asked.number
+    assert len(opened(journal).records()) == 3
+
+
+def test_an_interrupt_within_a_write_leaves_no_half_entry(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, whole = opened(journal), journal.read_bytes()
+
+    def interrupted(file: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.tell(study.ask().number, FINISHED)
+    monkeypatch.undo()
+    assert journal.read_bytes() == whole
+    study.tell(2, FINISHED)
+    assert len(opened(journal).records()) == 3
+
+
+TakeAway = Callable[[Path], None]
+
+
+def deleted(journal: Path) -> None:
+    journal.unlink()
+
+
+def replaced(journal: Path) -> None:
+    copy = journal.read_bytes()
+    journal.unlink()
+    journal.write_bytes(copy)
+
+
+@pytest.mark.parametrize("take_away", [deleted, replaced])
+def test_a_journal_that_is_taken_away_is_missed_and_kept(
+    journal: Path, take_away: TakeAway
+) -> None:
+    study, whole = opened(journal), journal.read_bytes()
+    asked = study.ask()
+    take_away(journal)
+    for _ in range(2):
+        with pytest.raises(PlaceError, match=r"was deleted, replaced or changed.*journal\.kept"):
+            study.tell(asked.number, FINISHED)
+    kept = journal.with_name("s.journal.kept")
+    assert kept.read_bytes() == whole
+    kept.replace(journal)
+    assert (opened(journal).interrupted, len(opened(journal).records())) == (1, 2)
+
+
+def test_another_writer_is_noticed(journal: Path) -> None:
+    study = opened(journal)
+    study.ask()
+    other = opened(journal)
+    other.tell(other.ask().number, FINISHED)
+    with pytest.raises(PlaceError, match="was deleted, replaced or changed"):
+        study.ask()
+
+
+def test_a_trial_that_was_handed_out_is_in_the_file(journal: Path) -> None:
+    asked = opened(journal).ask()
+    trial = trials_in(journal)[-1]
     assert (trial.number, trial.state) == (asked.number, TrialState.RUNNING)
     assert trial.user_attrs["config"] == asked.config.flat()
-    assert opened(tmp_path / "s.journal").ask() == asked
+    assert opened(journal).ask() == asked
 
 
-def test_a_trial_that_nobody_was_given_yet_need_not_be(tmp_path: Path) -> None:
-    study = opened(tmp_path / "s.journal")
-    study.tell(study.ask().number, ENDINGS[0])
-    study._study.ask().suggest_float("training.learning_rate", 1e-3, 1e-2, log=True)
-    assert len(trials_in(tmp_path / "s.journal")) == 1
-    assert opened(tmp_path / "s.journal").interrupted == 0
+def test_opening_a_study_that_is_whole_writes_nothing(journal: Path) -> None:
+    before = (journal.read_bytes(), journal.stat().st_mtime_ns)
+    opened(journal)
+    assert (journal.read_bytes(), journal.stat().st_mtime_ns) == before
 
 
-def test_a_failure_is_kept_with_the_trial_that_repeats_it(tmp_path: Path) -> None:
-    study = opened(tmp_path / "s.journal")
-    study.tell(study.ask().number, ENDINGS[3])
-    failed, again = trials_in(tmp_path / "s.journal")
-    assert (failed.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
-
-
-def test_records_come_from_what_was_told_and_are_those_of_the_file(tmp_path: Path) -> None:
-    study = opened(tmp_path / "s.journal")
-    for ending in ENDINGS[:3]:
-        study.tell(study.ask().number, ending)
-    read = records_of(journal_storage(tmp_path / "s.journal"), "s")
-    assert study.records() == read == opened(tmp_path / "s.journal").records()
-    assert study.records()[0] is study.records()[0]
-    assert [record.ending.as_json() for record in read] == [
-        {**ending.as_json(), "best_epochs": list(ending.best_epochs)} for ending in ENDINGS[:3]
-    ]
+def test_no_entry_is_written_before_the_question_is_checked(journal: Path) -> None:
+    before = journal.read_bytes()
+    space = checked_space(parse_sweep(SMALL | {"epochs": 9}, "s.yaml"), "s.yaml")
+    with pytest.raises(InputError, match="begun with another epochs"):
+        open_study(
+            journal_storage(journal, alone=True), "s", SpaceSource(space), {"data_checksum": "abc"}
+        )
+    assert journal.read_bytes() == before
