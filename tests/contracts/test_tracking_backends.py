@@ -104,8 +104,8 @@ def test_every_ending_becomes_a_run_that_has_ended(
     assert shown == ["finished", "pruned", "diverged", "failed"]
     assert {(run.info.start_time, run.info.end_time) for run in runs.values()} == {(10_000, 20_500)}
     assert runs[0].info.run_name == "000 swap"
-    shown = {key: str(value) for key, value in CONFIG.flat().items()}
-    assert runs[0].data.params == shown | {"seeds": "[0, 1]", "model.modalities": "[]"}
+    params = {key: str(value) for key, value in CONFIG.flat().items()}
+    assert runs[0].data.params == {**params, "seeds": "[0, 1]", "model.modalities": "[]"}
     tags = runs[0].data.tags
     assert (tags["scheme"], tags["best_epochs"]) == ("swap", "[2, 3]")
     assert runs[2].data.tags["reason"] == "x" * 500

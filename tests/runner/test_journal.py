@@ -7,32 +7,21 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
 
 from cmir.errors import InputError, PlaceError
-from cmir.runner.records import Ending
 from cmir.runner.storage import journal_storage
-from cmir.runner.study import TrialStudy, open_study, records_of
-from cmir.space.search_space import checked_space
-from cmir.space.space_file import parse_sweep
-from cmir.space.space_source import SpaceSource
-from tests.support.small_sweep import SMALL
+from cmir.runner.study import TrialStudy, records_of
+from tests.support import small_study
+from tests.support.small_study import finished
 
-FINISHED = Ending("finished", 0.5, {"ood_val/mae": 0.5}, curve={"objective": [0.9, 0.5]})
+FINISHED = finished(0.5)
 
 
-def opened(path: Path, alone: bool = True) -> TrialStudy:
-    space = checked_space(parse_sweep(SMALL, "s.yaml"), "s.yaml")
-    return open_study(
-        journal_storage(path, alone), "s", SpaceSource(space), {"data_checksum": "abc"}
-    )
-
-
-def trials_in(path: Path) -> list[FrozenTrial]:
-    return optuna.load_study(study_name="s", storage=journal_storage(path)).trials
+def opened(path: Path, **changes: Any) -> TrialStudy:
+    return small_study.opened(journal_storage(path, alone=True), **changes)
 
 
 @pytest.fixture
@@ -172,14 +161,6 @@ def test_another_writer_is_noticed(journal: Path) -> None:
         study.ask()
 
 
-def test_a_trial_that_was_handed_out_is_in_the_file(journal: Path) -> None:
-    asked = opened(journal).ask()
-    trial = trials_in(journal)[-1]
-    assert (trial.number, trial.state) == (asked.number, TrialState.RUNNING)
-    assert trial.user_attrs["config"] == asked.config.flat()
-    assert opened(journal).ask() == asked
-
-
 def test_opening_a_study_that_is_whole_writes_nothing(journal: Path) -> None:
     before = (journal.read_bytes(), journal.stat().st_mtime_ns)
     opened(journal)
@@ -188,9 +169,6 @@ def test_opening_a_study_that_is_whole_writes_nothing(journal: Path) -> None:
 
 def test_no_entry_is_written_before_the_question_is_checked(journal: Path) -> None:
     before = journal.read_bytes()
-    space = checked_space(parse_sweep(SMALL | {"epochs": 9}, "s.yaml"), "s.yaml")
     with pytest.raises(InputError, match="begun with another epochs"):
-        open_study(
-            journal_storage(journal, alone=True), "s", SpaceSource(space), {"data_checksum": "abc"}
-        )
+        opened(journal, epochs=9)
     assert journal.read_bytes() == before

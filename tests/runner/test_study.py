@@ -10,29 +10,23 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial
 
 from cmir.errors import InputError
-from cmir.runner.records import Ending
 from cmir.runner.storage import (
     journal_storage,
     release_left_lock,
     storage_at,
     storing,
 )
-from cmir.runner.study import TrialStudy, open_study, records_of
+from cmir.runner.study import TrialStudy, open_study
 from cmir.space.search_space import SearchSpace, checked_space
 from cmir.space.space_file import parse_sweep
 from cmir.space.space_source import SpaceSource
+from tests.support import small_study
+from tests.support.small_study import FACTS, finished
 from tests.support.small_sweep import SMALL
 
-FACTS = {"data_checksum": "abc"}
 
-
-def opened(folder: Path, facts: dict[str, Any] = FACTS, **changes: Any) -> TrialStudy:
-    space = checked_space(parse_sweep(SMALL | changes, "s.yaml"), "s.yaml")
-    return open_study(journal_storage(folder / "s.journal"), "s", SpaceSource(space), facts)
-
-
-def finished(value: float) -> Ending:
-    return Ending("finished", value, {"ood_val/mae": value}, curve={"objective": [value]})
+def opened(folder: Path, **changes: Any) -> TrialStudy:
+    return small_study.opened(journal_storage(folder / "s.journal"), **changes)
 
 
 def test_start_points_are_asked_first(tmp_path: Path) -> None:
@@ -41,11 +35,9 @@ def test_start_points_are_asked_first(tmp_path: Path) -> None:
     assert asked.config.environments.views == 2
 
 
-def test_an_ending_survives_reopening(tmp_path: Path) -> None:
+def test_a_record_gives_its_configuration_with_other_seeds(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    study.tell(study.ask().number, finished(0.5))
-    record = opened(tmp_path).records()[0]
-    assert (record.outcome, record.objective) == ("finished", 0.5)
+    record = study.tell(study.ask().number, finished(0.5))
     assert record.config.environments.view == "noise"
     assert record.trial(seeds=(7, 8)).seeds == (7, 8)
 
@@ -62,49 +54,6 @@ def test_an_ending_of_an_earlier_version_has_no_partition(tmp_path: Path) -> Non
     assert (found.partition, found.curve) == ({}, finished(0.5).curve)
 
 
-def test_a_trial_in_flight_is_handed_out_again_with_the_same_number(tmp_path: Path) -> None:
-    first = opened(tmp_path)
-    asked = [first.ask(), first.ask()]
-    first.tell(asked[0].number, finished(1.0))
-    second = opened(tmp_path)
-    assert second.interrupted == 1
-    again = second.ask()
-    assert (again.number, again.config) == (asked[1].number, asked[1].config)
-    assert second.interrupted == 0
-
-
-def test_a_failure_is_tried_once_more_and_then_counts(tmp_path: Path) -> None:
-    study = opened(tmp_path)
-    first = study.ask()
-    study.tell(first.number, Ending("failed", reason="no memory"))
-    assert study.counted == 0
-    second = study.ask()
-    assert second.config == first.config
-    record = study.tell(second.number, Ending("failed", reason="no memory"))
-    assert (record.retry_of, study.counted) == (first.number, 1)
-    assert study.ask().config != first.config
-
-
-def test_outcomes_are_told_apart(tmp_path: Path) -> None:
-    study = opened(tmp_path)
-    curve = {"objective": [3.0, 2.0]}
-    study.tell(study.ask().number, finished(1.0))
-    study.tell(study.ask().number, Ending("pruned", 2.0, curve=curve))
-    study.tell(study.ask().number, Ending("diverged", reason="'prediction' became non-finite"))
-    records = records_of(journal_storage(tmp_path / "s.journal"), "s")
-    assert [record.outcome for record in records] == ["finished", "pruned", "diverged"]
-    assert study.counted == 3
-
-
-def test_another_question_is_refused_and_another_budget_is_not(tmp_path: Path) -> None:
-    opened(tmp_path)
-    assert opened(tmp_path, trials=99).counted == 0
-    with pytest.raises(InputError, match=r"begun with another epochs.*--fresh"):
-        opened(tmp_path, epochs=9)
-    with pytest.raises(InputError, match="another data_checksum"):
-        opened(tmp_path, facts={"data_checksum": "other"})
-
-
 def test_a_sweep_that_is_older_than_a_key_was_run_by_its_default(tmp_path: Path) -> None:
     study = opened(tmp_path)._study
     question = dict(study.user_attrs["question"])
@@ -113,13 +62,6 @@ def test_a_sweep_that_is_older_than_a_key_was_run_by_its_default(tmp_path: Path)
     assert opened(tmp_path).counted == 0
     with pytest.raises(InputError, match="begun with another sampler"):
         opened(tmp_path, sampler="random")
-
-
-def test_a_continued_study_does_not_repeat_its_suggestions(tmp_path: Path) -> None:
-    study = opened(tmp_path, start_from=[])
-    one = study.ask()
-    study.tell(one.number, finished(1.0))
-    assert opened(tmp_path, start_from=[]).ask().config != one.config
 
 
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
