@@ -16,10 +16,12 @@ from cmir.data import SplitData
 from cmir.errors import InputError
 from cmir.evaluation.robustness.robustness_table import noisy_predictions
 from cmir.method.networks.features import Features, load_features
-from cmir.method.networks.model import Network, network_for
+from cmir.method.networks.model import Network
+from cmir.method.networks.predictions import predict
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged
-from cmir.method.training.split_scores import LabelRange, predict, split_metrics
+from cmir.method.training.split_scores import LabelRange, split_metrics
 from cmir.runner.worker import development_data, partitions_of
 
 NOISE = "noise_"

@@ -19,7 +19,8 @@ from cmir.registry.model_registry import (
     promotion_run,
     signature_of,
 )
-from cmir.serving.predictor import Ensemble, ensemble_of
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
 from tests.support.learning_data import small_config, trained, write_learning
 from tests.support.small_promotion import open_store
 
