@@ -37,7 +37,7 @@ from cmir.cli import positive
 from cmir.config import Precision, View
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import Shape, generate
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.measuring import free_memory, seconds
 from cmir.method.training.precision import products_in
 from cmir.runner.placement import trials_per_gpu

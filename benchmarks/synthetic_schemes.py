@@ -34,11 +34,12 @@ from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.synthetic.generation import LAST_MODALITY_SPURIOUS, generate
 from cmir.data.synthetic.structural_model import ModalitySpec
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
+from cmir.method.networks.predictions import predict
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.fitting import fit
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, TrialResult
-from cmir.method.training.split_scores import predict, split_metrics
+from cmir.method.training.split_scores import split_metrics
 
 RULES = ("id_val", "ood_val")
 METRIC = "acc2_non0"

@@ -15,7 +15,7 @@ from cmir.ablation.arm_results import ArmResult, noise_metrics, split_scores
 from cmir.ablation.arm_scores import Columns, Yardstick
 from cmir.data import HeldoutData
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry

@@ -15,9 +15,11 @@ from torch import Tensor
 from cmir.data import DevelopmentData, SplitData
 from cmir.evaluation.robustness.robustness_table import noisy_predictions
 from cmir.method.networks.features import Features, load_features
-from cmir.method.networks.model import Network, network_for
+from cmir.method.networks.model import Network
+from cmir.method.networks.predictions import predict
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.reports import TrialResult
-from cmir.method.training.split_scores import LabelRange, predict, split_metrics
+from cmir.method.training.split_scores import LabelRange, split_metrics
 from cmir.runner.paths import Places
 from cmir.runner.records import TrialRecord
 from cmir.runner.weights import load_result, load_scores

@@ -10,7 +10,7 @@ from cmir.ablation.arm import PARTITION_KEYS, PENALTY_KEYS, VIEW_KEYS, changed
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.method.losses.objective import Objective, prediction_loss
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.space.search_space import Assignment, SearchSpace, contains
 from cmir.space.space_file import SweepFile, parse_sweep
 

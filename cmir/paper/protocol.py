@@ -22,7 +22,7 @@ from cmir.registry.model_registry import (
     promotion_run,
 )
 from cmir.runner.records import TrialRecord
-from cmir.serving.predictor import ensemble_of
+from cmir.serving.trained_ensemble import ensemble_of
 
 PROTOCOL, PAPER, TRIAL = "protocol", "paper", "trial"
 

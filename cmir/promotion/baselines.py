@@ -15,7 +15,8 @@ from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import better_sign
 from cmir.promotion.trainings import Trainings
 from cmir.runner.records import TrialRecord
-from cmir.serving.predictor import Ensemble, ensemble_of
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
 
 CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
 SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")

@@ -38,7 +38,8 @@ from cmir.promotion.selection import metric_of
 from cmir.promotion.trainings import Trainings
 from cmir.registry.model_registry import Registry
 from cmir.registry.versions import ensemble_of_version, recipe_of_version, version
-from cmir.serving.predictor import Ensemble, Scores, ensemble_of
+from cmir.serving.predictor import Ensemble, Scores
+from cmir.serving.trained_ensemble import ensemble_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,15 +18,13 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cmir.config import ModelConfig, Section, TrialConfig, UnimodalKind
-from cmir.data import DevelopmentData
+from cmir.config import ModelConfig, Section, UnimodalKind
 from cmir.data.row_blocks import pool_all
 from cmir.errors import InputError
 from cmir.method.networks.features import SEQUENTIAL, Features, Sequences, Vectors
-from cmir.method.networks.model import Network, network_for
-from cmir.method.training.reports import TrialResult
-from cmir.method.training.split_scores import predict
-from cmir.serving.distances import distance, training_limits
+from cmir.method.networks.model import Network
+from cmir.method.networks.predictions import predict
+from cmir.serving.distances import distance
 from cmir.serving.requests import Expected, Request, read_request
 
 FILES = {
@@ -191,42 +189,6 @@ class Ensemble:
         if kind == "pool":
             values = pool_all(values, request.lengths[name])
         return Vectors((torch.from_numpy(values) - mean) / std)
-
-
-def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
-    """The predictor of a finished training on its development data."""
-    network = network_for(data, result.config.model)
-    card = ModelCard(
-        task=data.task,
-        label_range=data.label_range,
-        modalities={
-            name: ModalityCard(size=size, kind=network.kinds[name])
-            for name, size in network.inputs.items()
-        },
-        model=result.config.model,
-        seeds=result.config.seeds,
-        trained_on=data.name,
-        development_checksum=data.checksum,
-        erased=erased_modalities(result.config, network),
-        distance_limits=training_limits(data, network.inputs),
-    )
-    mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.inputs}
-    std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.inputs}
-    return Ensemble(card, result.weights, mean, std)
-
-
-def erased_modalities(config: TrialConfig, network: Network) -> tuple[str, ...]:
-    """The modalities whose absence a training prepared for.
-
-    Those that `erase` views erased at a positive rate, where a loss saw the views: R_inv with a
-    positive weight, or the prediction over all views. A modality that a stream is fused into is
-    not among them: without it the stream would have no place.
-    """
-    is_seen = config.loss.invariance > 0 or config.loss.prediction_views == "all"
-    if config.environments.view != "erase" or not is_seen:
-        return ()
-    rate, targets = config.environments.rate_of, config.model.fuse.values()
-    return tuple(name for name in network.sizes if rate(name) > 0 and name not in targets)
 
 
 def load_ensemble(paths: Mapping[str, str]) -> Ensemble:

@@ -41,8 +41,9 @@ from cmir.method.losses.objective import (
 )
 from cmir.method.losses.replica_settings import replica_settings
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import Network, network_for
+from cmir.method.networks.model import Network
 from cmir.method.networks.replicas import generator
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
 from tests.support.learning_data import learning_features, learning_samples, write_learning
 from tests.support.plain_network import random_weights

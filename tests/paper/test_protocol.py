@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 
 from cmir.data import load_dataset
 from cmir.errors import InputError
+from cmir.method.networks.predictions import predict
 from cmir.method.training.reports import EpochReport
-from cmir.method.training.split_scores import predict, split_metrics
+from cmir.method.training.split_scores import split_metrics
 from cmir.paper.protocol import reproduce
 from cmir.promotion.baselines import with_rate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
@@ -85,7 +86,7 @@ def test_the_scores_are_those_of_the_seeds(client: MlflowClient, tmp_path: Path)
     import torch
 
     from cmir.method.networks.features import load_features
-    from cmir.method.networks.model import network_for
+    from cmir.method.networks.sized_network import network_for
     from cmir.method.training.fitting import fit
 
     found, used = followed(client), plan()

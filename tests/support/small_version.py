@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 
 from cmir.data import DevelopmentData, load_dataset
 from cmir.registry.model_registry import Registry, promotion_run
-from cmir.serving.predictor import Ensemble, ensemble_of
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
 from tests.support.learning_data import small_config, trained, write_learning
 
 NAME = "cmir-test"

@@ -9,15 +9,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cmir.config import ModelConfig, UnimodalKind
-from cmir.data import DevelopmentData, HeldoutData, Modality
 from cmir.errors import InputError
+
+if TYPE_CHECKING:  # A registered version ships this file, and no data set.
+    from cmir.data import DevelopmentData, HeldoutData, Modality
 
 LANGUAGE = ("text", "language", "words")
 SEQUENTIAL = ("transformer", "transformer_conv")

@@ -12,7 +12,7 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
 from cmir.method.losses.independence import FEWEST_FOR_HSIC
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, EpochReport

@@ -20,12 +20,14 @@ from cmir.method.environments.partitions import Partitions
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.method.losses.replica_settings import CONSTRAINTS, replica_settings
 from cmir.method.networks.features import Features, load_features
-from cmir.method.networks.model import Weights, network_for
+from cmir.method.networks.model import Weights
+from cmir.method.networks.predictions import predict
 from cmir.method.networks.replicas import BATCH_ORDER, VIEWS, generator
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.optimiser import RowSettings, StackedAdamW
 from cmir.method.training.precision import products_in
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
-from cmir.method.training.split_scores import ByReplica, goal_of, predict, split_metrics, summary
+from cmir.method.training.split_scores import ByReplica, goal_of, split_metrics, summary
 
 
 class Stack:

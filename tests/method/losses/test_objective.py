@@ -25,7 +25,7 @@ from cmir.method.losses.objective import Batch, Objective, prediction_loss, weig
 from cmir.method.losses.penalties import coral, fishr, group_dro, irm, vrex
 from cmir.method.losses.replica_settings import CONSTRAINTS, ReplicaSettings, replica_settings
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from tests.support.learning_data import small_config
 from tests.support.plain_network import random_weights
 
