@@ -24,7 +24,8 @@ from cmir.evaluation.bootstrap import (
     crossed_spread,
     draw_groups,
 )
-from cmir.metrics.field_metrics import MOSI_RANGE, Direction, direction
+from cmir.metrics.item_values import MOSI_RANGE
+from cmir.metrics.metric_directions import Direction, direction
 from cmir.metrics.metric_inputs import FloatArray, checked_pair
 
 

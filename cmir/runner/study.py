@@ -22,7 +22,7 @@ from optuna.trial import Trial, TrialState
 
 from cmir.config import TrialConfig
 from cmir.errors import InputError
-from cmir.metrics.field_metrics import direction
+from cmir.metrics.metric_directions import direction
 from cmir.runner.records import Ending, TrialRecord
 from cmir.runner.trial_serialisation import (
     CONFIG,

@@ -14,13 +14,12 @@ from cmir.errors import InputError
 from cmir.method.networks.features import Features, Inputs, Sequences
 from cmir.method.networks.model import Network, Weights
 from cmir.metrics.field_metrics import (
-    MOSI_RANGE,
     classification_metrics_by_replica,
-    direction,
     regression_metrics_by_replica,
-    worst_environment_accuracy,
-    worst_environment_mae,
 )
+from cmir.metrics.group_metrics import worst_environment_accuracy, worst_environment_mae
+from cmir.metrics.item_values import MOSI_RANGE
+from cmir.metrics.metric_directions import direction
 
 # Samples over all replicas that are scored at once, and steps of their sequences.
 CHUNK, CHUNK_STEPS = 2048, 16384
