@@ -75,11 +75,6 @@ class SweepStudy:
         return 1.0 if self._study.direction == StudyDirection.MAXIMIZE else -1.0
 
     @property
-    def created(self) -> str:
-        """When the sweep began, ISO 8601."""
-        return str(self._study.user_attrs[CREATED])
-
-    @property
     def parent_run(self) -> str | None:
         """The tracking run of the sweep, once it is known."""
         value = self._study.user_attrs.get(PARENT)
