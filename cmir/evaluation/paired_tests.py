@@ -86,7 +86,7 @@ def paired_difference(
 
     Pitfall: with two or three seeds that differ as much as the groups do, the 95 % interval holds
     the truth in 86 to 93 % of cases; with five seeds and nine groups in 92 to 97 %, by
-    `benchmarks/bootstrap_coverage.py`.
+    `experiments/bootstrap_coverage.py`.
 
     Args:
         a: scores of A, `(seed, n)`: label units, or logits of a binary task.
