@@ -25,7 +25,7 @@ from requests.exceptions import RequestException
 from cmir import serving
 from cmir.data import DevelopmentData
 from cmir.registry.alias_history import OvertakenError, move_alias
-from cmir.registry.silence import in_silence
+from cmir.registry.versions import in_silence
 from cmir.runner.tracking.sweep_tracker import dataset_input
 from cmir.serving.predictor import Ensemble
 from cmir.serving.requests import DISTANCES, LENGTHS

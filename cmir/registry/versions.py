@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +18,6 @@ from mlflow.entities.model_registry import ModelVersion
 from cmir.errors import InputError, nearest
 from cmir.registry.alias_history import MISSING
 from cmir.registry.recipe import RECIPE, Recipe, read_recipe
-from cmir.registry.silence import in_silence
 from cmir.serving.predictor import FILES, Ensemble, load_ensemble
 
 PREFIX = "cmir-"
@@ -113,6 +116,20 @@ def ensemble_of_version(one: Version) -> Ensemble:
         uri = f"models:/{one.model}/{one.number}"
         root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
         return load_ensemble({name: str(root / "artifacts" / file) for name, file in FILES.items()})
+
+
+@contextmanager
+def in_silence() -> Iterator[None]:
+    """Inside, none of MLflow's hints and progress bars reach the terminal."""
+    bar = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    before = os.environ.get(bar)
+    os.environ[bar] = before or "false"
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[bar]
 
 
 def _version(found: ModelVersion) -> Version:
