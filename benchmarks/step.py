@@ -115,7 +115,7 @@ class Alone:
 
     def seconds(self) -> float:
         """Median of a few runs."""
-        with products_in(self._precision, self._device):
+        with products_in(self._precision):
             runs = [seconds(self._bench.run, self._device) for _ in range(RUNS)]
         return self._times * median(runs)
 

@@ -49,9 +49,9 @@ def how_to_read(plan: AblationPlan) -> list[str]:
         f"Every arm was trained with the seeds {seeds[0]} to {seeds[-1]}; scores are means ± "
         "standard deviations over them. `noise` is the mean over rates .1 to .7 (Mai and Han "
         "2026, Eq. 14).",
-        f"Intervals hold 95 % and resample seeds and clusters: {resampled}. P is the probability "
-        "that the arm is better. Many arms are compared: of twenty without effect about one "
-        "interval leaves out zero.",
+        f"Intervals hold 95 % and resample seeds and clusters: {resampled}. An interval "
+        "looks at one arm alone; p is two-sided and corrected for the number of arms (Holm 1979): "
+        "where none differs, the smallest p falls below .05 in one ablation of twenty.",
         "The epoch of each seed was chosen on the objective, which flatters all arms.",
     ]
 

@@ -11,6 +11,7 @@ import polars as pl
 from cmir.ablation.arm import FULL, Arm
 from cmir.ablation.arm_results import NOISE, ArmResult
 from cmir.ablation.arm_scores import DIFFERENCE, Columns, Yardstick, measured
+from cmir.evaluation.paired_tests import holm
 
 ABOUT = ("arm", "family", "outcome", "same_as", "note", "fingerprint")
 
@@ -33,10 +34,12 @@ def ablation_table(
         Columns `arm`, `family`, `outcome`, `same_as` (the earlier row that is the same training by
         construction), `note` (with the reason where an arm did not finish), `fingerprint`; of each
         `split/metric` and `split/noise_metric`: itself, `_std` over the seeds, `_difference` to the
-        full, the interval `_low` to `_high`, `_p_better`. Null where an arm did not finish.
+        full, the interval `_low` to `_high`, `_p_better`, the two-sided `_p_value`, and `_p_holm`,
+        the same corrected for the number of arms. Null where an arm did not finish.
     """
     names = [f"{key}{end}" for key in keys for end in ("", "_std", *_ends())]
     schema: dict[str, Any] = dict.fromkeys(ABOUT, pl.String) | dict.fromkeys(names, pl.Float64)
+    corrected = _corrected(columns, keys)
     first: dict[str, str] = {}
     table = []
     for arm in rows:
@@ -46,7 +49,7 @@ def ablation_table(
         told = None if same == arm.name else same
         about = (arm.name, arm.family, result.outcome, told, note, arm.fingerprint)
         row = dict(zip(ABOUT, about, strict=True))
-        table.append(row | columns.get(arm.fingerprint, {}))
+        table.append(row | corrected.get(arm.fingerprint, {}))
     return pl.DataFrame(table, schema=schema)
 
 
@@ -79,13 +82,13 @@ class Cells:
 def score_cells(table: pl.DataFrame, metric: str, splits: Sequence[str], title: str) -> Cells:
     """What fits a terminal of 100 columns: clean scores, noise, differences out of distribution.
 
-    The first of `splits` is in distribution, the last one out of it. `P` is the probability that
-    the arm is better than the full.
+    The first of `splits` is in distribution, the last one out of it. `p` is the two-sided
+    p value of the difference, corrected for the number of arms.
     """
     clean = [f"{split}/{metric}" for split in splits]
     last = splits[-1]
     noisy = f"{last}/{NOISE}{metric}"
-    head = ["arm", *splits, f"{last} noise", f"{last} - full [95 %]", "P"]
+    head = ["arm", *splits, f"{last} noise", f"{last} - full [95 %]", "p"]
     rows = []
     for row in table.iter_rows(named=True):
         cells = [row["arm"]]
@@ -94,7 +97,7 @@ def score_cells(table: pl.DataFrame, metric: str, splits: Sequence[str], title: 
             continue
         cells += [_spread(row, key) for key in (*clean, noisy)]
         difference = "same as full" if row["same_as"] == FULL else _interval(row, clean[-1])
-        rows.append([*cells, difference, _chance(row, clean[-1])])
+        rows.append([*cells, difference, _p_value(row, f"{clean[-1]}_p_holm")])
     return Cells(title, head, rows)
 
 
@@ -121,7 +124,18 @@ def notes(table: pl.DataFrame) -> list[str]:
 
 
 def _ends() -> list[str]:
-    return [f"_{name}" for name in DIFFERENCE]
+    return [*(f"_{name}" for name in DIFFERENCE), "_p_holm"]
+
+
+def _corrected(columns: Mapping[str, Columns], keys: Sequence[str]) -> dict[str, Columns]:
+    """The columns with `key_p_holm` added: each key's p values, corrected over the arms."""
+    found = {name: dict(own) for name, own in columns.items()}
+    for key in keys:
+        p = f"{key}_p_value"
+        known = {name: own[p] for name, own in columns.items() if p in own}
+        for name, value in holm(known).items():
+            found[name][f"{key}_p_holm"] = value
+    return found
 
 
 def _spread(row: Mapping[str, Any], key: str) -> str:
@@ -137,9 +151,9 @@ def _interval(row: Mapping[str, Any], key: str) -> str:
     return f"{short(value, sign='+')} [{low}, {high}]"
 
 
-def _chance(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(f"{key}_p_better")
-    return "" if value is None else short(value, 2)
+def _p_value(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    return "" if value is None else short(value)
 
 
 def short(value: float, digits: int = 3, sign: str = "-") -> str:

@@ -13,7 +13,7 @@ from cmir.evaluation.bootstrap_groups import clusters
 from cmir.evaluation.paired_tests import paired_difference
 from cmir.method.training.split_scores import LabelRange
 
-DIFFERENCE = ("difference", "low", "high", "p_better")
+DIFFERENCE = ("difference", "low", "high", "p_better", "p_value")
 
 Arrays = Mapping[str, np.ndarray]
 Columns = dict[str, float]
@@ -55,16 +55,17 @@ class Yardstick:
         return found
 
     def differences(self, arm: Arrays, full: Arrays) -> Columns:
-        """Arm less full in each key, with the 95 % interval and the probability to be better.
+        """Arm less full in each key, with its 95 % interval, probability to be better and p value.
 
         Args:
             arm: scores by split `(seed, n)` and `noise_<split>` `(rate, seed, n)`.
             full: the same of the full configuration, whose row s has the same seed.
 
         Returns:
-            `key_difference`, `key_low`, `key_high` and `key_p_better` of each key. Under noise the
-            rates are pooled: of a metric that is a mean over samples this is the mean over the
-            rates; of others (`corr`, `f1`) it differs a little from the difference of the means.
+            `key_difference`, `key_low`, `key_high`, `key_p_better` and `key_p_value` (two-sided,
+            not corrected) of each key. Under noise the rates are pooled: of a metric that is a mean
+            over samples this is the mean over the rates; of others (`corr`, `f1`) it differs a
+            little from the difference of the means.
         """
         found: Columns = {}
         for name, split in self.splits.items():
@@ -88,7 +89,7 @@ class Yardstick:
             task=self.task,
             label_range=self.label_range,
         )
-        values = (found.estimate, found.low, found.high, found.p_better)
+        values = (found.estimate, found.low, found.high, found.p_better, found.p_value)
         return {f"{key}_{name}": value for name, value in zip(DIFFERENCE, values, strict=True)}
 
 

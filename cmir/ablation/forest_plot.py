@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmir.ablation.arm_results import VALIDATION
-from cmir.metrics.field_metrics import direction
+from cmir.metrics.metric_directions import direction
 from cmir.sweep.plot_axes import (
     BLACK,
     GREEN,

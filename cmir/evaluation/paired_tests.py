@@ -7,13 +7,12 @@ one speaker are no independent evidence, so a group is resampled as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.special import gammaln
 
 from cmir.errors import InputError
 from cmir.evaluation.bootstrap import (
@@ -24,7 +23,8 @@ from cmir.evaluation.bootstrap import (
     crossed_spread,
     draw_groups,
 )
-from cmir.metrics.field_metrics import MOSI_RANGE, Direction, direction
+from cmir.metrics.item_values import MOSI_RANGE
+from cmir.metrics.metric_directions import Direction, direction
 from cmir.metrics.metric_inputs import FloatArray, checked_pair
 
 
@@ -86,7 +86,7 @@ def paired_difference(
 
     Pitfall: with two or three seeds that differ as much as the groups do, the 95 % interval holds
     the truth in 86 to 93 % of cases; with five seeds and nine groups in 92 to 97 %, by
-    `benchmarks/bootstrap_coverage.py`.
+    `experiments/bootstrap_coverage.py`.
 
     Args:
         a: scores of A, `(seed, n)`: label units, or logits of a binary task.
@@ -178,46 +178,6 @@ def minimum_detectable_effect(
     return float(quantiles.sum() * difference.standard_error)
 
 
-def expected_best(scores: Sequence[float], metric: str, *, replacement: bool = False) -> FloatArray:
-    """Expected score of the best of n = 1 .. N trials: how a sweep's result grows with its budget.
-
-    Without replacement it is the mean over all subsets of n trials, by order statistics: the i-th
-    worst of N is the best of a subset with probability C(i-1, n-1) / C(N, n). This is unbiased
-    (Tang et al. 2020). With replacement it is the curve of Dodge et al. 2019 ("Show Your Work",
-    Eq. 3), (i/N)^n - ((i-1)/N)^n, which is a little pessimistic.
-
-    Pitfall: trials must be exchangeable, as in random search. Of a sweep whose later trials learn
-    from earlier ones it says what a random order of the same trials would have given.
-
-    Args:
-        scores: of all trials, those without a score as the worst that could be.
-        metric: a name without its split, which says whether less is better.
-        replacement: as above.
-
-    Returns:
-        `(N,)`, the n-th entry for a budget of n + 1 trials.
-
-    Raises:
-        InputError: no scores, or NaN.
-
-    >>> expected_best([0.5, 0.7, 0.9], "accuracy").round(3).tolist()
-    [0.7, 0.833, 0.9]
-    """
-    values = np.asarray(scores, np.float64)
-    if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
-        raise InputError(
-            f"scores: must be one number for each trial, at least one and none NaN, but got "
-            f"{values.size} of which {np.isnan(values).sum()} are NaN. Give a trial without a "
-            "score the worst one."
-        )
-    sign = 1.0 if direction(metric) == "max" else -1.0
-    worst_first = np.sort(sign * values)
-    chance = _chance_with if replacement else _chance_without
-    return sign * np.array(
-        [chance(len(values), n) @ worst_first for n in range(1, len(values) + 1)]
-    )
-
-
 def _checked_groups(groups: npt.ArrayLike, count: int) -> tuple[IntArray, int]:
     """Groups numbered from 0, `(n,)`, and how many there are."""
     given = np.asarray(groups)
@@ -246,23 +206,3 @@ def _chance_better(estimate: float, spread: Spread, better: Direction) -> float:
     if spread.error == 0:
         return float(np.heaviside(gain, 0.5))
     return float(stats.t.cdf(gain / spread.error, spread.degrees))
-
-
-def _chance_without(total: int, n: int) -> FloatArray:
-    """Chance that the i-th worst is the best of n distinct ones of `total`, `(total,)`."""
-    below = np.arange(total)
-    logs = _log_choose(below, n - 1) - _log_choose(np.array(total), n)
-    return np.where(below >= n - 1, np.exp(logs), 0.0)
-
-
-def _chance_with(total: int, n: int) -> FloatArray:
-    """Chance that the i-th worst is the best of n drawn with replacement, `(total,)`."""
-    steps = (np.arange(total + 1) / total) ** n
-    chance: FloatArray = np.diff(steps)
-    return chance
-
-
-def _log_choose(total: npt.NDArray[np.int64], chosen: int) -> FloatArray:
-    possible = np.maximum(total, chosen)
-    logs: FloatArray = gammaln(possible + 1) - gammaln(chosen + 1) - gammaln(possible - chosen + 1)
-    return logs

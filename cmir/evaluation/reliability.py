@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cmir.metrics.field_metrics import group_means
+from cmir.metrics.group_metrics import group_means
 from cmir.metrics.metric_inputs import FloatArray, checked_classes, checked_pair
 
 BINS = 15

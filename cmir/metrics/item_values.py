@@ -1,26 +1,24 @@
-"""What single samples add to a metric that is a mean over samples.
+"""What single samples add to the metrics that are means over samples: one table of functions.
 
-A bootstrap of such a metric resamples these values; the metric itself need not be computed again.
+The metric is the mean of these values; a bootstrap of it resamples them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from cmir.metrics.field_metrics import (
-    ACC3_CUTS,
-    ACC5_CUTS,
-    MOSI_RANGE,
-    SIMS_RANGE,
-    same_bin,
-    same_when_rounded,
-)
-from cmir.metrics.metric_inputs import FloatArray, checked_classes, checked_pair
+from cmir.metrics.metric_inputs import BoolArray, FloatArray, checked_classes, checked_pair
 
 PerItem = Callable[[FloatArray, FloatArray], npt.NDArray[np.generic]]
+LabelRange = tuple[float, float] | None
+
+MOSI_RANGE = (-3.0, 3.0)
+SIMS_RANGE = (-1.0, 1.0)
+ACC3_CUTS = (-0.1, 0.1)
+ACC5_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 
 def item_values(
@@ -29,7 +27,7 @@ def item_values(
     metric: str,
     *,
     task: str = "regression",
-    label_range: tuple[float, float] | None = MOSI_RANGE,
+    label_range: LabelRange = MOSI_RANGE,
 ) -> FloatArray | None:
     """Values whose mean over the samples, NaN left out, is a metric of `field_metrics`.
 
@@ -53,15 +51,57 @@ def item_values(
     predicted, actual = checked_pair(predictions, labels, "predictions")
     if task == "binary":
         checked_classes(actual)
-        known = _BINARY
-    elif label_range == SIMS_RANGE:
-        predicted, actual = predicted.clip(*SIMS_RANGE), actual.clip(*SIMS_RANGE)
-        known = _REGRESSION | _SIMS
+        known: Mapping[str, PerItem] = BINARY_ITEMS
     else:
-        known = _REGRESSION | (_MOSI if label_range == MOSI_RANGE else {})
+        predicted, actual = on_the_scale(predicted, actual, label_range)
+        known = regression_items(label_range)
     if metric not in known:
         return None
     return np.asarray(known[metric](predicted, actual), np.float64)
+
+
+def regression_items(label_range: LabelRange) -> Mapping[str, PerItem]:
+    """The functions of a regression whose labels have this scale, by name of the metric."""
+    return _ANY_SCALE | _OF_SCALE.get(label_range, {})
+
+
+def on_the_scale(
+    predicted: FloatArray, actual: FloatArray, label_range: LabelRange
+) -> tuple[FloatArray, FloatArray]:
+    """Predictions and labels as their metrics take them: those of CH-SIMS are clipped."""
+    if label_range == SIMS_RANGE:
+        return predicted.clip(*SIMS_RANGE), actual.clip(*SIMS_RANGE)
+    return predicted, actual
+
+
+def means_over_items(
+    known: Mapping[str, PerItem], predicted: FloatArray, actual: FloatArray
+) -> dict[str, FloatArray]:
+    """The metric of each function, `(replica,)`; NaN where no sample counts."""
+    return {name: _mean(per_item(predicted, actual)) for name, per_item in known.items()}
+
+
+def _mean(values: npt.NDArray[np.generic]) -> FloatArray:
+    means: FloatArray = values.mean(axis=1)
+    if not np.isnan(means).any():
+        return means
+    counted = np.count_nonzero(~np.isnan(values), axis=1)
+    means = np.nansum(values, axis=1) / np.where(counted, counted, np.nan)
+    return means
+
+
+def _same_when_rounded(predicted: FloatArray, actual: FloatArray, bound: float) -> BoolArray:
+    agree: BoolArray = np.rint(predicted.clip(-bound, bound)) == np.rint(actual.clip(-bound, bound))
+    return agree
+
+
+def _same_bin(predicted: FloatArray, actual: FloatArray, cuts: tuple[float, ...]) -> BoolArray:
+    # A label stored as float32 .1 lies above the float64 .1: only in float32 is it on the cut.
+    edges = np.array(cuts, np.float32)
+    predicted_bin = np.searchsorted(edges, predicted.astype(np.float32), side="left")
+    actual_bin = np.searchsorted(edges, actual.astype(np.float32), side="left")
+    agree: BoolArray = predicted_bin == actual_bin
+    return agree
 
 
 def _without_neutral(predicted: FloatArray, actual: FloatArray) -> FloatArray:
@@ -73,19 +113,21 @@ def _squared_error(logits: FloatArray, actual: FloatArray) -> FloatArray:
     return squared
 
 
-_REGRESSION: dict[str, PerItem] = {"mae": lambda p, y: np.abs(p - y)}
-_MOSI: dict[str, PerItem] = {
-    "acc7": lambda p, y: same_when_rounded(p, y, 3),
-    "acc5": lambda p, y: same_when_rounded(p, y, 2),
-    "acc2_has0": lambda p, y: (p >= 0) == (y >= 0),
-    "acc2_non0": _without_neutral,
+_ANY_SCALE: dict[str, PerItem] = {"mae": lambda p, y: np.abs(p - y)}
+_OF_SCALE: dict[LabelRange, dict[str, PerItem]] = {
+    MOSI_RANGE: {
+        "acc7": lambda p, y: _same_when_rounded(p, y, 3),
+        "acc5": lambda p, y: _same_when_rounded(p, y, 2),
+        "acc2_has0": lambda p, y: (p >= 0) == (y >= 0),
+        "acc2_non0": _without_neutral,
+    },
+    SIMS_RANGE: {
+        "acc2": lambda p, y: (p > 0) == (y > 0),
+        "acc3": lambda p, y: _same_bin(p, y, ACC3_CUTS),
+        "acc5": lambda p, y: _same_bin(p, y, ACC5_CUTS),
+    },
 }
-_SIMS: dict[str, PerItem] = {
-    "acc2": lambda p, y: (p > 0) == (y > 0),
-    "acc3": lambda p, y: same_bin(p, y, ACC3_CUTS),
-    "acc5": lambda p, y: same_bin(p, y, ACC5_CUTS),
-}
-_BINARY: dict[str, PerItem] = {
+BINARY_ITEMS: dict[str, PerItem] = {
     "accuracy": lambda z, y: (z >= 0) == (y == 1),
     "brier": _squared_error,
     "log_loss": lambda z, y: np.logaddexp(0, z) - y * z,

@@ -116,11 +116,13 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
     """Finds the sweep and its data, and ranks its trials; trains nothing, writes nothing.
 
     Raises:
-        InputError: no sweep, an unknown name or rule, or data that is not that of the sweep.
+        InputError: no sweep, an unknown name or rule, or data that is not that of the sweep
+            or was changed since it was prepared.
     """
     _check_alias(request.alias)
     sweep, attributes, records = _read_study(request, places)
     dataset = load_dataset(attributes["dataset"])
+    dataset.verify()
     data = dataset.development()
     _check_data(data, attributes, sweep)
     objective = str(attributes["question"]["objective"])

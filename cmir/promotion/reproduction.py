@@ -76,10 +76,12 @@ def reproduce_version(
         on_epoch: told of every epoch.
 
     Raises:
-        InputError: there is no such data set, its development part is not that of the recipe, or
-            the training diverged.
+        InputError: there is no such data set, its files were changed since it was prepared, its
+            development part is not that of the recipe, or the training diverged.
     """
-    data = load_dataset(folder or recipe.dataset).development()
+    dataset = load_dataset(folder or recipe.dataset)
+    dataset.verify()
+    data = dataset.development()
     if data.checksum != recipe.development_checksum:
         raise InputError(
             f"{data.path}: must be the data that the version was trained on (development checksum "

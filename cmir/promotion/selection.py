@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cmir.errors import InputError, nearest
 from cmir.method.training.split_scores import WORST
-from cmir.metrics.field_metrics import direction
+from cmir.metrics.metric_directions import direction
 from cmir.runner.records import TrialRecord
 
 Rule = Callable[[str, str], str]

@@ -15,7 +15,7 @@ from mlflow import MlflowException
 from requests.exceptions import RequestException
 
 from cmir.registry.shipped_code import PROJECT, imports
-from cmir.registry.silence import in_silence
+from cmir.registry.versions import in_silence
 from cmir.registry.versions import Version
 
 SHIPPED = "code"

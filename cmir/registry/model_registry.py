@@ -24,7 +24,7 @@ from requests.exceptions import RequestException
 from cmir.data import DevelopmentData
 from cmir.registry.alias_history import OvertakenError, move_alias
 from cmir.registry.shipped_code import importable, shipped_code
-from cmir.registry.silence import in_silence
+from cmir.registry.versions import in_silence
 from cmir.runner.tracking.sweep_tracker import dataset_input
 from cmir.serving.predictor import Ensemble
 from cmir.serving.requests import DISTANCES, LENGTHS

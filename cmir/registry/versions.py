@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +20,6 @@ from safetensors import SafetensorError
 from cmir.errors import InputError, nearest
 from cmir.registry.alias_history import MISSING
 from cmir.registry.recipe import RECIPE, Recipe, read_recipe
-from cmir.registry.silence import in_silence
 from cmir.serving.predictor import FILES, Ensemble, load_ensemble
 
 PREFIX = "cmir-"
@@ -127,6 +130,20 @@ def ensemble_of_version(one: Version) -> Ensemble:
                 f"{str(error).strip()}. Where they were written by other code, they are read by "
                 f"the code that the version carries: mlflow.pyfunc.load_model('{uri}')."
             ) from None
+
+
+@contextmanager
+def in_silence() -> Iterator[None]:
+    """Inside, none of MLflow's hints and progress bars reach the terminal."""
+    bar = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    before = os.environ.get(bar)
+    os.environ[bar] = before or "false"
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[bar]
 
 
 def _version(found: ModelVersion) -> Version:

@@ -20,7 +20,7 @@ from optuna.trial import Trial, TrialState
 
 from cmir.config import TrialConfig
 from cmir.errors import InputError
-from cmir.metrics.field_metrics import direction
+from cmir.metrics.metric_directions import direction
 from cmir.runner.records import Ending, TrialRecord
 from cmir.runner.trial_serialisation import (
     CONFIG,
@@ -108,11 +108,6 @@ class TrialStudy:
     def sign(self) -> float:
         """1 where a larger objective is better, else -1."""
         return 1.0 if self._study.direction == StudyDirection.MAXIMIZE else -1.0
-
-    @property
-    def created(self) -> str:
-        """When the sweep began, ISO 8601."""
-        return str(self._study.user_attrs[CREATED])
 
     @property
     def parent_run(self) -> str | None:

@@ -28,7 +28,9 @@ SHUFFLES = 19
 Distributed = tuple[Any, BaseDistribution]
 
 
-def importance(records: Sequence[TrialRecord], objective: str) -> dict[str, float]:
+def importance_beside_chance(
+    records: Sequence[TrialRecord], objective: str
+) -> tuple[dict[str, float], dict[str, float]]:
     """How much each searched parameter separates the best finished trials from all others.
 
     PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: arXiv 2601.20800) in Optuna's
@@ -39,37 +41,13 @@ def importance(records: Sequence[TrialRecord], objective: str) -> dict[str, floa
     depend on their scale. A conditional parameter is judged where it is active.
 
     A share is not yet evidence: where nothing matters, a parameter with many values still gets a
-    larger share than one with two. Compare with `importance_by_chance`.
+    larger share than one with two. So there stands beside it what the parameter has by chance: the
+    most of 19 random rankings. An idle parameter is above it in one of twenty sweeps.
 
     Returns:
-        Dotted key to share, largest first, summing to 1. Empty with fewer than eight finished
-        trials, or if nothing differs between the trials.
-
-    Raises:
-        InputError: the objective's metric is unknown.
-    """
-    return _ranking(records, objective).shares
-
-
-def importance_by_chance(records: Sequence[TrialRecord], objective: str) -> dict[str, float]:
-    """How much each parameter seems to matter by chance: the most of 19 random rankings.
-
-    The importance of an idle parameter is above it in one of twenty sweeps.
-
-    Returns:
-        Dotted key to an importance in the units of `importance`, shares of this sweep's total, so
-        that the two compare; at most 1, in alphabetical order. Empty where `importance` is.
-
-    Raises:
-        InputError: the objective's metric is unknown.
-    """
-    return _ranking(records, objective).shares_by_chance
-
-
-def importance_beside_chance(
-    records: Sequence[TrialRecord], objective: str
-) -> tuple[dict[str, float], dict[str, float]]:
-    """`importance` and `importance_by_chance`, in less than the time of both.
+        Dotted key to share, largest first, summing to 1; dotted key to the share by chance, in
+        units of this sweep's total, at most 1, in alphabetical order. Both are empty with fewer
+        than eight finished trials, or if nothing differs between the trials.
 
     Raises:
         InputError: the objective's metric is unknown.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cmir.metrics.field_metrics import direction
+from cmir.metrics.metric_directions import direction
 from cmir.runner.records import OUTCOMES, TrialRecord
 
 OF_CLASSES = ("accuracy", "auc", "brier", "f1", "log_loss", "worst_environment_accuracy")

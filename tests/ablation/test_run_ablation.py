@@ -148,6 +148,19 @@ def test_scores_and_differences_are_those_of_the_kept_predictions(
     assert full["ood_val/mae_difference"] is None
 
 
+def test_p_values_are_corrected_for_the_number_of_trainings_that_are_compared(
+    plan: AblationPlan, client: MlflowClient, tmp_path: Path
+) -> None:
+    table = ablated(plan, tmp_path).table
+    p_values = table.filter(pl.col("ood_val/mae_p_value").is_not_null()).unique("fingerprint")
+    smallest = p_values.sort("ood_val/mae_p_value").row(0, named=True)
+    wanted = min(1.0, len(p_values) * smallest["ood_val/mae_p_value"])
+    assert len(p_values) == 5
+    assert smallest["ood_val/mae_p_holm"] == pytest.approx(wanted)
+    assert (p_values["ood_val/mae_p_holm"] >= p_values["ood_val/mae_p_value"]).all()
+    assert table.filter(arm="full")["ood_val/mae_p_holm"].item() is None
+
+
 def test_clusters_are_speakers_and_are_not_pooled(tmp_path: Path) -> None:
     data = load_dataset(write_learning(tmp_path / "data")).development()
     found = clusters(data.ood_val)

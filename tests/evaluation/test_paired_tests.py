@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,7 +10,6 @@ from scipy import stats
 from cmir.errors import InputError
 from cmir.evaluation.paired_tests import (
     Difference,
-    expected_best,
     holm,
     minimum_detectable_effect,
     paired_difference,
@@ -242,32 +239,3 @@ def test_an_effect_of_the_detectable_size_is_detected_with_the_power_it_names() 
     sizes = [minimum_detectable_effect(compare(0.0, seed)) for seed in range(200)]
     found = [compare(float(np.mean(sizes)), seed).low > 0 for seed in range(400)]
     assert 0.74 < np.mean(found) < 0.88
-
-
-def test_the_best_of_n_is_the_mean_over_all_subsets() -> None:
-    scores = np.random.default_rng(0).normal(size=6)
-    found = expected_best(list(scores), "corr")
-    for n in range(1, 7):
-        subsets = [max(chosen) for chosen in itertools.combinations(scores, n)]
-        assert found[n - 1] == pytest.approx(np.mean(subsets))
-
-
-def test_the_best_of_n_with_replacement_is_the_mean_over_all_draws() -> None:
-    scores = np.random.default_rng(0).normal(size=4)
-    found = expected_best(list(scores), "mae", replacement=True)
-    for n in range(1, 5):
-        drawn = [min(chosen) for chosen in itertools.product(scores, repeat=n)]
-        assert found[n - 1] == pytest.approx(np.mean(drawn))
-
-
-def test_the_best_of_n_is_exact_for_hundreds_of_trials() -> None:
-    scores = np.arange(1000.0)
-    found = expected_best(list(scores), "corr")
-    budgets = np.arange(1, 1001)
-    assert found == pytest.approx(budgets / (budgets + 1) * 1001 - 1)
-
-
-@pytest.mark.parametrize("scores", [[], [0.1, float("nan")]])
-def test_a_curve_needs_a_score_for_each_trial(scores: list[float]) -> None:
-    with pytest.raises(InputError, match="Give a trial without a score the worst one"):
-        expected_best(scores, "mae")

@@ -17,16 +17,17 @@ from cmir.evaluation.reliability import (
     tenth_percentile_mae,
 )
 from cmir.metrics.field_metrics import (
-    METRIC_DIRECTION,
     classification_metrics,
     classification_metrics_by_replica,
-    direction,
-    group_means,
     regression_metrics,
     regression_metrics_by_replica,
+)
+from cmir.metrics.group_metrics import (
+    group_means,
     worst_environment_accuracy,
     worst_environment_mae,
 )
+from cmir.metrics.metric_directions import METRIC_DIRECTION, direction
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cmir.data.formats.mmsa_columns import ENVIRONMENT_KEYS, LABEL_KEYS, UNIMODAL_LABELS
-from cmir.data.formats.rows import Chosen
+from cmir.data.formats.source import Chosen
 from cmir.errors import InputError
 
 _KNOWN = {"id", "split", "raw_text", *LABEL_KEYS, *ENVIRONMENT_KEYS, *UNIMODAL_LABELS}

@@ -20,7 +20,7 @@ from cmir.data.formats.funny_layout import (
 )
 from cmir.data.formats.mmsa_layout import text_of
 from cmir.data.formats.pickles import safe_pickle
-from cmir.data.formats.rows import Made, Ragged
+from cmir.data.formats.source import Made, Ragged
 from cmir.data.row_blocks import IntArray, scanned
 from cmir.errors import InputError
 

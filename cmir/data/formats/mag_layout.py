@@ -14,7 +14,7 @@ import numpy as np
 
 from cmir.data.formats.mmsa_columns import ID_GLUE
 from cmir.data.formats.mmsa_layout import text_of
-from cmir.data.formats.rows import Ragged
+from cmir.data.formats.source import Ragged
 from cmir.errors import InputError
 
 _CLIP_OF_VIDEO = re.compile(r"(.+)\[(\d+)\]")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.formats.rows import Rows
+from cmir.data.formats.source import Rows
 from cmir.data.manifest import Task
 from cmir.data.samples import usual_task
 from cmir.errors import InputError

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmir.data.formats.mmsa_columns import Split
-from cmir.data.formats.rows import Chosen, Ragged, Rows
+from cmir.data.formats.source import Chosen, Ragged, Rows
 from cmir.data.manifest import check_modality_name
 from cmir.errors import InputError
 

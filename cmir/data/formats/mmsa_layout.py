@@ -21,8 +21,7 @@ from cmir.data.formats.mmsa_columns import (
     read_unimodal_labels,
 )
 from cmir.data.formats.mmsa_features import read_modalities, with_rows
-from cmir.data.formats.rows import Rows
-from cmir.data.formats.source import Source
+from cmir.data.formats.source import Rows, Source
 from cmir.data.manifest import SPLITS, Task
 from cmir.data.samples import check_ids_and_labels, usual_range
 from cmir.errors import InputError

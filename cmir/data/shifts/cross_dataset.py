@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.formats.rows import Rows
-from cmir.data.formats.source import Source
+from cmir.data.formats.source import Rows, Source
 from cmir.errors import InputError
 
 # Of the data set that is tested on; its training split takes no part.

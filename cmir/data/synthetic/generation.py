@@ -22,14 +22,10 @@ from cmir.data.synthetic.design import (
     GROUND_TRUTH_ARRAYS,
     Design,
     environment_numbers,
-    exchanged,
-    read_design,
-    stored_latents,
 )
 from cmir.data.synthetic.structural_model import (
     LABEL_RANGE,
     MODEL,
-    LatentKind,
     Latents,
     ModalitySpec,
 )
@@ -132,40 +128,6 @@ def generate(
     return _write(Path(path), design, table, design.latents(table), overwrite=overwrite)
 
 
-def resample_spurious(
-    source: Path | str, path: Path | str, *, seed: int = 0, overwrite: bool = False
-) -> Path:
-    """Write the dataset again after the intervention do(s): all else, noise included, is the same.
-
-    The spurious latents are exchanged among the samples of each environment, within each split.
-    An invariant model predicts the same for both folders, row by row.
-
-    Args:
-        source: a folder that `generate` or an earlier intervention wrote.
-        path: the folder to write.
-        seed: of the exchange.
-        overwrite: replace a dataset folder that is there already.
-
-    Returns:
-        The new folder.
-
-    Raises:
-        InputError: the source has no ground truth, or the folder cannot be written.
-    """
-    return _resample("spurious", Path(source), Path(path), seed, overwrite=overwrite)
-
-
-def resample_causal(
-    source: Path | str, path: Path | str, *, seed: int = 0, overwrite: bool = False
-) -> Path:
-    """Write the dataset again after the intervention do(z), the counterpart of `resample_spurious`.
-
-    The causal latents are exchanged among the samples of each environment, within each split; the
-    spurious latents and all noise are held. Labels follow their new causes.
-    """
-    return _resample("causal", Path(source), Path(path), seed, overwrite=overwrite)
-
-
 def _specs(modalities: Mapping[str, ModalitySpec | Shape]) -> dict[str, ModalitySpec]:
     specs = {}
     for position, (name, given) in enumerate(modalities.items(), start=1):
@@ -182,14 +144,6 @@ def _specs(modalities: Mapping[str, ModalitySpec | Shape]) -> dict[str, Modality
         size, steps = shape
         specs[name] = ModalitySpec(size, steps, spurious=spurious)
     return specs
-
-
-def _resample(kind: LatentKind, source: Path, path: Path, seed: int, *, overwrite: bool) -> Path:
-    design = read_design(source)
-    table = design.table()
-    latents = stored_latents(source, design, table)
-    intervened = exchanged(latents, kind, table, seed)
-    return _write(path, design, table, intervened, overwrite=overwrite)
 
 
 def _write(

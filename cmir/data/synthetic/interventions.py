@@ -92,8 +92,9 @@ def intervened(data: DevelopmentData, kind: LatentKind, seed: int = 0) -> KnownD
         name: _shown(modality, design.observe(name, table, latents))
         for name, modality in data.modalities.items()
     }
+    labels = design.scaled(latents.labels)
     train, id_val, ood_val = (
-        replace(split, labels=latents.labels[split.rows])
+        replace(split, labels=labels[split.rows])
         for split in (data.train, data.id_val, data.ood_val)
     )
     changed = replace(data, modalities=modalities, train=train, id_val=id_val, ood_val=ood_val)

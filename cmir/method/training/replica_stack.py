@@ -116,7 +116,7 @@ class Stack:
         active = self._settings.active()
         if self._epoch == anneal + 1 > 1:
             self._forget((self._settings.penalty > 0).nonzero().flatten().tolist())
-        with products_in(self._shared.training.precision, self._device):
+        with products_in(self._shared.training.precision):
             history = [self._step(batch, active, self._epoch > anneal) for batch in self._batches()]
         stacked = {
             name: torch.stack([terms[name] for terms in history]).cpu() for name in history[0]

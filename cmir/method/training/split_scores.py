@@ -10,13 +10,12 @@ import numpy as np
 from cmir.data import SplitData
 from cmir.errors import InputError
 from cmir.metrics.field_metrics import (
-    MOSI_RANGE,
     classification_metrics_by_replica,
-    direction,
     regression_metrics_by_replica,
-    worst_environment_accuracy,
-    worst_environment_mae,
 )
+from cmir.metrics.group_metrics import worst_environment_accuracy, worst_environment_mae
+from cmir.metrics.item_values import MOSI_RANGE
+from cmir.metrics.metric_directions import direction
 
 SMALLEST_GROUP = 8
 GROUP_COLUMNS = ("environment", "speaker", "video", "source")

@@ -14,7 +14,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neural_network import MLPRegressor
 
 from cmir.data import MultimodalDataset, SplitData, load_dataset
-from cmir.data.synthetic.generation import DEFAULT_SAMPLES, Shape, generate, resample_spurious
+from cmir.data.synthetic.generation import DEFAULT_SAMPLES, Shape, generate
+from cmir.data.synthetic.interventions import intervened
 from cmir.data.synthetic.structural_model import ModalitySpec
 from cmir.errors import InputError
 
@@ -209,32 +210,6 @@ def test_binary_labels_say_the_sign_and_pull_the_spurious_latents(tmp_path: Path
     np.testing.assert_allclose(np.abs(apart[1] - apart[0]), 2.0, atol=0.3)
 
 
-def test_resampling_exchanges_the_spurious_latents_and_nothing_else(tmp_path: Path) -> None:
-    source = generate(tmp_path / "a", modalities=SEQUENCE_AND_VECTORS, samples=SMALL, seed=2)
-    target = resample_spurious(source, tmp_path / "b")
-    before, after = contents(source), contents(target)
-    for name in ("samples.parquet", "text.npy", "text.pooled.npy", "ground_truth.json"):
-        assert after[name] == before[name]
-    assert after["vision.npy"] != before["vision.npy"]
-    old, new = ground_truth(source), ground_truth(target)
-    np.testing.assert_array_equal(new["causal"], old["causal"])
-    for number in range(5):
-        rows = old["environment"] == number
-        assert not np.array_equal(new["spurious"][rows], old["spurious"][rows])
-        key = np.lexsort(old["spurious"][rows].T), np.lexsort(new["spurious"][rows].T)
-        np.testing.assert_array_equal(old["spurious"][rows][key[0]], new["spurious"][rows][key[1]])
-
-
-def test_resampling_breaks_the_link_with_the_label(large: Path, tmp_path: Path) -> None:
-    target = resample_spurious(large, tmp_path / "resampled")
-    labels = table(target)["label"].to_numpy()
-    strongest = ground_truth(target)["environment"] == 0
-    before = explained(ground_truth(large)["spurious"][strongest], labels[strongest])
-    after = explained(ground_truth(target)["spurious"][strongest], labels[strongest])
-    assert before > 0.7
-    assert after < 0.05
-
-
 def inputs_of(dataset: MultimodalDataset, split: SplitData) -> dict[str, FloatArray]:
     return {
         name: (modality.array[split.rows].astype(np.float64) - modality.mean) / modality.std
@@ -383,18 +358,11 @@ def test_a_dataset_that_is_there_is_replaced_only_on_demand(tmp_path: Path) -> N
     assert contents(folder) != before
 
 
-def test_resampling_needs_the_ground_truth(tmp_path: Path) -> None:
-    folder = generate(tmp_path / "data", modalities={"text": 4}, samples=SMALL)
-    (folder / "ground_truth.json").unlink()
-    with pytest.raises(InputError, match=r"ground_truth.json: must be there"):
-        resample_spurious(folder, tmp_path / "other")
-
-
 def test_another_scale_of_labels_is_a_linear_map_of_the_usual_one(tmp_path: Path) -> None:
     options: dict[str, Any] = {"modalities": SEQUENCE_AND_VECTORS, "samples": SMALL}
     usual = table(generate(tmp_path / "a", **options))
     mapped = table(generate(tmp_path / "b", label_range=(-1.0, 1.0), **options))
     assert mapped["label"].to_numpy() == pytest.approx(usual["label"].to_numpy() / 3, abs=1e-6)
-    again = resample_spurious(tmp_path / "b", tmp_path / "c")
-    assert table(again)["label"].equals(mapped["label"])
-    assert load_dataset(again).label_range == (-1.0, 1.0)
+    again = intervened(load_dataset(tmp_path / "b").development(), "spurious").data
+    assert again.train.labels == pytest.approx(mapped.filter(split="train")["label"].to_numpy())
+    assert again.label_range == (-1.0, 1.0)

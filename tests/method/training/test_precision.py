@@ -8,8 +8,6 @@ from cmir.data import DevelopmentData
 from cmir.method.training.precision import products_in
 from tests.support.learning_data import VARIANTS, assert_identical, small_config, trained
 
-CPU = torch.device("cpu")
-
 
 def product() -> torch.Tensor:
     """A product whose exact value needs more than the eight digits of bfloat16's mantissa."""
@@ -19,13 +17,13 @@ def product() -> torch.Tensor:
 
 def test_full_products_are_what_they_are_without_asking() -> None:
     outside = product()
-    with products_in("full", CPU):
+    with products_in("full"):
         assert torch.equal(product(), outside)
 
 
 def test_the_setting_ends_with_its_block() -> None:
     outside = product()
-    with products_in("reduced", CPU):
+    with products_in("reduced"):
         # A processor without bfloat16 products computes in full.
         torch.testing.assert_close(product(), outside, rtol=2**-7, atol=0)
     assert torch.equal(product(), outside)

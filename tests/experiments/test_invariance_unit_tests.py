@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import invariance_unit_tests
-from benchmarks.invariance_unit_tests import main, perform, run
-from benchmarks.linear_examples import FEATURES, INVARIANT, NAMES, Problem, Sample
-from benchmarks.linear_methods import METHODS, Draw, draw_settings
-from benchmarks.linear_record import FULL, Job, Line, Protocol, Record, jobs_of
-from benchmarks.linear_rows import Rows, rows_of
-from benchmarks.linear_table import environment_rows, example_rows, markdown, select
-from benchmarks.linear_training import StackedAdam, errors_by_environment, start_weights, train
 from benchmarks.timed import BenchmarkError
+from experiments import invariance_unit_tests
+from experiments.invariance_unit_tests import main, perform, run
+from experiments.linear_examples import FEATURES, INVARIANT, NAMES, Problem, Sample
+from experiments.linear_methods import METHODS, Draw, draw_settings
+from experiments.linear_record import FULL, Job, Line, Protocol, Record, jobs_of
+from experiments.linear_rows import Rows, rows_of
+from experiments.linear_table import environment_rows, example_rows, markdown, select
+from experiments.linear_training import StackedAdam, errors_by_environment, start_weights, train
 
 MANY = 20_000
 TINY = Protocol("tiny", samples=40, iterations=3, draws=3, data_seeds=2)

@@ -1,9 +1,9 @@
 """The linear unit tests of invariance (Aubin et al. 2021, arXiv 2102.10867) with our penalties.
 
-    python benchmarks/invariance_unit_tests.py                         # reduced, minutes
-    python benchmarks/invariance_unit_tests.py --full                  # as published, many hours
-    python benchmarks/invariance_unit_tests.py --environments 2,6,10   # IRMv1 on example 3
-    python benchmarks/invariance_unit_tests.py --full --report         # what is done so far
+    python experiments/invariance_unit_tests.py                         # reduced, minutes
+    python experiments/invariance_unit_tests.py --full                  # as published, many hours
+    python experiments/invariance_unit_tests.py --environments 2,6,10   # IRMv1 on example 3
+    python experiments/invariance_unit_tests.py --full --report         # what is done so far
 
 Methods: ERM, IRMv1 (as published) and oracle (trained on a shuffled spurious block); irm, vrex and
 group_dro are this project's penalties. All hyper-parameter draws of a data seed are one stack. Each
@@ -25,20 +25,20 @@ import torch
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.linear_examples import NAMES, Problem
-from benchmarks.linear_methods import METHODS, ORACLE, draw_settings
-from benchmarks.linear_record import FULL, REDUCED, Job, Line, Protocol, Record, jobs_of
-from benchmarks.linear_rows import rows_of
-from benchmarks.linear_table import (
+from benchmarks.results import RESULTS
+from benchmarks.timed import BenchmarkError, end_as_interrupt
+from cmir.runner.provenance import provenance
+from experiments.linear_examples import NAMES, Problem
+from experiments.linear_methods import METHODS, ORACLE, draw_settings
+from experiments.linear_record import FULL, REDUCED, Job, Line, Protocol, Record, jobs_of
+from experiments.linear_rows import rows_of
+from experiments.linear_table import (
     USUAL_ENVIRONMENTS,
     environment_rows,
     example_rows,
     markdown,
 )
-from benchmarks.linear_training import errors_by_environment, train
-from benchmarks.results import RESULTS
-from benchmarks.timed import BenchmarkError, end_as_interrupt
-from cmir.runner.provenance import provenance
+from experiments.linear_training import errors_by_environment, train
 
 INTERRUPTED = 130
 

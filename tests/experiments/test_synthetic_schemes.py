@@ -1,4 +1,4 @@
-"""The benchmarks of schemes measure what they say, at sizes that a test can afford."""
+"""The experiments on data of known truth measure what they say, at sizes that a test can afford."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks import scheme_times, split_forms, synthetic_schemes
-from benchmarks.synthetic_arms import ARMS, BASE, configured
 from cmir.data import load_dataset
-from tests.support.small_sweep import write_data
+from experiments import split_forms, synthetic_schemes
+from experiments.synthetic_arms import ARMS, BASE, configured
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -29,7 +28,7 @@ def test_a_scheme_is_chosen_on_validation_data_and_scored_on_test_data(
     sizes = {"train": 120, "id_val": 40, "ood_val": 40, "id_test": 40, "ood_test": 40}
     monkeypatch.setattr(synthetic_schemes, "SAMPLES", sizes)
     few = {**BASE, "training.epochs": 2, "training.patience": 2}
-    monkeypatch.setattr("benchmarks.synthetic_arms.BASE", few)
+    monkeypatch.setattr("experiments.synthetic_arms.BASE", few)
     correlations = {"linked": synthetic_schemes.CORRELATIONS, "cut": (0.0, 0.0, 0.0)}
     for name, values in correlations.items():
         synthetic_schemes.write_data(tmp_path / name, 0, "vision", values)
@@ -58,19 +57,6 @@ def test_the_link_is_cut_and_nothing_else(tmp_path: Path) -> None:
     )
     assert same
     assert not other
-
-
-def test_an_epoch_is_timed_against_plain_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = {k: scheme_times.VARIANTS[k] for k in ("reconstruction", "penalty irm, 4 groups")}
-    monkeypatch.setattr(scheme_times, "VARIANTS", chosen)
-    data, out = write_data(tmp_path / "data"), tmp_path / "times.parquet"
-    scheme_times.main(["--data", str(data), "--pairs", "2", "--seeds", "1", "--out", str(out)])
-    rows = pl.read_parquet(out)
-    assert rows["variant"].to_list() == list(chosen)
-    assert (rows["least"] <= rows["median"]).all()
-    assert (rows["plain s"] > 0).all()
 
 
 def test_what_the_parts_hold_is_measured_for_each_form(

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.linear_examples import Kind
-from benchmarks.linear_rows import Rows
 from cmir.method.losses import penalties
 from cmir.method.losses.constraints import prediction_errors
+from experiments.linear_examples import Kind
+from experiments.linear_rows import Rows
 
 # Keeps the numbers of a model apart from those of the data, as the published code does.
 MODEL_SEED_OFFSET = 1000

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.linear_examples import EXAMPLES, NAMES
-from benchmarks.linear_methods import METHODS
-from benchmarks.linear_record import FULL, Line
+from experiments.linear_examples import EXAMPLES, NAMES
+from experiments.linear_methods import METHODS
+from experiments.linear_record import FULL, Line
 
 USUAL_ENVIRONMENTS = 3
 

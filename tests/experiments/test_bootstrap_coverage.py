@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.bootstrap_coverage import (
+from experiments.bootstrap_coverage import (
     EFFECTS,
     GROUPINGS,
     SEEDS,

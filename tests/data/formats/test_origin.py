@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cmir.data.formats.published import PUBLISHED, recognise
+from cmir.data.formats.origin import PUBLISHED, recognise
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmir.data.formats.rows import Chosen, Made, Ragged, float_blocks
+from cmir.data.formats.source import Chosen, Made, Ragged, float_blocks
 
 
 def sequences(dtype: type[np.floating] = np.float64) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """How often the 95 % interval of `paired_difference` holds the truth, on simulated models.
 
-    python benchmarks/bootstrap_coverage.py [--repetitions 400] [--seeds S ...] [--out FILE]
+    python experiments/bootstrap_coverage.py [--repetitions 400] [--seeds S ...] [--out FILE]
 
 What a sample contributes to the difference of A and B is a sum of normal effects of mean 0: of the
 seed, the group, seed and group together, the item, and seed and item together. A row is one set of

@@ -1,6 +1,6 @@
 """What the two parts of a representation hold, by form and weight of the decorrelation.
 
-    python benchmarks/split_forms.py [--seeds 3]
+    python experiments/split_forms.py [--seeds 3]
 
 On data whose truth is known, `vision` carrying the spurious latents, a model that swaps vision
 between samples is trained with each form of `loss.decorrelation`; linear probes then say what
@@ -23,12 +23,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import Row, keep, show
-from benchmarks.synthetic_arms import BASE
-from benchmarks.synthetic_schemes import CORRELATIONS, trained, write_data
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.evaluation.probes.probing import probe
 from cmir.method.training.reports import TrialResult
+from experiments.synthetic_arms import BASE
+from experiments.synthetic_schemes import CORRELATIONS, trained, write_data
 
 SWAP: Mapping[str, Any] = {
     "environments.view": "swap",

@@ -5,7 +5,7 @@ of distribution at -.2). For every scheme a few configurations are drawn, traine
 ranked on validation data by two rules, `id_val` and `ood_val`; the chosen one is trained again with
 fresh seeds, and its sign accuracy on both test splits is what counts. No rule sees test data.
 
-python benchmarks/synthetic_schemes.py [--draws 6] [--data-seeds 3] [--spurious vision|all]
+python experiments/synthetic_schemes.py [--draws 6] [--data-seeds 3] [--spurious vision|all]
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from scipy.stats import t as student
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import keep, show
-from benchmarks.synthetic_arms import ARMS, MODALITIES, Arm, configured
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.synthetic.generation import LAST_MODALITY_SPURIOUS, generate
@@ -40,6 +39,7 @@ from cmir.method.training.fitting import fit
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, TrialResult
 from cmir.method.training.split_scores import split_metrics
+from experiments.synthetic_arms import ARMS, MODALITIES, Arm, configured
 
 RULES = ("id_val", "ood_val")
 METRIC = "acc2_non0"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.linear_examples import Kind, Sample
+from experiments.linear_examples import Kind, Sample
 
 
 @dataclass(frozen=True)

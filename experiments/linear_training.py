@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.linear_examples import FEATURES, Sample
-from benchmarks.linear_methods import Draw, Method
-from benchmarks.linear_rows import Rows
+from experiments.linear_examples import FEATURES, Sample
+from experiments.linear_methods import Draw, Method
+from experiments.linear_rows import Rows
 
 
 class StackedAdam:
