@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from cmir.method.networks.model import Network, network_for
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged
 from cmir.method.training.split_scores import LabelRange, predict, split_metrics
+from cmir.plugins import load_plugins
 from cmir.runner.worker import development_data, partitions_of
 
 NOISE = "noise_"
@@ -38,6 +39,7 @@ class ArmTask:
         partitions: folder in which workers share the costly parts of partitions.
         store: where the arm is kept.
         code: where the numbers come from.
+        plugins: modules that the configuration needs.
     """
 
     trial: str
@@ -45,6 +47,7 @@ class ArmTask:
     partitions: str
     store: ArmStore
     code: Mapping[str, str]
+    plugins: Sequence[str] = ()
 
 
 def train_arm(task: ArmTask, device: str) -> ArmEnding:
@@ -52,6 +55,7 @@ def train_arm(task: ArmTask, device: str) -> ArmEnding:
 
     A configuration that does not fit the data is refused; that costs nothing and is not kept.
     """
+    load_plugins(task.plugins, "worker")
     config = TrialConfig.model_validate_json(task.trial)
     data, partitions = development_data(task.dataset), partitions_of(task.dataset, task.partitions)
     started = time.perf_counter()

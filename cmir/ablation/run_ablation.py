@@ -160,7 +160,10 @@ def train_missing(
     endings = {name: ending for name, ending in kept.items() if ending is not None}
     missing = [name for name in wanted if name not in endings]
     shared = (str(plan.data.path), str(places.partitions.resolve()), store, provenance())
-    tasks = {name: ArmTask(wanted[name].config.model_dump_json(), *shared) for name in missing}
+    plugins = tuple(plan.file.plugins)
+    tasks = {
+        name: ArmTask(wanted[name].config.model_dump_json(), *shared, plugins) for name in missing
+    }
 
     def on_end(name: str, ended: Ended[ArmEnding]) -> None:
         endings[name] = ended.result or ArmEnding("failed", ended.fault)

@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cmir.config import TrialConfig, trial_config
+from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
+from cmir.extensions import BASELINES
+from cmir.method.baseline_recipes import plain
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.promotion.candidate import Candidate
+from cmir.promotion.gates import opponent
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import better_sign
 from cmir.runner.records import TrialRecord
 from cmir.serving.predictor import Ensemble, ensemble_of
-
-CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
-SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
-FACTORS = (1 / 3, 1.0, 3.0)
 
 OnTraining = Callable[[str, EpochReport], None]
 
@@ -41,36 +40,22 @@ class Contender:
     ensemble: Ensemble
 
 
-def plain(config: TrialConfig) -> TrialConfig:
-    """The same sizes and optimiser without views, partition and constraints."""
-    kept = {
-        key: value
-        for key, value in config.flat().items()
-        if key not in ("objective", "seeds") and not key.startswith(SCHEMES)
-    }
-    nothing = dict.fromkeys(CONSTRAINTS, 0.0)
-    return trial_config(
-        {**kept, **nothing}, "plain training", objective=config.objective, seeds=config.seeds
-    )
-
-
-def is_plain(config: TrialConfig) -> bool:
-    """Whether nothing but the prediction loss trains it.
-
-    Example:
-        >>> is_plain(TrialConfig()), is_plain(plain(TrialConfig()))
-        (False, True)
-    """
-    environments, loss = config.environments, config.loss
-    is_penalised = environments.partition != "none" and loss.penalty_weight > 0
-    uses_views = environments.views > 0 and (loss.invariance > 0 or loss.prediction_views == "all")
-    others = loss.mutual_information > 0 or loss.reconstruction > 0
-    return not (is_penalised or uses_views or others)
-
-
 def has_no_scheme(record: TrialRecord) -> bool:
     """Whether a trial has neither views nor a partition."""
     return record.scheme == "none"
+
+
+def baseline_training(
+    plan: PromotionPlan,
+    winner: Candidate,
+    candidates: Sequence[Candidate],
+    device: str,
+    on_training: OnTraining,
+) -> Contender | None:
+    """The baseline that the gates name, with the fresh seeds; None if all of it diverged."""
+    if plan.gates.baseline == "plain":
+        return plain_training(plan, winner, candidates, device, on_training)
+    return _by_recipe(plan, winner, candidates, device, on_training)
 
 
 def plain_training(
@@ -101,12 +86,26 @@ def plain_training(
             config = plain(records[0].trial(plan.seeds))
             name = f"trial {records[0].number} {origin}"
             return _trained(plan, [(name, config)], candidates, device, on_training)
-    base = plain(winner.record.trial(plan.seeds))
+    return _by_recipe(plan, winner, candidates, device, on_training)
+
+
+def _by_recipe(
+    plan: PromotionPlan,
+    winner: Candidate,
+    candidates: Sequence[Candidate],
+    device: str,
+    on_training: OnTraining,
+) -> Contender | None:
+    """The best configuration that the baseline's recipe makes of the winner's."""
+    record, name = winner.record, plan.gates.baseline
     choices = [
-        (f"trial {winner.record.number}'s sizes, learning rate {rate:.2g}", with_rate(base, rate))
-        for rate in (factor * base.training.learning_rate for factor in FACTORS)
+        (
+            f"trial {record.number}'s sizes, learning rate {config.training.learning_rate:.2g}",
+            config,
+        )
+        for config in BASELINES[name].make(record.trial(plan.seeds))
     ]
-    return _trained(plan, choices, candidates, device, on_training)
+    return _trained(plan, choices, candidates, device, on_training, opponent(plan.gates))
 
 
 def noise_training(
@@ -121,12 +120,6 @@ def noise_training(
         return None
     choice = (f"trial {record.number} of {plan.sweep}", record.trial(plan.seeds))
     return _trained(plan, [choice], candidates, device, on_training, "noise environments")
-
-
-def with_rate(config: TrialConfig, rate: float) -> TrialConfig:
-    """The same configuration with another learning rate."""
-    training = config.training.model_copy(update={"learning_rate": rate})
-    return config.model_copy(update={"training": training})
 
 
 def trained_again(

@@ -15,12 +15,13 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
-from cmir.method.environments.partitions import Partitions
+from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.calibration import USABLE, PackTimer, Sizes, useful_sizes
 from cmir.method.training.fitting import check, fit
 from cmir.method.training.measuring import free_memory
 from cmir.method.training.pack import Pack
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.plugins import load_plugins
 from cmir.runner.placement import device_of
 from cmir.runner.weights import save_weights
 
@@ -34,12 +35,12 @@ class CmirTrial(Trainable):
     """Trains a pack of configurations, one epoch a step; actors are reused from pack to pack.
 
     The configuration that Ray hands over holds `members`, `dataset` (folder), `partitions` (folder
-    in which workers share them) and `threads`. A member has a `number`, a `trial` (a `TrialConfig`
-    as JSON) and `weights` (file for its weights once it has finished). A step returns one row for
-    each member in training: `number`, then `epoch`, `objective` and `metrics`, and with the last
-    row of a member, its `ending`. With `measure` (`most`, and `sharing`, the number of packs
-    that share the memory) the first step only measures the sizes of packs that are worth while and
-    possible, and returns them as `sizes`.
+    in which workers share them), `threads` and `plugins`. A member has a `number`, a `trial` (a
+    `TrialConfig` as JSON) and `weights` (file for its weights once it has finished). A step returns
+    one row for each member in training: `number`, then `epoch`, `objective` and `metrics`, and with
+    the last row of a member, its `ending`. With `measure` (`most`, and `sharing`, the number of
+    packs that share the memory) the first step only measures the sizes of packs that are worth
+    while and possible, and returns them as `sizes`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -97,14 +98,14 @@ class CmirTrial(Trainable):
 
     def _configs(self) -> list[TrialConfig]:
         torch.set_num_threads(int(self._config["threads"]))
+        load_plugins(self._config.get("plugins", ()), "worker")
         return [TrialConfig.model_validate_json(member["trial"]) for member in self._members]
 
     def _start(self, configs: Sequence[TrialConfig]) -> Training:
         data = development_data(self._config["dataset"])
         self._partitions = partitions_of(self._config["dataset"], self._config["partitions"])
-        environments = configs[0].environments
         training = start_training(data, configs, own_device(), self._partitions)
-        found = self._partitions.diagnosis(environments.partition, environments.group_count)
+        found = self._partitions.diagnosis(*partition_of(configs[0].environments))
         self._diagnosis = {} if found is None else found.as_json()
         return training
 

@@ -183,6 +183,7 @@ def _run(
             "dataset": dataset,
             "partitions": str(places.partitions.resolve()),
             "threads": resources.cpus_per_trial,
+            "plugins": file.plugins,
         }
 
     plan = Plan(

@@ -9,14 +9,8 @@ from typing import Any
 
 import pytest
 
-from cmir.promotion.baselines import (
-    FACTORS,
-    is_plain,
-    noise_training,
-    plain,
-    plain_training,
-    with_rate,
-)
+from cmir.method.baseline_recipes import FACTORS, is_plain, plain, with_rate
+from cmir.promotion.baselines import noise_training, plain_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.runner.paths import Places, control_name

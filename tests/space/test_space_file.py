@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from cmir.errors import InputError
+from cmir.space.editor_schema import json_schema
 from cmir.space.search_space import SearchSpace, checked_space
-from cmir.space.space_file import json_schema, parse_sweep, read_sweep_file
+from cmir.space.space_file import parse_sweep, read_sweep_file
 from tests.support.small_sweep import SMALL, write_space
 
 ROOT = Path(__file__).resolve().parents[2]
