@@ -34,9 +34,10 @@ from benchmarks.step_cases import Case, larger
 from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
 from benchmarks.training_core import WARM_UP, Training, shortened
 from cmir.cli import positive
-from cmir.config import Precision, View
+from cmir.config import Precision
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import Shape, generate
+from cmir.extensions import VIEWS
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.measuring import free_memory, seconds
 from cmir.method.training.precision import products_in
@@ -269,7 +270,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden", **several, default=[128], help="the paper's d'")
     parser.add_argument("--batch", **several, default=[48])
     parser.add_argument("--count", **several, default=[4], help="K, views of a sample")
-    parser.add_argument("--view", nargs="+", choices=get_args(View), default=["noise", "swap"])
+    parser.add_argument("--view", nargs="+", choices=("none", *VIEWS), default=["noise", "swap"])
     parser.add_argument("--prediction-views", choices=("all", "clean"), default="all")
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["full"])
     parser.add_argument("--device", default=best)

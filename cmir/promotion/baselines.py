@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cmir.config import TrialConfig, trial_config
+from cmir.config import TrialConfig
+from cmir.extensions import BASELINES
+from cmir.method.baseline_recipes import plain
 from cmir.method.training.reports import TrialResult
 from cmir.promotion.candidate import Candidate
+from cmir.promotion.gates import opponent
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import better_sign
 from cmir.promotion.trainings import Trainings
 from cmir.runner.records import TrialRecord
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-
-CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
-SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
-FACTORS = (1 / 3, 1.0, 3.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,33 +37,6 @@ class Contender:
     ensemble: Ensemble
 
 
-def plain(config: TrialConfig) -> TrialConfig:
-    """The same sizes and optimiser without views, partition and constraints."""
-    kept = {
-        key: value
-        for key, value in config.flat().items()
-        if key not in ("objective", "seeds") and not key.startswith(SCHEMES)
-    }
-    nothing = dict.fromkeys(CONSTRAINTS, 0.0)
-    return trial_config(
-        {**kept, **nothing}, "plain training", objective=config.objective, seeds=config.seeds
-    )
-
-
-def is_plain(config: TrialConfig) -> bool:
-    """Whether nothing but the prediction loss trains it.
-
-    Example:
-        >>> is_plain(TrialConfig()), is_plain(plain(TrialConfig()))
-        (False, True)
-    """
-    environments, loss = config.environments, config.loss
-    is_penalised = environments.partition != "none" and loss.penalty_weight > 0
-    uses_views = environments.views > 0 and (loss.invariance > 0 or loss.prediction_views == "all")
-    others = loss.mutual_information > 0 or loss.reconstruction > 0
-    return not (is_penalised or uses_views or others)
-
-
 def has_no_scheme(record: TrialRecord) -> bool:
     """Whether a trial has neither views nor a partition."""
     return record.scheme == "none"
@@ -78,7 +50,11 @@ def known_baseline(plan: PromotionPlan) -> dict[str, TrialConfig]:
     1. the best trial of the sweeps that tuned plain training for an ablation of this space, on the
        same data and objective: as many trials as the sweep itself;
     2. the best trial of the sweep without views and partition, its constraints at zero.
+
+    Baselines other than `plain` are made from the winner, always.
     """
+    if plan.gates.baseline != "plain":
+        return {}
     for origin, records in (
         ("of the tuning of plain training", plan.tuned_plain),
         (
@@ -92,21 +68,20 @@ def known_baseline(plan: PromotionPlan) -> dict[str, TrialConfig]:
     return {}
 
 
-def plain_training(
+def baseline_training(
     plan: PromotionPlan, winner: Candidate, trainings: Trainings
 ) -> Contender | None:
-    """Plain training of about equal budget, with the fresh seeds; None if all of it diverged.
+    """The baseline of the gates at about equal budget, with the fresh seeds; None if all diverged.
 
-    `known_baseline`, else the winner without views, partition and constraints, the best of a
-    third, the whole and three times its learning rate.
+    `known_baseline`, else the best of what the baseline's recipe makes of the winner.
     """
     choices = known_baseline(plan)
     if not choices:
-        base = plain(winner.record.trial(plan.seeds))
-        rates = [factor * base.training.learning_rate for factor in FACTORS]
-        sizes = f"trial {winner.record.number}'s sizes"
-        choices = {f"{sizes}, learning rate {rate:.2g}": with_rate(base, rate) for rate in rates}
-    return _trained(plan, choices, trainings)
+        recipe, number = BASELINES[plan.gates.baseline], winner.record.number
+        for config in recipe.make(winner.record.trial(plan.seeds)):
+            rate = config.training.learning_rate
+            choices[f"trial {number}'s sizes, learning rate {rate:.2g}"] = config
+    return _trained(plan, choices, trainings, opponent(plan.gates))
 
 
 def noise_training(plan: PromotionPlan, trainings: Trainings) -> Contender | None:
@@ -121,17 +96,11 @@ def noise_training(plan: PromotionPlan, trainings: Trainings) -> Contender | Non
     return _trained(plan, choices, trainings, "noise environments")
 
 
-def with_rate(config: TrialConfig, rate: float) -> TrialConfig:
-    """The same configuration with another learning rate."""
-    training = config.training.model_copy(update={"learning_rate": rate})
-    return config.model_copy(update={"training": training})
-
-
 def _trained(
     plan: PromotionPlan,
     choices: Mapping[str, TrialConfig],
     trainings: Trainings,
-    name: str = "plain training",
+    name: str,
 ) -> Contender | None:
     """The best of several configurations on the gates' metric."""
     best: tuple[float, str, TrialResult] | None = None

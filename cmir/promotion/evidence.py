@@ -9,11 +9,8 @@ from mlflow import MlflowClient
 
 from cmir.config import TrialConfig
 from cmir.evaluation.paired_tests import Difference
-from cmir.promotion.baselines import (
-    Contender,
-    is_plain,
-    plain_training,
-)
+from cmir.method.baseline_recipes import is_plain
+from cmir.promotion.baselines import Contender, baseline_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.comparison import (
     GroupChange,
@@ -31,6 +28,7 @@ from cmir.promotion.gates import (
     holds_under_noise,
     no_group_falls,
     not_worse_than_champion,
+    opponent,
 )
 from cmir.promotion.noise_loss import noise_loss
 from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan
@@ -49,7 +47,7 @@ class Evidence:
     Attributes:
         ensemble: the winner's seeds.
         verdicts: of the gates that were reached.
-        plain: plain training, where it was asked for and did not diverge.
+        plain: the baseline, where it was asked for and did not diverge.
         differences: winner less plain training, by `split/metric` of validation data.
         groups: of `ood_val`, the one that falls most first.
         rival: version that the gates saw as the alias's holder, empty for none.
@@ -119,7 +117,7 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
         )
     verdicts += [
         better_than_plain(score, differences.get(metric), why, metric, plan.gates),
-        no_group_falls(groups, group_margin(plan.data, plan.gates), why),
+        no_group_falls(groups, group_margin(plan.data, plan.gates), why, opponent(plan.gates)),
     ]
     rival, held = _champion(court, scores)
     verdicts.append(not_worse_than_champion(score, metric, held, plan.gates))
@@ -127,14 +125,15 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
 
 
 def _plain(court: Court, winner: Candidate) -> tuple[Contender | None, str]:
-    """Plain training, and what it is or why there is none."""
-    if court.plan.gates.against_plain == "none":
+    """The baseline, and what it is or why there is none."""
+    gates = court.plan.gates
+    if gates.against_plain == "none":
         return None, "not asked for"
     assert winner.result is not None
-    if is_plain(winner.result.config):
+    if gates.baseline == "plain" and is_plain(winner.result.config):
         return None, "the winner is plain training itself"
-    found = plain_training(court.plan, winner, court.trainings)
-    return (None, "plain training diverged") if found is None else (found, found.origin)
+    found = baseline_training(court.plan, winner, court.trainings)
+    return (None, f"{opponent(gates)} diverged") if found is None else (found, found.origin)
 
 
 def _champion(court: Court, scores: Mapping[str, Scores]) -> tuple[str, HeldChampion]:

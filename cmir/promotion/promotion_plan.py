@@ -9,6 +9,7 @@ from typing import Any
 
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.errors import InputError, nearest
+from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
@@ -121,6 +122,7 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
     """
     _check_alias(request.alias)
     sweep, attributes, records = _read_study(request, places)
+    load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
     dataset = load_dataset(attributes["dataset"])
     dataset.verify()
     data = dataset.development()

@@ -15,8 +15,7 @@ from mlflow import MlflowException
 from requests.exceptions import RequestException
 
 from cmir.registry.shipped_code import PROJECT, imports
-from cmir.registry.versions import in_silence
-from cmir.registry.versions import Version
+from cmir.registry.versions import Version, in_silence
 
 SHIPPED = "code"
 

@@ -17,9 +17,10 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
-from cmir.method.environments.partitions import Partitions
+from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.plugins import load_plugins, needed_plugins
 from cmir.runner.placement import device_of
 from cmir.runner.weights import save_weights
 
@@ -100,6 +101,7 @@ class CmirTrial(Trainable):
 
     def _start(self) -> Iterator[EpochReport]:
         torch.set_num_threads(int(self._config["threads"]))
+        load_plugins(needed_plugins(self._trial()), "worker")
         data = development_data(self._config["dataset"])
         return fit(data, self._trial(), own_device(), self._partitions())
 
@@ -116,8 +118,7 @@ class CmirTrial(Trainable):
         return partitions_of(self._config["dataset"], self._config["partitions"])
 
     def _diagnosis(self) -> Mapping[str, Any]:
-        environments = self._trial().environments
-        found = self._partitions().diagnosis(environments.partition, environments.group_count)
+        found = self._partitions().diagnosis(*partition_of(self._trial().environments))
         return {} if found is None else found.as_json()
 
 

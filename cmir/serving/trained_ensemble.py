@@ -9,6 +9,7 @@ from cmir.data import DevelopmentData
 from cmir.method.networks.model import Network
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.reports import TrialResult
+from cmir.plugins import plugins_of
 from cmir.serving.distances import training_limits
 from cmir.serving.predictor import Ensemble, ModalityCard, ModelCard
 
@@ -29,6 +30,7 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
         development_checksum=data.checksum,
         erased=erased_modalities(result.config, network),
         distance_limits=training_limits(data, network.inputs),
+        plugins=plugins_of("unimodal", network.kinds.values()),
     )
     mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.inputs}
     std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.inputs}

@@ -17,13 +17,14 @@ from typing import Any
 from cmir.config import (
     DEFAULT_COUNT,
     DEFAULT_GROUPS,
-    DEFAULT_RATE,
     DEFAULT_STRENGTH,
     TrialConfig,
+    default_rate,
     known_keys,
     number_kind,
     trial_config,
 )
+from cmir.dotted_keys import field_at, is_by_modality
 from cmir.errors import InputError, hint_for, nearest
 from cmir.space.space_file import Choice, Range, SweepFile, Value
 
@@ -161,13 +162,17 @@ def default_of(key: str, values: Mapping[str, Value]) -> Any:
     """The value that a setting has when it is left out, given the schemes chosen."""
     section, _, rest = key.partition(".")
     if section == "environments" and rest.startswith("rate."):
-        return DEFAULT_RATE.get(str(values.get("environments.view")), 0.0)
+        return default_rate(str(values.get("environments.view", "none")))
     defaults: dict[str, Any] = {
         "environments.count": DEFAULT_COUNT,
         "environments.strength": DEFAULT_STRENGTH,
         "environments.groups": DEFAULT_GROUPS,
     }
-    return defaults.get(key, TrialConfig().flat().get(key))
+    usual = TrialConfig().flat() | defaults
+    field = field_at(TrialConfig, key)
+    if key in usual or field is None or is_by_modality(field):
+        return usual.get(key)
+    return field.get_default(call_default_factory=True)
 
 
 def _key_faults(file: SweepFile, modalities: Sequence[str]) -> list[str]:

@@ -31,8 +31,8 @@ from benchmarks.results import keep
 from benchmarks.timed import BenchmarkError, timed
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
+from cmir.extensions import VIEWS
 from cmir.method.environments.partitions import partition
-from cmir.method.environments.perturbations import VIEWS
 from cmir.method.losses.objective import (
     Batch,
     Objective,
@@ -163,7 +163,7 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
 
     def same_views(vectors: Vectors, config: Mapping[str, Any]) -> Vectors:
         stacked = torch.stack(list(vectors.values()))[None]
-        drawn = VIEWS[environments.view](
+        drawn = VIEWS[environments.view].make(
             stacked, environments.views, settings.rates, [generator(7, 0, "cpu")]
         )[0]
         return dict(zip(vectors, drawn, strict=True))

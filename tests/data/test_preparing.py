@@ -413,10 +413,11 @@ def test_an_existing_dataset_is_kept_unless_told_otherwise(
     assert load_dataset(tmp_path / "out").name == "new"
 
 
-def test_an_unknown_reader_ends_with_code_2(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run("hdf5", source, tmp_path / "out")
-    assert stopped.value.code == 2
+def test_an_unknown_format_ends_with_code_2_and_names_the_nearest(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("mmsaa", source, tmp_path / "out") == 2
+    assert "'mmsaa' is no file format. Did you mean 'mmsa'?" in capsys.readouterr().err
 
 
 def test_the_real_mosi_file_becomes_a_dataset(

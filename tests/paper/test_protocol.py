@@ -10,11 +10,11 @@ from mlflow import MlflowClient
 
 from cmir.data import load_dataset
 from cmir.errors import InputError
+from cmir.method.baseline_recipes import with_rate
 from cmir.method.networks.predictions import predict
 from cmir.method.training.reports import EpochReport
 from cmir.method.training.split_scores import split_metrics
 from cmir.paper.protocol import reproduce
-from cmir.promotion.baselines import with_rate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places

@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from cmir.promotion.baselines import (
-    FACTORS,
-    is_plain,
-    known_baseline,
-    noise_training,
-    plain,
-    plain_training,
-    with_rate,
-)
+from cmir.method.baseline_recipes import FACTORS, is_plain, plain, with_rate
+from cmir.promotion.baselines import baseline_training, known_baseline, noise_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
@@ -70,7 +63,7 @@ def test_plain_training_keeps_sizes_and_optimiser_and_nothing_else() -> None:
         ({"loss__reconstruction": 0.1}, False),
     ],
 )
-def test_a_scheme_that_changes_nothing_is_plain_training(
+def test_a_scheme_that_changes_nothing_is_baseline_training(
     changes: dict[str, Any], plainly: bool
 ) -> None:
     nothing: dict[str, Any] = {"loss__mutual_information": 0.0, "loss__reconstruction": 0.0}
@@ -80,7 +73,7 @@ def test_a_scheme_that_changes_nothing_is_plain_training(
 def test_without_a_plain_trial_the_winners_sizes_are_tuned(folder: Path) -> None:
     plan = planned(folder, "small")
     winner = Candidate(plan.ranked[0], None)
-    found = plain_training(plan, winner, LocalTrainings(plan.data))
+    found = baseline_training(plan, winner, LocalTrainings(plan.data))
     assert found is not None
     assert found.ensemble.card.seeds == plan.seeds
     rate = plan.ranked[0].config.training.learning_rate
@@ -94,7 +87,7 @@ def test_the_best_trial_without_a_scheme_is_taken_and_not_trained_twice(folder: 
     plan = planned(folder, "bare")
     trainings = LocalTrainings(plan.data)
     before = trainings.train(known_baseline(plan))
-    found = plain_training(plan, Candidate(plan.ranked[0], None), trainings)
+    found = baseline_training(plan, Candidate(plan.ranked[0], None), trainings)
     assert found is not None
     assert found.origin == f"trial {plan.ranked[0].number} of bare, constraints at zero"
     assert list(before) == [found.origin]
@@ -111,7 +104,7 @@ def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Pat
         plan = planned(folder, "small")
         assert [record.number for record in plan.tuned_plain] == [0]
         winner = Candidate(plan.ranked[0], None)
-        found = plain_training(plan, winner, LocalTrainings(plan.data))
+        found = baseline_training(plan, winner, LocalTrainings(plan.data))
         assert found is not None
         assert found.origin == "trial 0 of the tuning of plain training"
         assert planned(folder, "bare").tuned_plain == []
@@ -127,7 +120,7 @@ def test_plain_training_that_diverges_is_no_opponent(folder: Path) -> None:
     training = record.config.training.model_copy(update=wild_rates)
     config = record.config.model_copy(update={"training": training})
     wild = replace(plan, ranked=[replace(record, config=config)])
-    assert plain_training(wild, Candidate(record, None), LocalTrainings(plan.data)) is None
+    assert baseline_training(wild, Candidate(record, None), LocalTrainings(plan.data)) is None
 
 
 def test_the_noise_scheme_is_shown_where_the_sweep_has_it(folder: Path) -> None:

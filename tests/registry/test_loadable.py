@@ -72,14 +72,6 @@ def test_a_version_whose_files_are_gone_says_so(client: MlflowClient) -> None:
     assert why_not_loadable(the_version(client)) == "it holds no code, or its files are gone"
 
 
-def test_a_version_whose_logged_model_was_deleted_says_so(client: MlflowClient) -> None:
-    source = str(client.get_model_version(NAME, "1").source)
-    client.delete_logged_model(source.removeprefix("models:/"))
-    told = why_not_loadable(the_version(client))
-    assert told.startswith("its files cannot be read: ")
-    assert "\n" not in told
-
-
 def test_a_library_that_is_not_here_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("import json\nimport no_such_library.part\n")
     told = list(unresolved_imports(tmp_path))

@@ -179,7 +179,9 @@ def test_what_is_kept_is_what_another_instance_uses(
         raise AssertionError("computed again")
 
     monkeypatch.setattr("cmir.method.environments.partitions.train_reference", no_training)
-    monkeypatch.setattr("cmir.method.environments.partitions.kmeans_environments", no_training)
+    monkeypatch.setattr(
+        "cmir.method.environments.partition_schemes.kmeans_environments", no_training
+    )
     second = Partitions(learning, tmp_path)
     assert np.array_equal(second.reference.scores, wanted[0])
     assert np.array_equal(second.groups("kmeans", 3), wanted[1])
