@@ -19,7 +19,7 @@ from cmir.registry.shipped_code import (
     shipped_code,
 )
 
-LIBRARIES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "torch")
+LIBRARIES = ("mlflow", "numpy", "pandas", "pydantic", "pydantic_core", "safetensors", "torch")
 
 
 def imported_by(code: ShippedCode) -> set[str]:

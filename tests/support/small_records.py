@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from cmir.config import View, trial_config
+from cmir.config import trial_config
+from cmir.extensions import VIEWS
 from cmir.runner.records import Ending, Outcome, TrialRecord
 
 
@@ -28,7 +29,7 @@ def record(
         best_epochs=(2, 3, 7) if outcome == "finished" else (),
         seconds=1.5,
     )
-    part = "view" if scheme in get_args(View) else "partition"
+    part = "view" if scheme in ("none", *VIEWS) else "partition"
     config = trial_config({f"environments.{part}": scheme})
     return TrialRecord(number, params or {}, config, ending, None, 0.0, 1.5)
 
