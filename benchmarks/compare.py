@@ -23,7 +23,7 @@ from typing import Any
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.configurations import (
+from benchmarks.stacks.configurations import (
     add_arguments,
     draw,
     read_space,
@@ -31,13 +31,13 @@ from benchmarks.configurations import (
     sweep_of,
     write_sweep,
 )
-from benchmarks.job import Done, Job, read_done
-from benchmarks.results import Row, keep, show
-from benchmarks.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
+from benchmarks.stacks.job import Done, Job, read_done
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
 from cmir.errors import InputError
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 
 OURS = "cmir"
 
@@ -91,7 +91,7 @@ def run_ours(work: Work, folder: Path) -> tuple[Timing, Done]:
 def run_module(work: Work, folder: Path, module: str) -> tuple[Timing, Done]:
     """One of the other stacks."""
     work.job.write(folder)
-    timing = timed([sys.executable, "-m", f"benchmarks.{module}"], folder)
+    timing = timed([sys.executable, "-m", f"benchmarks.stacks.{module}"], folder)
     return timing, read_done(folder)
 
 

@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.made_up import OBJECTIVE, finished
-from benchmarks.noop_sweep import resident, write_sweep
-from benchmarks.results import Row, keep, show
-from benchmarks.timed import end_as_interrupt, scratch
-from cmir.runner.records import Ending, TrialRecord
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import TrialStudy, open_study
+from benchmarks.support.made_up import OBJECTIVE, finished
+from benchmarks.support.noop_sweep import resident, write_sweep
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.timed import end_as_interrupt, scratch
+from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import TrialStudy, open_study
 from cmir.runner.tracking.sweep_tracker import SweepTracker, connect
 from cmir.space.sampling import sampler_of
 from cmir.space.search_space import SearchSpace

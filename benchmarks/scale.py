@@ -20,8 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.overhead import noop
-from benchmarks.results import Row, keep, show
-from benchmarks.timed import end_as_interrupt
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.timed import end_as_interrupt
 
 BOUNDS = (200, 1000, 2000, 3000, 5000, 7500, 10_000)
 SECONDS_AIM, FLAT_AIM = 0.15, 0.20

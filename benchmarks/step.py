@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.products import Bench, Product, operations, products_of
-from benchmarks.results import Row, keep, show
-from benchmarks.step_cases import Case, larger
-from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
-from benchmarks.training_core import WARM_UP, Training, shortened
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.step_cases import Case, larger
+from benchmarks.support.timed import BenchmarkError, end_as_interrupt, scratch
+from benchmarks.support.training_core import WARM_UP, Training, shortened
 from cmir.cli import positive
 from cmir.config import Precision
 from cmir.data import DevelopmentData, load_dataset
@@ -41,7 +41,7 @@ from cmir.extensions import VIEWS
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.measuring import free_memory, seconds
 from cmir.method.training.precision import products_in
-from cmir.runner.placement import trials_per_gpu
+from cmir.runner.scheduling.placement import trials_per_gpu
 
 SHAPES: Mapping[str, Shape] = {"text": (128, 40), "audio": 73, "vision": 100}
 CACHED_REPLICAS = 4

@@ -27,7 +27,7 @@ from scipy.stats import t as student
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.results import keep, show
+from benchmarks.support.results import keep, show
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.synthetic.generation import LAST_MODALITY_SPURIOUS, generate

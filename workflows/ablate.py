@@ -28,10 +28,10 @@ from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
 from cmir.runner.runner import Runner, RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
-from cmir.runner.trials_in_flight import Progress
 from cmir.sweep.run_sweep import SweepStart
 
 

@@ -49,10 +49,10 @@ from cmir.registry.alias_history import roll_back
 from cmir.registry.versions import known_model, model_names
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
 from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import answering, connect
-from cmir.runner.trials_in_flight import Progress
 
 REFUSED = 3
 

@@ -29,10 +29,10 @@ from cmir.promotion.promotion import trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
 from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
-from cmir.runner.trials_in_flight import Progress
 from cmir.space.space_file import read_sweep_file
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 

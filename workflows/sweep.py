@@ -23,7 +23,7 @@ from cmir.errors import InputError
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
 if TYPE_CHECKING:
-    from cmir.runner.trials_in_flight import Progress
+    from cmir.runner.scheduling.trials_in_flight import Progress
     from cmir.sweep.run_sweep import SweepOutcome, SweepStart
 
 SHOWN_ROWS = 10
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace, console: Console) -> int:
     from cmir.runner.display import RunDisplay
     from cmir.runner.paths import Places
-    from cmir.runner.placement import Placement
+    from cmir.runner.scheduling.placement import Placement
     from cmir.sweep.run_sweep import SweepRequest, conduct
 
     overrides = {
@@ -142,7 +142,7 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
     if finished.is_empty():
         console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
         return 1
-    from cmir.runner.storage import without_password
+    from cmir.runner.studies.storage import without_password
 
     folder = _own_commands()
     where = f" --storage {shlex.quote(without_password(storage))}" if storage else ""

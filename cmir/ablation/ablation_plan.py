@@ -23,8 +23,8 @@ from cmir.promotion.candidate import fresh_seeds
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage, storage_at, without_password
-from cmir.runner.study import counts, records_of, study_attributes
+from cmir.runner.studies.storage import journal_storage, storage_at, without_password
+from cmir.runner.studies.study import counts, records_of, study_attributes
 from cmir.space.space_file import SweepFile, parse_sweep, read_sweep_file
 from cmir.sweep.preparation import SYNTHETIC, prepare_sweep, sweep_name
 

@@ -21,7 +21,7 @@ from cmir.method.networks.sized_network import network_for
 from cmir.method.training.reports import TrialResult
 from cmir.method.training.split_scores import LabelRange, split_metrics
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.weights import load_result, load_scores
 
 NOISE = "noise_"

@@ -32,7 +32,7 @@ from cmir.runner.job_list import JobList
 from cmir.runner.paths import Places, control_name
 from cmir.runner.provenance import code_checksum, provenance
 from cmir.runner.runner import Display, Jobs, Runner, Session, TrackedRun, silent
-from cmir.runner.trials_in_flight import Progress
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
 
 

@@ -21,7 +21,7 @@ from cmir.registry.model_registry import (
     log_metrics,
     promotion_run,
 )
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.serving.trained_ensemble import ensemble_of
 
 PROTOCOL, PAPER, TRIAL = "protocol", "paper", "trial"

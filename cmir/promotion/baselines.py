@@ -17,7 +17,7 @@ from cmir.promotion.gates import opponent
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import better_sign
 from cmir.promotion.trainings import Trainings
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
 

@@ -10,7 +10,7 @@ from cmir.config import TrialConfig
 from cmir.method.training.reports import TrialResult
 from cmir.promotion.selection import better_sign
 from cmir.promotion.trainings import Training
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 
 FIRST_SEED = 1000
 

@@ -34,9 +34,9 @@ from cmir.promotion.report.promotion_report import failed_gates, refusal
 from cmir.promotion.trainings import RunnerTrainings, Trainings
 from cmir.registry.alias_history import OvertakenError
 from cmir.registry.model_registry import Registry, describe_run, log_metrics, promotion_run
-from cmir.runner.placement import Placement
 from cmir.runner.provenance import provenance
 from cmir.runner.runner import Display, Runner, TrackedRun
+from cmir.runner.scheduling.placement import Placement
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
 from cmir.runner.paths import Places, is_control
-from cmir.runner.records import TrialRecord
-from cmir.runner.storage import journal_storage, storage_at
-from cmir.runner.study import records_of, study_attributes
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import journal_storage, storage_at
+from cmir.runner.studies.study import records_of, study_attributes
 from cmir.space.space_file import Gates
 from cmir.sweep.preparation import SYNTHETIC
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cmir.errors import InputError, nearest
 from cmir.method.training.split_scores import WORST
 from cmir.metrics.metric_directions import direction
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 
 Rule = Callable[[str, str], str]
 

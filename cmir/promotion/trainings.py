@@ -13,8 +13,8 @@ from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.runner.job_list import JobList
 from cmir.runner.provenance import code_checksum
-from cmir.runner.records import TrialRecord
 from cmir.runner.runner import Display, Jobs, Runner, TrackedRun, silent
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.weights import load_result
 
 

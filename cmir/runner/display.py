@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cmir.runner.records import TrialRecord
 from cmir.runner.runner import RunStart
-from cmir.runner.study import AskedTrial, counts
-from cmir.runner.trials_in_flight import Progress
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.study import AskedTrial, counts
 
 REFRESH_SECONDS = 0.5
 

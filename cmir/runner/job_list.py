@@ -11,8 +11,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cmir.config import TrialConfig
-from cmir.runner.records import TrialRecord, config_of
-from cmir.runner.trial_serialisation import CONFIG, JOB, LABEL
+from cmir.runner.studies.records import TrialRecord, config_of
+from cmir.runner.studies.trial_serialisation import CONFIG, JOB, LABEL
 
 
 @dataclass(frozen=True)

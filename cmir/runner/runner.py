@@ -18,16 +18,16 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
-from cmir.runner.interrupts import terminate_as_interrupt
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement, Resources
-from cmir.runner.ray_tune import Plan, ray_running, run_trials
-from cmir.runner.records import TrialRecord
-from cmir.runner.storage import journal_storage, release_left_lock, storage_at, storing
-from cmir.runner.study import AskedTrial, JobSource, TrialStudy, open_study
-from cmir.runner.trials_in_flight import Progress
+from cmir.runner.scheduling.interrupts import terminate_as_interrupt
+from cmir.runner.scheduling.placement import Placement, Resources
+from cmir.runner.scheduling.ray_tune import Plan, ray_running, run_trials
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial, Score
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
+from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
 from cmir.runner.weights import WeightsKeeper
-from cmir.runner.worker import CmirTrial, Score
 from cmir.space.space_file import EarlyStopping
 
 # MLflow takes seconds to import: what only looks at options does without it.

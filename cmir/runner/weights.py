@@ -15,7 +15,7 @@ from torch import Tensor
 from cmir.errors import InputError
 from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 
 SCORES = "scores."
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cmir.runner.records import OUTCOMES, TrialRecord
+from cmir.runner.studies.records import OUTCOMES, TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.runner.weights import WeightsKeeper
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared

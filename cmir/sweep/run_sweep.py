@@ -11,13 +11,13 @@ import optuna
 from ray.tune import Trainable
 
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
 from cmir.runner.provenance import provenance
-from cmir.runner.records import TrialRecord
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
-from cmir.runner.storage import storage_at
-from cmir.runner.trials_in_flight import Progress
-from cmir.runner.worker import CmirTrial
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import storage_at
 from cmir.space.space_source import SpaceSource
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 

@@ -21,9 +21,13 @@ from cmir.errors import InputError
 from cmir.evaluation.bootstrap_groups import clusters
 from cmir.metrics.field_metrics import regression_metrics
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 from tests.support.small_ablation import FAMILIES, ablated, request_of, swept
 from tests.support.small_promotion import open_store
 from workflows.ablate import main

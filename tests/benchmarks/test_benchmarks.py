@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import overhead, plain_training
-from benchmarks.plain_cmir import (
+from benchmarks import overhead
+from benchmarks.stacks import plain_training
+from benchmarks.stacks.plain_cmir import (
     KNOWN,
     Encoder,
     PlainCmir,
@@ -27,8 +28,8 @@ from benchmarks.plain_cmir import (
     swap,
     total_loss,
 )
-from benchmarks.results import keep
-from benchmarks.timed import BenchmarkError, timed
+from benchmarks.support.results import keep
+from benchmarks.support.timed import BenchmarkError, timed
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.extensions import VIEWS
@@ -45,7 +46,11 @@ from cmir.method.networks.model import Network
 from cmir.method.networks.replicas import generator
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 from tests.support.plain_network import random_weights
 
 CPU = torch.device("cpu")

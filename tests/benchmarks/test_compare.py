@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from benchmarks import compare
-from benchmarks.configurations import (
+from benchmarks.stacks.configurations import (
     SPACE,
     draw,
     read_space,
@@ -18,11 +18,11 @@ from benchmarks.configurations import (
     sweep_of,
     write_sweep,
 )
-from benchmarks.job import read_job, suggest
+from benchmarks.stacks.job import read_job, suggest
 from cmir.data.synthetic.generation import generate
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import open_study
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import open_study
 from cmir.space.space_source import SpaceSource
 from cmir.sweep.preparation import prepare_sweep
 from tests.support.small_sweep import write_data, write_space

@@ -11,9 +11,9 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from cmir.errors import InputError
-from cmir.runner.records import Ending, TrialRecord
-from cmir.runner.storage import storage_at
-from cmir.runner.study import TrialStudy, records_of, study_attributes
+from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.storage import storage_at
+from cmir.runner.studies.study import TrialStudy, records_of, study_attributes
 from tests.support.small_postgres import postgres
 from tests.support.small_study import finished, kill_a_driver, opened
 

@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from benchmarks.model_server import end, free_port, start_tracking_server
+from benchmarks.support.model_server import end, free_port, start_tracking_server
 from cmir.config import trial_config
-from cmir.runner.records import Ending, TrialRecord
+from cmir.runner.studies.records import Ending, TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker, connect, dataset_input
 from tests.support.small_postgres import postgres
 

@@ -17,8 +17,8 @@ import pytest
 
 from cmir.data import load_dataset, preparing
 from cmir.data.preparing import prepare
-from tests.support.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
-from tests.support.small_layouts import hkt_content, write_clue
+from tests.support.made_data.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
+from tests.support.made_data.small_layouts import hkt_content, write_clue
 from workflows.prepare import main
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from cmir.ablation.ablation_plan import AblationRequest, plan_ablation
 from cmir.ablation.run_ablation import Watch, ablate, study_of
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
-from cmir.runner.records import TrialRecord
 from cmir.runner.runner import Runner, RunStart
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
-from cmir.runner.trials_in_flight import Progress
-from cmir.runner.worker import CmirTrial
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 from tests.support.small_promotion import open_store
 from tests.support.small_sweep import SMALL, write_data, write_space
 from workflows.ablate import main

@@ -30,9 +30,9 @@ from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.reproduction import reproduce_version
 from cmir.registry.versions import ensemble_of_version, recipe_of_version, version
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
 from cmir.runner.runner import silent
-from cmir.runner.trials_in_flight import Progress
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.serving.predictor import load_ensemble
 from cmir.serving.trained_ensemble import ensemble_of
 from cmir.space.editor_schema import json_schema, main

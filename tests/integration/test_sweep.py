@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 
 from cmir.errors import InputError
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
-from cmir.runner.trials_in_flight import Progress
-from cmir.runner.worker import CmirTrial
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 from tests.support.small_sweep import SMALL, working_in, write_data, write_space
 

@@ -11,16 +11,22 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.model_server import end, free_port, model_server, post, start_tracking_server
+from benchmarks.support.model_server import (
+    end,
+    free_port,
+    model_server,
+    post,
+    start_tracking_server,
+)
 from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
-from cmir.runner.records import TrialRecord
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import answering, connect
-from cmir.runner.trials_in_flight import Progress
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 from tests.support.small_postgres import postgres
 from tests.support.small_promotion import OPEN_GATES

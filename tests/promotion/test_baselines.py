@@ -15,7 +15,7 @@ from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places, control_name
-from tests.support.learning_data import small_config
+from tests.support.made_data.learning_data import small_config
 from tests.support.small_promotion import finished_sweep
 
 VIEWS = {"environments.view": ["none"], "training.learning_rate": [0.003, 0.004, 0.005]}

@@ -16,7 +16,7 @@ from cmir.promotion.candidate import (
     winner_of,
 )
 from cmir.promotion.trainings import LocalTrainings
-from tests.support.learning_data import SMALL, write_learning
+from tests.support.made_data.learning_data import SMALL, write_learning
 from tests.support.small_promotion import record
 
 KEYS = {key.replace(".", "__"): value for key, value in SMALL.items()}

@@ -15,7 +15,7 @@ from cmir.promotion.report.group_plot import LARGEST, group_picture
 from cmir.promotion.report.reliability_plot import BINS, reliability_curve, reliability_picture
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-from tests.support.learning_data import small_config, trained
+from tests.support.made_data.learning_data import small_config, trained
 
 SPEAKERS = ["ann"] * 20 + ["bob"] * 12 + ["cid"] * 3 + ["dan"] * 2
 

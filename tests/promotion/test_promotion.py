@@ -21,7 +21,11 @@ from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
 from cmir.runner.tracking.sweep_tracker import SweepTracker
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 from tests.support.small_promotion import (
     CONTENT,
     OPEN_GATES,

@@ -19,7 +19,7 @@ from cmir.registry.model_registry import (
 )
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-from tests.support.learning_data import small_config, trained, write_learning
+from tests.support.made_data.learning_data import small_config, trained, write_learning
 from tests.support.small_promotion import open_store
 
 NAME = "cmir-test"

@@ -18,7 +18,7 @@ from cmir.promotion.report.promotion_report import LONGEST_DESCRIPTION, fitting
 from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.alias_history import holder, move_alias, moves
 from cmir.runner.paths import Places
-from tests.support.learning_data import write_learning
+from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import finished_sweep, open_store
 from workflows import reproduce
 from workflows.promote import main

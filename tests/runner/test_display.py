@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from cmir.runner.display import RunDisplay
-from cmir.runner.placement import Resources
-from cmir.runner.records import TrialRecord
 from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.placement import Resources
+from cmir.runner.studies.records import TrialRecord
 from tests.support.small_records import record
 
 

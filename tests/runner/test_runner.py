@@ -16,12 +16,12 @@ from cmir.method.training.fitting import fit
 from cmir.method.training.reports import TrialResult
 from cmir.runner.job_list import JobList
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
-from cmir.runner.records import TrialRecord
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
-from cmir.runner.trials_in_flight import Progress
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import Arrays, CmirTrial, Score
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.weights import load_result, load_scores
-from cmir.runner.worker import Arrays, CmirTrial, Score
 from tests.support.small_sweep import SMALL, working_in
 
 FIXED = SMALL["fixed"] | {"training.epochs": 2}

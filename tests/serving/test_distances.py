@@ -13,7 +13,7 @@ from cmir.errors import InputError
 from cmir.serving.distances import distance, training_limits
 from cmir.serving.predictor import FILES, Ensemble, load_ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-from tests.support.learning_data import small_config, trained
+from tests.support.made_data.learning_data import small_config, trained
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from cmir.method.networks.predictions import predict
 from cmir.registry.model_registry import Registry, promotion_run
 from cmir.serving.predictor import Ensemble, averaged, load_ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-from tests.support.learning_data import small_config, trained, write_learning
+from tests.support.made_data.learning_data import small_config, trained, write_learning
 from tests.support.small_promotion import open_store
 
 SEEDS = (3, 4)

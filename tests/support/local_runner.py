@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged
-from cmir.runner.placement import Resources
-from cmir.runner.records import Ending
 from cmir.runner.runner import Display, Jobs, Runner, Session
-from cmir.runner.study import AskedTrial
+from cmir.runner.scheduling.placement import Resources
+from cmir.runner.studies.records import Ending
+from cmir.runner.studies.study import AskedTrial
 from cmir.runner.weights import save_weights
 from tests.support.small_promotion import ending_of
 

@@ -17,14 +17,14 @@ from cmir.method.training.reports import TrialResult
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.records import Ending, TrialRecord, config_of
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import open_study
+from cmir.runner.studies.records import Ending, TrialRecord, config_of
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import open_study
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import parse_sweep
 from cmir.space.space_source import SpaceSource
-from tests.support.learning_data import write_learning
+from tests.support.made_data.learning_data import write_learning
 from tests.support.small_sweep import SMALL
 
 # What every trial passes.

@@ -16,12 +16,12 @@ from cmir.paper.protocol import Reproduction, reproduce
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import open_study
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import SweepFile, read_sweep_file
 from cmir.space.space_source import SpaceSource
-from tests.support.paper_files import write_source
+from tests.support.made_data.paper_files import write_source
 from tests.support.small_promotion import ending_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces" / "paper"

@@ -9,7 +9,7 @@ import numpy as np
 
 from cmir.config import trial_config
 from cmir.extensions import VIEWS
-from cmir.runner.records import Ending, Outcome, TrialRecord
+from cmir.runner.studies.records import Ending, Outcome, TrialRecord
 
 
 def record(

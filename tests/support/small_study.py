@@ -12,9 +12,9 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from cmir.runner.records import Ending
-from cmir.runner.storage import storage_at
-from cmir.runner.study import TrialStudy, open_study
+from cmir.runner.studies.records import Ending
+from cmir.runner.studies.storage import storage_at
+from cmir.runner.studies.study import TrialStudy, open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import parse_sweep
 from cmir.space.space_source import SpaceSource

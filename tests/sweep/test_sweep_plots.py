@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.plot_axes import METRIC_LABEL, label_of, window_of
 from cmir.sweep.sweep_plots import (
     PICTURES,

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.curve_points import insert_points, sqlite_file
 
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}

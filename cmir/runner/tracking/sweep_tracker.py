@@ -26,8 +26,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
 from cmir.errors import InputError
-from cmir.runner.records import TrialRecord
-from cmir.runner.storage import without_password
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
 
 SETTINGS = {

@@ -13,7 +13,7 @@ from cmir.data.formats.readers import mmsa, npz
 from cmir.data.formats.source import Source
 from cmir.errors import InputError
 from cmir.extensions import FILE_FORMATS
-from tests.support.small_data import (
+from tests.support.made_data.small_data import (
     STEPS,
     Content,
     mmsa_content,

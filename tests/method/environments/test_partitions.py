@@ -18,7 +18,12 @@ from cmir.method.environments.inferred_environments import eiil_environments, er
 from cmir.method.environments.partitions import Partitions, check_partition, partition
 from cmir.method.environments.reference import train_reference
 from cmir.method.networks.features import pooled_features
-from tests.support.learning_data import SIZES, learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    SIZES,
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 
 SCHEMES = (
     *[(scheme, 3) for scheme in ("random", "kmeans", "label_kmeans", "speaker")],

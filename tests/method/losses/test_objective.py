@@ -26,7 +26,7 @@ from cmir.method.losses.penalties import coral, fishr, group_dro, irm, vrex
 from cmir.method.losses.replica_settings import CONSTRAINTS, ReplicaSettings, replica_settings
 from cmir.method.networks.features import load_features
 from cmir.method.networks.sized_network import network_for
-from tests.support.learning_data import small_config
+from tests.support.made_data.learning_data import small_config
 from tests.support.plain_network import random_weights
 
 ROWS = torch.tensor([[0, 5, 9, 40, 3, 8], [7, 1, 0, 30, 31, 2]])

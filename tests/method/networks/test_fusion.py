@@ -19,7 +19,11 @@ from cmir.method.networks.unimodal import unimodal_parts, unimodal_vector
 from cmir.method.training.fitting import fit
 from cmir.serving.predictor import load_ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 from tests.support.plain_network import (
     convolution,
     encoder_layer,

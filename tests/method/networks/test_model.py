@@ -14,7 +14,7 @@ from cmir.errors import InputError
 from cmir.method.networks.features import Inputs, load_features
 from cmir.method.networks.model import Network
 from cmir.method.networks.sized_network import network_for
-from tests.support.learning_data import STEPS, write_learning
+from tests.support.made_data.learning_data import STEPS, write_learning
 from tests.support.plain_network import (
     Weights,
     of_modality,

@@ -22,7 +22,7 @@ from cmir.method.networks.sized_network import network_for
 from cmir.method.training.fitting import check, fit
 from cmir.method.training.reports import Diverged, TrialResult
 from cmir.method.training.split_scores import split_metrics
-from tests.support.learning_data import (
+from tests.support.made_data.learning_data import (
     SIZES,
     VARIANTS,
     assert_identical,

@@ -13,7 +13,7 @@ from cmir.evaluation.robustness.robustness_table import evaluate_robustness
 from cmir.promotion.report.ensemble_robustness import ensemble_robustness
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
-from tests.support.learning_data import small_config, trained
+from tests.support.made_data.learning_data import small_config, trained
 
 KINDS = ["gaussian", "delayed"]
 

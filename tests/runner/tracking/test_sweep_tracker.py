@@ -13,7 +13,7 @@ from requests.exceptions import RequestException
 
 from cmir.config import trial_config
 from cmir.errors import InputError
-from cmir.runner.records import Ending, TrialRecord
+from cmir.runner.studies.records import Ending, TrialRecord
 from cmir.runner.tracking.sweep_tracker import (
     MOST_FAILURES,
     SweepTracker,

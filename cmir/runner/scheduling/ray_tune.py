@@ -22,12 +22,12 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cmir.runner.interrupts import interrupt_restored, terminate_as_interrupt
-from cmir.runner.placement import Placement, Resources
-from cmir.runner.rungs import Rungs
-from cmir.runner.study import AskedTrial, TrialStudy
-from cmir.runner.trials_in_flight import Progress, TrialsInFlight
-from cmir.runner.worker import REPORT, CmirTrial
+from cmir.runner.scheduling.interrupts import interrupt_restored, terminate_as_interrupt
+from cmir.runner.scheduling.placement import Placement, Resources
+from cmir.runner.scheduling.rungs import Rungs
+from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
+from cmir.runner.scheduling.worker import REPORT, CmirTrial
+from cmir.runner.studies.study import AskedTrial, TrialStudy
 from cmir.space.space_file import EarlyStopping
 
 RAY_SETTINGS = {

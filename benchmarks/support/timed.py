@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROCESSORS = 2
 MARK = "CMIR_BENCHMARK"
 LEFT_OUT = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "OMP_NUM_THREADS", MARK)

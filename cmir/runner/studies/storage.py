@@ -12,7 +12,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
 from cmir.errors import InputError, PlaceError
-from cmir.runner.journal import OwnJournal, ReadJournal
+from cmir.runner.studies.journal import OwnJournal, ReadJournal
 
 # Up to the last @ of a word: a password may hold one.
 PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")

@@ -21,7 +21,7 @@ from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.plugins import load_plugins, needed_plugins
-from cmir.runner.placement import device_of
+from cmir.runner.scheduling.placement import device_of
 from cmir.runner.weights import save_weights
 
 REPORT = "report"

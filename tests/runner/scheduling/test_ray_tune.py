@@ -7,11 +7,11 @@ from typing import Any
 
 from optuna.storages import InMemoryStorage
 
-from cmir.runner.ray_tune import Plan, StudySearcher
-from cmir.runner.rungs import Rungs
-from cmir.runner.study import open_study
-from cmir.runner.trials_in_flight import Progress, TrialsInFlight
-from cmir.runner.worker import WorkerReport
+from cmir.runner.scheduling.ray_tune import Plan, StudySearcher
+from cmir.runner.scheduling.rungs import Rungs
+from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
+from cmir.runner.scheduling.worker import WorkerReport
+from cmir.runner.studies.study import open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import EarlyStopping, parse_sweep
 from cmir.space.space_source import SpaceSource

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.plain_cmir import Config, PlainCmir, check, loss_terms, total_loss
+from benchmarks.stacks.plain_cmir import Config, PlainCmir, check, loss_terms, total_loss
 
 Floats = npt.NDArray[np.float64]
 Batches = Iterable[list[Tensor]]

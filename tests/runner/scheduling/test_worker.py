@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from cmir.config import TrialConfig, trial_config
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
-from cmir.runner.worker import CmirTrial, WorkerReport
+from cmir.runner.scheduling.worker import CmirTrial, WorkerReport
 from tests.support.small_sweep import write_data
 
 SMALL = {

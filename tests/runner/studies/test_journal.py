@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cmir.errors import InputError, PlaceError
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import TrialStudy, records_of
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import TrialStudy, records_of
 from tests.support import small_study
 from tests.support.small_study import finished
 

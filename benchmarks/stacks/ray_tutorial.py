@@ -15,8 +15,8 @@ from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
 
-from benchmarks.job import Done, Job, read_job, suggest
-from benchmarks.plain_training import read, train
+from benchmarks.stacks.job import Done, Job, read_job, suggest
+from benchmarks.stacks.plain_training import read, train
 
 SEED = "seed"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cmir.data.manifest import DEVELOPMENT_SPLITS
 from cmir.method.training.split_scores import known_metrics
-from cmir.runner.records import Ending
+from cmir.runner.studies.records import Ending
 
 OBJECTIVE, SEEDS = "ood_val/mae", 3
 TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "penalty")

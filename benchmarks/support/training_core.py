@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timed import BenchmarkError
+from benchmarks.support.timed import BenchmarkError
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.method.training.measuring import peak, seconds, start_of_peak

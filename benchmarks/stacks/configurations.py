@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.plain_cmir import KNOWN
-from benchmarks.timed import ROOT
+from benchmarks.stacks.plain_cmir import KNOWN
+from benchmarks.support.timed import ROOT
 from cmir.config import TrialConfig
 from cmir.space.search_space import Assignment, SearchSpace
 from cmir.space.space_file import Choice, Range, SweepFile, Value, read_sweep_file

@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from cmir.runner.records import Ending, TrialRecord, config_of
+from cmir.runner.studies.records import Ending, TrialRecord, config_of
 
 CONFIG, ENDING, RETRY_OF, JOB, LABEL = "config", "ending", "retry_of", "job", "label"
 # Of an ending these are large, and hardly anything reads them again.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cmir.runner.records import Ending, TrialRecord
-from cmir.runner.rungs import Rungs
-from cmir.runner.study import AskedTrial, TrialStudy
-from cmir.runner.worker import WorkerReport
+from cmir.runner.scheduling.rungs import Rungs
+from cmir.runner.scheduling.worker import WorkerReport
+from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.study import AskedTrial, TrialStudy
 
 DIED = "its worker process died (out of memory, or ended from outside)"
 

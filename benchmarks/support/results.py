@@ -13,7 +13,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.timed import ROOT
+from benchmarks.support.timed import ROOT
 from cmir.runner.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from benchmarks.mosei_like import write_mosei_like
-from benchmarks.timed import ROOT, BenchmarkError, scratch, timed
+from benchmarks.support.mosei_like import write_mosei_like
+from benchmarks.support.timed import ROOT, BenchmarkError, scratch, timed
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 
 COMMAND = ROOT / "workflows" / "sweep.py"
 NAME = "memory"

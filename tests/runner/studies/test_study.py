@@ -10,13 +10,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial
 
 from cmir.errors import InputError
-from cmir.runner.storage import (
+from cmir.runner.studies.storage import (
     journal_storage,
     release_left_lock,
     storage_at,
     storing,
 )
-from cmir.runner.study import TrialStudy, open_study
+from cmir.runner.studies.study import TrialStudy, open_study
 from cmir.space.search_space import SearchSpace, checked_space
 from cmir.space.space_file import parse_sweep
 from cmir.space.space_source import SpaceSource

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from cmir.runner.rungs import Rungs
+from cmir.runner.scheduling.rungs import Rungs
 from cmir.space.space_file import EarlyStopping
 
 SETTINGS = EarlyStopping(grace=2, reduction=2.0)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.small_data import Content, write_pickle
-from tests.support.small_layouts import hkt_content, write_clue
+from tests.support.made_data.small_data import Content, write_pickle
+from tests.support.made_data.small_layouts import hkt_content, write_clue
 
 STEPS = 3
 SIZES = {"train": 60, "valid": 16, "test": 16}

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from cmir.errors import InputError
-from cmir.runner.placement import (
+from cmir.runner.scheduling.placement import (
     CONTEXT,
     HEADROOM,
     RAY_STEPS,
@@ -21,7 +21,7 @@ from cmir.runner.placement import (
     resources_for,
     trials_per_gpu,
 )
-from cmir.runner.ray_tune import RAY_SETTINGS
+from cmir.runner.scheduling.ray_tune import RAY_SETTINGS
 
 GB = 1 << 30
 

@@ -13,7 +13,7 @@ import torch
 from cmir.config import ModelConfig
 from cmir.data import DevelopmentData
 from cmir.method.networks.features import Features, load_features
-from cmir.runner.worker import development_data
+from cmir.runner.scheduling.worker import development_data
 
 BATCH = 48
 

@@ -21,8 +21,8 @@ from optuna.trial import Trial, TrialState
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.metrics.metric_directions import direction
-from cmir.runner.records import Ending, TrialRecord
-from cmir.runner.trial_serialisation import (
+from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.trial_serialisation import (
     CONFIG,
     ENDING,
     JOB,

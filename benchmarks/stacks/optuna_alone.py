@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
-from benchmarks.job import Done, Job, read_job, suggest
+from benchmarks.stacks.job import Done, Job, read_job, suggest
 
 STUDY, PROCESSES, WORKER = "alone", 2, "worker"
 EPOCHS, OBJECTIVES = "epochs", "objectives"
@@ -30,7 +30,7 @@ def main() -> None:
     study = optuna.create_study(storage=_storage(), study_name=STUDY)
     for point in job.configurations:
         study.enqueue_trial(point)
-    command = [sys.executable, "-m", "benchmarks.optuna_alone", WORKER]
+    command = [sys.executable, "-m", "benchmarks.stacks.optuna_alone", WORKER]
     workers = [subprocess.Popen(command) for _ in range(PROCESSES)]
     if any([worker.wait() for worker in workers]):
         raise SystemExit("a worker process failed")
@@ -60,7 +60,7 @@ def objective(trial: optuna.Trial, job: Job) -> float:
     """Trains a configuration with one seed after another; one MLflow run for each."""
     import mlflow
 
-    from benchmarks.plain_training import read, train
+    from benchmarks.stacks.plain_training import read, train
 
     config = {**job.fixed, **suggest(trial, job.search)}
     objectives: list[float] = []

@@ -21,15 +21,15 @@ import polars as pl
 import yaml
 from ray.tune import Trainable
 
-from benchmarks.configurations import SPACE
-from benchmarks.made_up import SEEDS, finished
+from benchmarks.stacks.configurations import SPACE
+from benchmarks.support.made_up import SEEDS, finished
 from cmir.data import write_dataset
 from cmir.data.manifest import SPLITS
 from cmir.runner.paths import Places
-from cmir.runner.placement import Placement
-from cmir.runner.records import TrialRecord
-from cmir.runner.trials_in_flight import Progress
-from cmir.runner.worker import REPORT, WorkerReport
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import REPORT, WorkerReport
+from cmir.runner.studies.records import TrialRecord
 from cmir.space.space_file import read_sweep_file
 from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
 
