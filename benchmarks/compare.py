@@ -2,12 +2,10 @@
 
     python benchmarks/compare.py --data data/mosi
 
-`cmir` is `workflows/sweep.py`, `unpacked` the same with one configuration a trial, `tutorial` the
-stack of Ray Tune's own tutorial and `optuna` Optuna with two processes of its own (see
-`ray_tutorial.py`, `optuna_alone.py`). All get two processors, start from nothing, and train every
-seed for all epochs with the same steps and evaluations; a stack that did other work is an error.
-Neighbouring configurations are alike in sizes, views and partition, as a packed sweep suggests
-them. Repeats take turns.
+`cmir` is `workflows/sweep.py`, `tutorial` the stack of Ray Tune's own tutorial and `optuna` Optuna
+with two processes of its own (see `ray_tutorial.py`, `optuna_alone.py`). All get two
+processors, start from nothing, and train every seed for all epochs with the same steps and
+evaluations; a stack that did other work is an error. Repeats take turns.
 
 Exit codes: 0; 1 a stack failed; 2 bad input.
 """
@@ -25,7 +23,7 @@ from typing import Any
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.configurations import (
+from benchmarks.stacks.configurations import (
     add_arguments,
     draw,
     read_space,
@@ -33,13 +31,13 @@ from benchmarks.configurations import (
     sweep_of,
     write_sweep,
 )
-from benchmarks.job import Done, Job, read_done
-from benchmarks.results import Row, keep, show
-from benchmarks.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
+from benchmarks.stacks.job import Done, Job, read_done
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
 from cmir.errors import InputError
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 
 OURS = "cmir"
 
@@ -77,11 +75,11 @@ def work_of(
     return Work(job, sweep_of(known.file, drawn, data, seeds, epochs))
 
 
-def run_ours(work: Work, folder: Path, pack: str = "auto") -> tuple[Timing, Done]:
+def run_ours(work: Work, folder: Path) -> tuple[Timing, Done]:
     """This project's command on a generated sweep file."""
     path = write_sweep(work.sweep, folder)
     script = str(ROOT / "workflows" / "sweep.py")
-    command = [sys.executable, script, "--space", str(path), "--concurrency", "2", "--pack", pack]
+    command = [sys.executable, script, "--space", str(path), "--concurrency", "2"]
     timing = timed(command, folder)
     name = work.sweep["name"]
     records = records_of(journal_storage(Places(folder).journal(name)), name)
@@ -93,13 +91,12 @@ def run_ours(work: Work, folder: Path, pack: str = "auto") -> tuple[Timing, Done
 def run_module(work: Work, folder: Path, module: str) -> tuple[Timing, Done]:
     """One of the other stacks."""
     work.job.write(folder)
-    timing = timed([sys.executable, "-m", f"benchmarks.{module}"], folder)
+    timing = timed([sys.executable, "-m", f"benchmarks.stacks.{module}"], folder)
     return timing, read_done(folder)
 
 
 STACKS: Mapping[str, Callable[[Work, Path], tuple[Timing, Done]]] = {
     OURS: run_ours,
-    "unpacked": lambda work, folder: run_ours(work, folder, "1"),
     "tutorial": lambda work, folder: run_module(work, folder, "ray_tutorial"),
     "optuna": lambda work, folder: run_module(work, folder, "optuna_alone"),
 }

@@ -26,17 +26,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.made_up import OBJECTIVE, finished
-from benchmarks.noop_sweep import resident, write_sweep
-from benchmarks.results import Row, keep, show
-from benchmarks.timed import end_as_interrupt, scratch
-from cmir.runner.records import Ending, TrialRecord
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import SweepStudy, open_study
+from benchmarks.support.made_up import OBJECTIVE, finished
+from benchmarks.support.noop_sweep import resident, write_sweep
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.timed import end_as_interrupt, scratch
+from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import TrialStudy, open_study
 from cmir.runner.tracking.sweep_tracker import SweepTracker, connect
 from cmir.space.sampling import sampler_of
 from cmir.space.search_space import SearchSpace
 from cmir.space.space_file import read_sweep_file
+from cmir.space.space_source import SpaceSource
 from cmir.sweep.importance import importance_beside_chance
 from cmir.sweep.leaderboard import leaderboard, pareto_front, schemes_compared
 from cmir.sweep.sweep_plots import PICTURES
@@ -76,13 +77,13 @@ def made_up(rng: np.random.Generator) -> Ending:
     return ending
 
 
-def opened(folder: Path, space: SearchSpace) -> SweepStudy:
+def opened(folder: Path, space: SearchSpace) -> TrialStudy:
     """The study of a journal in a folder."""
     storage = journal_storage(folder / "study.journal", alone=True)
-    return open_study(storage, NAME, space, {"data_checksum": ""})
+    return open_study(storage, NAME, SpaceSource(space), {"data_checksum": ""})
 
 
-def filled(folder: Path, space: SearchSpace, trials: int) -> SweepStudy:
+def filled(folder: Path, space: SearchSpace, trials: int) -> TrialStudy:
     """A study of so many ended trials, drawn at random."""
     study, generator = opened(folder, space), np.random.default_rng(0)
     study._study.sampler = sampler_of(space.file.model_copy(update={"sampler": "random"}), 0)
@@ -91,7 +92,7 @@ def filled(folder: Path, space: SearchSpace, trials: int) -> SweepStudy:
     return study
 
 
-def of_a_trial(parts: Parts, study: SweepStudy, space: SearchSpace, trials: int) -> None:
+def of_a_trial(parts: Parts, study: TrialStudy, space: SearchSpace, trials: int) -> None:
     """Asking and telling; with TPE, however many of the trials should have been random."""
     study._study.sampler = sampler_of(space.file, trials)
     generator = np.random.default_rng(1)

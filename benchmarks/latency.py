@@ -25,9 +25,9 @@ import mlflow
 import numpy as np
 import torch
 
-from benchmarks.model_server import model_server, post
-from benchmarks.results import Row, show
-from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
+from benchmarks.support.model_server import model_server, post
+from benchmarks.support.results import Row, show
+from benchmarks.support.timed import BenchmarkError, end_as_interrupt, scratch
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.serving.requests import LENGTHS
 

@@ -21,10 +21,10 @@ from typing import Any
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.mosei_like import write_mosei_like
-from benchmarks.results import Row, keep, show
-from benchmarks.sweep_memory import measure_sweep, memory_of
-from benchmarks.timed import ROOT, BenchmarkError, end_as_interrupt, scratch
+from benchmarks.support.mosei_like import write_mosei_like
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.sweep_memory import measure_sweep, memory_of
+from benchmarks.support.timed import ROOT, BenchmarkError, end_as_interrupt, scratch
 from cmir.cli import positive
 
 SHARE_AIM, REST_AIM = 0.10, 2e9
@@ -62,7 +62,7 @@ class Worker:
 
     def __init__(self, data: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.memory_worker", str(data)],
+            [sys.executable, "-m", "benchmarks.support.memory_worker", str(data)],
             cwd=ROOT,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,

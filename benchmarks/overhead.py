@@ -23,8 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import memory
-from benchmarks.results import Row, keep, show
-from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch, timed
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.timed import BenchmarkError, end_as_interrupt, scratch, timed
 
 SECONDS_AIM = 0.15
 FEW_EPOCHS, FEW_TRIALS = 5, 20
@@ -32,7 +32,7 @@ FEW_EPOCHS, FEW_TRIALS = 5, 20
 Measured = tuple[list[Row], list[Row]]
 
 
-def noop(trials: int, epochs: int, pack: int = 1, timeout: float = 3600.0) -> dict[str, Any]:
+def noop(trials: int, epochs: int, timeout: float = 3600.0) -> dict[str, Any]:
     """One sweep of trials that train nothing.
 
     Returns:
@@ -41,9 +41,9 @@ def noop(trials: int, epochs: int, pack: int = 1, timeout: float = 3600.0) -> di
     Raises:
         BenchmarkError: a trial did not finish, or is not in MLflow.
     """
-    sizes = {"trials": trials, "epochs": epochs, "pack": pack}
+    sizes = {"trials": trials, "epochs": epochs}
     with scratch() as folder:
-        command = [sys.executable, "-m", "benchmarks.noop_sweep", *map(str, sizes.values())]
+        command = [sys.executable, "-m", "benchmarks.support.noop_sweep", *map(str, sizes.values())]
         timing = timed(command, folder, timeout)
         record = json.loads((folder / "noop.json").read_text())
     if record["finished"] != trials or record["unwritten"]:

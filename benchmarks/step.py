@@ -3,10 +3,10 @@
     python benchmarks/step.py
     python benchmarks/step.py --replicas auto          (on a GPU: from one replica to a full memory)
 
-P configurations of one architecture times S seeds are R replicas, trained as one pack on generated
+P configurations of one architecture times S seeds are R replicas, trained as one stack on generated
 data of CMU-MOSI's shapes; no Ray, no Optuna, no MLflow. The share is the time of the step's matrix
 products (`products.py`) over the time of the step. Configurations per hour are those of the whole
-training core: making the pack, all epochs with their evaluation, and the results. Options that
+training core: making the stack, all epochs with their evaluation, and the results. Options that
 take several values are combined.
 """
 
@@ -29,21 +29,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.products import Bench, Product, operations, products_of
-from benchmarks.results import Row, keep, show
-from benchmarks.step_cases import Case, larger
-from benchmarks.timed import BenchmarkError, end_as_interrupt, scratch
-from benchmarks.training_core import WARM_UP, Training, shortened
+from benchmarks.support.results import Row, keep, show
+from benchmarks.support.step_cases import Case, larger
+from benchmarks.support.timed import BenchmarkError, end_as_interrupt, scratch
+from benchmarks.support.training_core import WARM_UP, Training, shortened
 from cmir.cli import positive
-from cmir.config import Precision, View
+from cmir.config import Precision
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import Shape, generate
-from cmir.method.networks.model import network_for
+from cmir.extensions import VIEWS
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.measuring import free_memory, seconds
-from cmir.method.training.pack import CPU_REPLICAS
 from cmir.method.training.precision import products_in
-from cmir.runner.placement import trials_per_gpu
+from cmir.runner.scheduling.placement import trials_per_gpu
 
 SHAPES: Mapping[str, Shape] = {"text": (128, 40), "audio": 73, "vision": 100}
+CACHED_REPLICAS = 4
 VALIDATION = {"id_val": 164, "ood_val": 201}
 SHARE_AIM, RATIO_AIM = 0.6, 1.5
 ONE, MANY = 1, 24
@@ -73,8 +74,8 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
     short = Training(shortened(data, SHORT_STEPS * case.batch), trials, device, repeat + 1)
     network = network_for(data, trials[0].model)
     products = products_of(network, trials[0], case.replicas, case.batch)
-    # On a CPU a pack trains in stacks of a few replicas, and so the limit may be reached.
-    few = case.seeds * max(1, CPU_REPLICAS // case.seeds)
+    # On a CPU a few replicas stay in the processor's cache, and so the limit may be reached.
+    few = case.seeds * max(1, CACHED_REPLICAS // case.seeds)
     alone = [Alone(products, 1.0, device, case.precision)]
     if device.type == "cpu" and few < case.replicas:
         some = products_of(network, trials[0], few, case.batch)
@@ -96,7 +97,7 @@ def measure(case: Case, data: DevelopmentData, device: torch.device, repeat: int
 
 
 def _fitting(device: torch.device, peak: int) -> int:
-    """How many processes with such a pack fit the GPU as it is; 0 on a CPU."""
+    """How many processes with such a stack fit the GPU as it is; 0 on a CPU."""
     if device.type == "cpu":
         return 0
     return trials_per_gpu([torch.cuda.mem_get_info(device)[0]], peak)
@@ -269,7 +270,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden", **several, default=[128], help="the paper's d'")
     parser.add_argument("--batch", **several, default=[48])
     parser.add_argument("--count", **several, default=[4], help="K, views of a sample")
-    parser.add_argument("--view", nargs="+", choices=get_args(View), default=["noise", "swap"])
+    parser.add_argument("--view", nargs="+", choices=("none", *VIEWS), default=["noise", "swap"])
     parser.add_argument("--prediction-views", choices=("all", "clean"), default="all")
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["full"])
     parser.add_argument("--device", default=best)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 
 from cmir.errors import InputError
 
@@ -25,6 +25,24 @@ def positive(text: str) -> int:
     if number < 1:
         raise ArgumentTypeError(f"must be at least 1, but got {number}")
     return number
+
+
+def add_placement(parser: ArgumentParser, what: str) -> None:
+    """The options that say where something runs: on this machine or a cluster, how many at a time.
+
+    Args:
+        parser: gets `--concurrency`, `--trials-per-gpu` and `--address`.
+        what: runs, in the plural.
+    """
+    parser.add_argument(
+        "--concurrency",
+        type=positive,
+        help=f"{what} at a time (default: one a processor, or --trials-per-gpu a GPU)",
+    )
+    parser.add_argument(
+        "--trials-per-gpu", type=positive, default=4, help=f"{what} that share a GPU (default: 4)"
+    )
+    parser.add_argument("--address", help="of a Ray cluster, host:port (default: this machine)")
 
 
 def print_error(error: InputError) -> None:

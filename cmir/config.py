@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cmir.dotted_keys import field_at, fields_of, flattened, kinds_of, nested
 from cmir.errors import InputError, explain
+from cmir.extension_fields import NameOf, SettingsOf, Value
+from cmir.extensions import PARTITIONS, PENALTIES, VIEWS
 
 PER_REPLICA: dict[str, Any] = {"per_replica": True}
 
-View = Literal["none", "noise", "erase", "swap"]
+View = Annotated[str, NameOf("view", ("none",))]
+PartitionName = Annotated[str, NameOf("partition", ("none",), is_open=True)]
 Precision = Literal["full", "reduced"]
-UnimodalKind = Literal["pool", "transformer", "transformer_conv", "mlp"]
-Penalty = Literal["vrex", "irm", "group_dro", "coral", "fishr"]
+UnimodalKind = Annotated[str, NameOf("unimodal")]
+Penalty = Annotated[str, NameOf("penalty")]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -41,15 +45,29 @@ DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
 DEFAULT_BACKBONE_LEARNING_RATE = 2e-5
-# Partitions that have their own number of groups.
-OWN_GROUPS = ("error", "eiil", "oracle")
-DEFAULT_RATE: Mapping[str, float] = {"noise": 1.0, "erase": 0.5, "swap": 0.5}
+OwnSettings = dict[str, dict[str, Value]]
 
 
 class Section(BaseModel):
     """Base of all configuration models: frozen, strict types, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _own_settings() -> Any:
+    """A field for settings that extensions have of their own; left out where there are none."""
+    return Field(default_factory=dict, exclude_if=lambda given: not given)
+
+
+def _refuse_unused(field: str, given: Collection[str], key: str, chosen: Collection[str]) -> None:
+    """Raises ValueError where settings are of an extension that is not the chosen one."""
+    for name in given:
+        if name not in chosen:
+            came = " and ".join(f"'{one}'" for one in chosen) or "none"
+            raise ValueError(
+                f"{field}.{name} has no effect with {key.split('.')[1]} {came}: leave it out, or "
+                f"give it a condition (when: {{{key}: [{name}]}})"
+            )
 
 
 class EnvironmentsConfig(Section):
@@ -61,7 +79,7 @@ class EnvironmentsConfig(Section):
     vector of modality m by another sample's with probability `rate[m] * e / K`.
     `partition` groups the training samples into `groups` environments: `random`, `kmeans`,
     `label_kmeans` or the name of a metadata column; `error`, `eiil` and `oracle` have their own
-    number of them (`cmir.method.environments.partitions`).
+    number of them (`cmir.method.environments.partition_schemes`).
     """
 
     view: View = "none"
@@ -72,16 +90,18 @@ class EnvironmentsConfig(Section):
     rate: dict[str, Rate] = Field(
         default_factory=dict, json_schema_extra=PER_REPLICA, description="per modality, in [0, 1]"
     )
-    partition: str = "none"
+    partition: PartitionName = "none"
     groups: int | None = Field(None, ge=2, le=64, description="number of groups of the partition")
+    view_settings: Annotated[OwnSettings, SettingsOf("view")] = _own_settings()
+    partition_settings: Annotated[OwnSettings, SettingsOf("partition")] = _own_settings()
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> EnvironmentsConfig:
         unused = {
             "count": self.count is not None and self.view == "none",
-            "strength": self.strength is not None and self.view != "noise",
+            "strength": self.strength is not None and not self.has_strength,
             "rate": bool(self.rate) and self.view == "none",
-            "groups": self.groups is not None and self.partition in ("none", *OWN_GROUPS),
+            "groups": self.groups is not None and (self.group_count or 1) == 1,
         }
         for name, is_unused in unused.items():
             if is_unused:
@@ -90,6 +110,10 @@ class EnvironmentsConfig(Section):
                     f"{name} has no effect with {scheme} '{getattr(self, scheme)}': leave it out, "
                     f"or give it a condition (when: {{environments.{scheme}: [...]}})"
                 )
+        for scheme in ("view", "partition"):
+            given = getattr(self, f"{scheme}_settings")
+            key, chosen = f"environments.{scheme}", getattr(self, scheme)
+            _refuse_unused(f"{scheme}_settings", given, key, [chosen])
         return self
 
     @property
@@ -98,22 +122,29 @@ class EnvironmentsConfig(Section):
         return 0 if self.view == "none" else (self.count or DEFAULT_COUNT)
 
     @property
+    def has_strength(self) -> bool:
+        """Whether the view has a strength, as `noise` has alpha_1."""
+        view = VIEWS.of(self.view)
+        return view is not None and view.has_strength
+
+    @property
     def noise_strength(self) -> float:
-        """alpha_1 of Eq. 3; 0 where the view is not `noise`."""
-        if self.view != "noise":
+        """alpha_1 of Eq. 3; 0 where the view has no strength."""
+        if not self.has_strength:
             return 0.0
         return DEFAULT_STRENGTH if self.strength is None else self.strength
 
     @property
     def group_count(self) -> int | None:
         """Number of groups to make, 1 for `none`; None where the partition has its own number."""
-        if self.partition in OWN_GROUPS:
+        partition = PARTITIONS.of(self.partition)
+        if partition is not None and partition.groups is not None:
             return None
         return 1 if self.partition == "none" else (self.groups or DEFAULT_GROUPS)
 
     def rate_of(self, modality: str) -> float:
         """Rate of one modality: as given, else 1 for noise and .5 for erase and swap."""
-        return self.rate.get(modality, DEFAULT_RATE.get(self.view, 0.0))
+        return self.rate.get(modality, default_rate(self.view))
 
 
 class LossConfig(Section):
@@ -150,16 +181,22 @@ class LossConfig(Section):
     group_dro_step: float = Field(
         0.01, gt=0.0, json_schema_extra=PER_REPLICA, description="eta of GroupDRO"
     )
+    penalty_settings: Annotated[OwnSettings, SettingsOf("penalty")] = _own_settings()
 
     @model_validator(mode="after")
-    def _group_dro_is_a_share(self) -> LossConfig:
-        if self.penalty == "group_dro" and self.penalty_weight > 1:
+    def _a_share_is_at_most_one(self) -> LossConfig:
+        if self.penalty_weight > 1 and PENALTIES[self.penalty].is_share:
             raise ValueError(
-                f"penalty_weight must be at most 1 with penalty 'group_dro', but got "
-                f"{self.penalty_weight}: 1 is GroupDRO itself, 0 plain training. Where several "
+                f"penalty_weight must be at most 1 with penalty '{self.penalty}', but got "
+                f"{self.penalty_weight}: 1 is the penalty itself, 0 plain training. Where several "
                 "penalties are searched, give the weight a condition (when: {loss.penalty: "
-                "[vrex, ...]}) and group_dro keeps the default of 1"
+                f"[vrex, ...]}}) and {self.penalty} keeps the default of 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> LossConfig:
+        _refuse_unused("penalty_settings", self.penalty_settings, "loss.penalty", [self.penalty])
         return self
 
 
@@ -184,6 +221,14 @@ class ModelConfig(Section):
     )
     transformer_layers: int = Field(1, ge=1, le=12)
     transformer_heads: int = Field(2, ge=1, le=16)
+    unimodal_settings: Annotated[OwnSettings, SettingsOf("unimodal")] = _own_settings()
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> ModelConfig:
+        chosen = [self.unimodal[name] for name in sorted(self.unimodal)]
+        key = "model.unimodal.<modality>"
+        _refuse_unused("unimodal_settings", self.unimodal_settings, key, chosen)
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_the_size(self) -> ModelConfig:
@@ -291,7 +336,7 @@ class TrialConfig(Section):
             >>> TrialConfig(seeds=(7,)).flat()["training.batch_size"]
             48
         """
-        return dict(_flatten(self.model_dump(mode="json", exclude_none=True)))
+        return dict(flattened(self.model_dump(mode="json", exclude_none=True)))
 
 
 def trial_config(flat: Mapping[str, Any], where: str = "configuration", **rest: Any) -> TrialConfig:
@@ -311,7 +356,7 @@ def trial_config(flat: Mapping[str, Any], where: str = "configuration", **rest: 
         4
     """
     try:
-        return TrialConfig.model_validate(_nest(flat, where) | rest)
+        return TrialConfig.model_validate(nested(flat, where) | rest)
     except ValidationError as error:
         raise InputError(explain(error, where, known_keys())) from None
 
@@ -330,63 +375,24 @@ def is_structural(key: str) -> bool:
     return model.model_fields[rest.partition(".")[0]].json_schema_extra != PER_REPLICA
 
 
-def known_keys(model: type[BaseModel] = TrialConfig, prefix: str = "") -> tuple[str, ...]:
+def known_keys(model: type[BaseModel] = TrialConfig) -> tuple[str, ...]:
     """All dotted keys of a configuration; a mapping field stands as `key.<modality>`."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys.extend(known_keys(kind, f"{prefix}{name}."))
-        elif getattr(kind, "__origin__", None) is dict:
-            keys.append(f"{prefix}{name}.<modality>")
-        else:
-            keys.append(f"{prefix}{name}")
-    return tuple(keys)
+    return tuple(fields_of(model))
 
 
 def number_kind(key: str) -> type[int] | type[float] | None:
     """`int` or `float` for a key that holds a number, None for any other or an unknown key."""
-    field = _field(key)
-    if field is None:
-        return None
-    if getattr(field, "__origin__", None) is dict:
-        field = get_args(field)[1]
-    kinds = (field, *get_args(field))
+    field = field_at(TrialConfig, key)
+    kinds = () if field is None else kinds_of(field)
     return int if int in kinds else float if float in kinds else None
 
 
-def _field(key: str) -> Any:
-    model: type[BaseModel] = TrialConfig
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        field = model.model_fields.get(part)
-        if field is None:
-            return None
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
-            continue
-        is_mapping = getattr(kind, "__origin__", None) is dict
-        return kind if len(parts) - depth == (2 if is_mapping else 1) else None
-    return None
+def default_rate(view: str) -> float:
+    """Rate of a modality in a view where none is given.
 
-
-def _nest(flat: Mapping[str, Any], where: str) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        if any(other.startswith(f"{key}.") for other in flat):
-            raise InputError(f"{where}: {key} is given as one value and by its parts: give one.")
-        *sections, last = key.split(".")
-        place = nested
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return nested
-
-
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    Example:
+        >>> default_rate("swap"), default_rate("none")
+        (0.5, 0.0)
+    """
+    found = VIEWS.of(view)
+    return 0.0 if found is None else found.rate

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +22,49 @@ class InputError(ValueError):
     The message says where, what was required, what came, and what to do. Workflows print it
     without a traceback and exit with code 2.
     """
+
+
+class PlaceError(InputError):
+    """The place where files are kept gave way: it is full, read-only, broken, or was taken away.
+
+    Nothing that is written there can succeed, so that it ends what runs instead of counting
+    against a trial. What was kept before stays.
+    """
+
+
+# A full disk, a spent quota, a file system that is read-only, a device that fails.
+PLACE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def place_error(path: Path, error: OSError) -> PlaceError:
+    """The sentence for a file that cannot be written."""
+    return PlaceError(
+        f"{path}: cannot be written: {error.strerror or error}. What was kept before stays: make "
+        "room or mend the disk, then run the same command again."
+    )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells faults of the place apart from all others while a file is written.
+
+    Raises:
+        PlaceError: the disk is full, read-only or fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in PLACE_FAULTS:
+            raise place_error(path, error) from error
+        raise
+
+
+class SettingsError(ValueError):
+    """Faults in the settings that an extension has of its own, below its name."""
+
+    def __init__(self, name: str, error: ValidationError) -> None:
+        super().__init__(str(error))
+        self.name, self.error = name, error
 
 
 def explain(error: ValidationError, where: str, known: Sequence[str]) -> str:
@@ -36,10 +82,13 @@ def nearest(word: str, known: Sequence[str]) -> str:
         >>> nearest("los.invariance", ["loss.invariance", "name"])
         " Did you mean 'loss.invariance'?"
     """
+    return did_you_mean(word, known) or f" Known: {', '.join(known)}."
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """' Did you mean ...?' for the nearest known word, nothing when none is near."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f" Did you mean '{close[0]}'?"
-    return f" Known: {', '.join(known)}."
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def hint_for(value: Any) -> str:
@@ -60,8 +109,10 @@ def hint_for(value: Any) -> str:
     return f" YAML reads {value} as text: write {better}."
 
 
-def _explain_one(item: Mapping[str, Any], where: str, known: Sequence[str]) -> str:
-    parts = [str(part) for part in item["loc"] if part not in UNION_TAGS]
+def _explain_one(
+    item: Mapping[str, Any], where: str, known: Sequence[str], above: Sequence[str] = ()
+) -> str:
+    parts = [*above, *(str(part) for part in item["loc"] if part not in UNION_TAGS)]
     key = ".".join(parts)
     place = f"{where}: {key}" if key else where
     came = item.get("input")
@@ -74,8 +125,19 @@ def _explain_one(item: Mapping[str, Any], where: str, known: Sequence[str]) -> s
     if item["type"] == "missing":
         return f"{place} is required, but it is missing."
     if item["type"] == "value_error":
+        fault = item["ctx"]["error"]
+        if isinstance(fault, SettingsError):
+            below = [*parts, fault.name]
+            faults = fault.error.errors()
+            return "\n".join(_explain_one(dict(one), where, known, below) for one in faults)
         return f"{place}: {item['ctx']['error']}."
-    return f"{place} {_requirement(item)}, but got {_shown(came)}.{hint_for(came)}"
+    return f"{place} {_requirement(item)}, but got {_shown(came)}.{_hint(item)}"
+
+
+def _hint(item: Mapping[str, Any]) -> str:
+    """The nearest of the names that would do, or how to write a number that is a text."""
+    names, came = item.get("ctx", {}).get("known", ()), item.get("input")
+    return did_you_mean(str(came), names) or hint_for(came)
 
 
 def _requirement(item: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from scipy import stats
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.results import keep, show
+from benchmarks.support.results import keep, show
 from cmir.evaluation.paired_tests import Difference, paired_difference
 
 FloatArray = npt.NDArray[np.float64]

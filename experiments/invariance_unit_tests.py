@@ -25,8 +25,8 @@ import torch
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.results import RESULTS
-from benchmarks.timed import BenchmarkError, end_as_interrupt
+from benchmarks.support.results import RESULTS
+from benchmarks.support.timed import BenchmarkError, end_as_interrupt
 from cmir.runner.provenance import provenance
 from experiments.linear_examples import NAMES, Problem
 from experiments.linear_methods import METHODS, ORACLE, draw_settings

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from benchmarks.timed import BenchmarkError
+from benchmarks.support.timed import BenchmarkError
 from cmir.method.networks.replicas import generator
 
 INVARIANT = SPURIOUS = 5

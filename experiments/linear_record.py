@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timed import BenchmarkError
+from benchmarks.support.timed import BenchmarkError
 
 
 @dataclass(frozen=True)

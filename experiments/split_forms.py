@@ -22,7 +22,7 @@ import torch
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.results import Row, keep, show
+from benchmarks.support.results import Row, keep, show
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.evaluation.probes.probing import probe

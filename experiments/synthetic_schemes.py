@@ -27,17 +27,18 @@ from scipy.stats import t as student
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.results import keep, show
+from benchmarks.support.results import keep, show
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.synthetic.generation import LAST_MODALITY_SPURIOUS, generate
 from cmir.data.synthetic.structural_model import ModalitySpec
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
+from cmir.method.networks.predictions import predict
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.fitting import fit
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, TrialResult
-from cmir.method.training.split_scores import predict, split_metrics
+from cmir.method.training.split_scores import split_metrics
 from experiments.synthetic_arms import ARMS, MODALITIES, Arm, configured
 
 RULES = ("id_val", "ood_val")

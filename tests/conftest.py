@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cmir.data import DevelopmentData, load_dataset
-from tests.support.learning_data import write_learning
+from tests.support.made_data.learning_data import write_learning
 from tests.support.tiny_backbones import FAMILIES, write_backbone, write_spoken
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,41 +11,41 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.status import Status
 from rich.table import Table
 
 from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
 from cmir.ablation.ablation_report import heldout_sentence, how_to_read
 from cmir.ablation.ablation_table import Cells, notes, score_cells
 from cmir.ablation.arm import FAMILIES, Arm
-from cmir.ablation.arm_store import ArmEnding
-from cmir.ablation.arm_training import VALIDATION
+from cmir.ablation.arm_results import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
+from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
+from cmir.runner.runner import Runner, RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
-from cmir.runner.trials_in_flight import Progress
-from cmir.sweep.display import SweepDisplay
 from cmir.sweep.run_sweep import SweepStart
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, runs the ablation, prints what it found; returns the exit code."""
-    request = _parse(arguments)
+    request, placement = _parse(arguments)
     console = _console()
     try:
         plan = plan_ablation(request, Places())
         client = connect()
         _announce(console, plan)
-        with Display(console, plan) as display:
-            outcome = ablate(plan, request, Places(), client, display.watch())
+        runner = Runner(Places(), placement, request.storage)
+        with Shown(console, plan) as shown:
+            outcome = ablate(plan, request, client, runner, shown.watch())
     except InputError as error:
         print_error(error)
         return 2
@@ -56,76 +56,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Display:
-    """One line that moves while arms are trained, one that stays for each that has ended."""
+class Shown:
+    """The display of what trains: first the sweep that tunes the baseline, then the arms."""
 
     def __init__(self, console: Console, plan: AblationPlan) -> None:
         self._console, self._plan = console, plan
-        self._tuning: SweepDisplay | None = None
-        self._status = Status("training", console=console)
-        self._done = self._all = 0
-        self._began = time.monotonic()
+        self._display: RunDisplay | None = None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Shown:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._status.stop()
-        if self._tuning is not None:
-            self._tuning.__exit__()
+        if self._display is not None:
+            self._display.__exit__()
 
     def watch(self) -> Watch:
         """The hooks that an ablation calls."""
-        return Watch(self._on_tuning, self._on_arms, self._on_end, self._on_tick)
+        return Watch(self._on_tuning, self._on_arms, self._show)
 
     def _on_tuning(self, start: SweepStart) -> Progress:
         self._console.print(
-            f"plain training: a sweep of its own, {start.sweep}, {start.prepared.file.trials} "
-            f"trials, of which {start.done} are done",
+            f"plain training: a sweep of its own, {start.run.name}, {start.run.total} trials, of "
+            f"which {start.run.done} are done",
             highlight=False,
         )
-        self._tuning = SweepDisplay(self._console, start).__enter__()
-        return self._tuning.progress()
+        return self._show(start.run)
 
-    def _on_arms(self, rows: Sequence[Arm], missing: Sequence[str]) -> None:
-        if self._tuning is not None:
-            self._tuning.__exit__()
-        self._all, self._began = len(missing), time.monotonic()
+    def _on_arms(self, rows: Sequence[Arm]) -> None:
+        self.__exit__()
         trainings = len({arm.fingerprint for arm in rows})
         self._console.print(
-            f"{len(rows)} arms are {trainings} trainings of {len(self._plan.full.seeds)} seeds; "
-            f"{trainings - len(missing)} are done",
-            highlight=False,
-        )
-        if missing and self._console.is_terminal:
-            self._status.start()
-
-    def _on_end(self, arm: Arm, ending: ArmEnding) -> None:
-        self._done += 1
-        objective = ending.by_seed.get(self._plan.full.objective)
-        score = f"{sum(objective) / len(objective):.4f}" if objective else ""
-        reason = f"  {ending.reason}" if ending.reason else ""
-        self._console.print(
-            f"{arm.name:<27} {ending.outcome:<8} {score:>8}  {ending.seconds:6.1f} s  "
-            f"[{self._done}/{self._all}, {self._left()}]{reason}",
-            markup=False,
+            f"{len(rows)} arms are {trainings} trainings of {len(self._plan.full.seeds)} seeds",
             highlight=False,
         )
 
-    def _on_tick(self, running: int) -> None:
-        self._status.update(
-            f"{self._done} of {self._all} trained, {running} in training, {self._left()}"
-        )
-
-    def _left(self) -> str:
-        missing = self._all - self._done
-        if not self._done or not missing:
-            return "starting" if missing else "done"
-        seconds = (time.monotonic() - self._began) / self._done * missing
-        return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
+    def _show(self, start: RunStart) -> Progress:
+        self.__exit__()
+        self._display = RunDisplay(self._console, start).__enter__()
+        if start.done:
+            self._console.print(f"{start.done} of {start.total} are done", highlight=False)
+        return self._display.progress()
 
 
-def _parse(arguments: Sequence[str] | None) -> AblationRequest:
+def _parse(arguments: Sequence[str] | None) -> tuple[AblationRequest, Placement]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -136,21 +109,28 @@ def _parse(arguments: Sequence[str] | None) -> AblationRequest:
     parser.add_argument(
         "--budget",
         type=positive,
-        help="trials to tune plain training; default: as many as the sweep spent, else 8",
+        help="trials to tune plain training (default: as many as the sweep spent, else 8)",
     )
-    parser.add_argument("--seeds", type=positive, default=5, help="fresh ones of every arm")
-    parser.add_argument("--epochs", type=positive, help="longest training of every arm")
+    parser.add_argument(
+        "--seeds", type=positive, default=5, help="fresh seeds of every arm (default: 5)"
+    )
+    parser.add_argument(
+        "--epochs", type=positive, help="longest training (default: the configuration's)"
+    )
     parser.add_argument(
         "--families",
         type=lambda text: tuple(text.split(",")),
         default=FAMILIES,
-        help=f"of arms, with commas between; default: {','.join(FAMILIES)}",
+        help=f"of arms, with commas between (default: {','.join(FAMILIES)})",
     )
     parser.add_argument(
         "--final", action="store_true", help="read held-out data once all arms are trained"
     )
-    parser.add_argument("--concurrency", type=positive, help="arms at a time")
-    return AblationRequest(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--storage", help="Optuna storage URL, in place of journal files")
+    add_placement(parser, "trainings")
+    given = vars(parser.parse_args(arguments))
+    where = Placement(*(given.pop(name) for name in ("concurrency", "trials_per_gpu", "address")))
+    return AblationRequest(**given), where
 
 
 def _console() -> Console:
@@ -183,8 +163,6 @@ def _report(console: Console, plan: AblationPlan, outcome: AblationOutcome) -> N
         console.print(f"  {line}", markup=False, highlight=False)
     for line in how_to_read(plan):
         console.print(line, markup=False, highlight=False)
-    if outcome.caveat:
-        console.print(outcome.caveat, highlight=False)
     if outcome.trouble:
         console.print(
             f"MLflow lacks this ablation: {outcome.trouble} Nothing is lost: the same command "
@@ -192,7 +170,7 @@ def _report(console: Console, plan: AblationPlan, outcome: AblationOutcome) -> N
             markup=False,
         )
     picture, *_ = outcome.files
-    folder = picture.parent.relative_to(Path.cwd())
+    folder = picture.parent.resolve().relative_to(Path.cwd())
     console.print(f"look:  {folder / picture.name}, and beside it", highlight=False)
 
 

@@ -29,9 +29,10 @@ from rich.progress import (
 from cmir.data.card import data_card
 from cmir.data.card_text import render
 from cmir.data.formats.origin import Progress as OnProgress
-from cmir.data.formats.readers import READERS
 from cmir.data.preparing import prepare
 from cmir.errors import InputError
+from cmir.extensions import FILE_FORMATS
+from cmir.plugins import load_plugins
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -39,7 +40,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Convert feature files to a dataset folder and print its data card."
     )
-    parser.add_argument("reader", choices=sorted(READERS), help="kind of feature file")
+    parser.add_argument(
+        "reader", help=f"kind of feature file: {', '.join(sorted(FILE_FORMATS))}, or a plugin's"
+    )
     parser.add_argument(
         "source", nargs="+", help="the feature file or folder; for mag also one file per split"
     )
@@ -76,6 +79,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         help="funny: longest sequence, the beginning of the context is cut off",
     )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module that adds a file format (docs/extending.md); may be repeated",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset at OUT")
     return parser.parse_args(arguments)
 
@@ -84,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare a dataset; returns the exit code."""
     given = parse_arguments(arguments)
     try:
+        load_plugins(given.plugin, "--plugin")
         with progress_bar() as progress:
             folder = prepare(
                 given.source,

@@ -23,10 +23,9 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
-from cmir.method.training.reports import EpochReport
-from cmir.promotion.promotion import PromotionOutcome, promote
+from cmir.promotion.promotion import PromotionOutcome, promote, trainings_of
 from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.registering import LOCK
 from cmir.promotion.report.promotion_report import (
@@ -48,8 +47,11 @@ from cmir.promotion.report.version_tables import (
 from cmir.promotion.selection import RULES
 from cmir.registry.alias_history import roll_back
 from cmir.registry.versions import known_model, model_names
+from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
+from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import answering, connect
 
 REFUSED = 3
@@ -66,56 +68,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = plan_promotion(request, Places())
         client = connect()
         _announce(console, plan)
-        with Watch(console, plan) as watch, answering(client):
-            outcome = promote(plan, request, client, watch.on_epoch, watch.on_training)
+        with Watch(console) as watch, answering(client):
+            trainings = trainings_of(
+                plan,
+                Placement(given.concurrency, given.trials_per_gpu, given.address),
+                request.storage,
+                watch.display,
+                log=not request.dry_run,
+            )
+            outcome = promote(plan, request, client, trainings, watch.on_step)
     except InputError as error:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Nothing was registered.")
+        console.print(
+            "\nInterrupted. Nothing was registered; what was trained is kept: "
+            "the same command continues."
+        )
         return 130
     return _report(console, outcome, request)
 
 
 class Watch:
-    """One line that moves while the shortlist is trained again, one that stays per candidate."""
+    """A line for each step of a promotion, with what runs and the time left while it trains."""
 
-    def __init__(self, console: Console, plan: PromotionPlan) -> None:
-        self._console, self._plan = console, plan
-        self._status = Status("training again", console=console)
+    def __init__(self, console: Console) -> None:
+        self._console, self._steps = console, 0
+        self._status = Status("", console=console)
+        self._display: RunDisplay | None = None
 
     def __enter__(self) -> Watch:
-        if self._console.is_terminal:
-            self._status.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._status.stop()
+        if self._display is not None:
+            self._display.__exit__()
 
-    def on_epoch(self, record: TrialRecord, report: EpochReport) -> None:
-        """Told of every epoch of every candidate."""
-        objective = self._plan.objective
-        line = (
-            f"trial {record.number:>3}  epoch {report.epoch:>3}  {objective} {report.objective:.4f}"
-        )
-        self._status.update(line)
-        if report.result is not None:
-            self._console.print(
-                f"trial {record.number:>3} again  {report.result.seconds:6.1f} s  "
-                f"{objective} {report.objective:.4f} over {len(self._plan.seeds)} fresh seeds",
-                highlight=False,
-            )
+    def on_step(self, what: str) -> None:
+        """Told of what is done next."""
+        self._steps += 1
+        self.__exit__()
+        self._console.print(f"step {self._steps}: {what}", highlight=False)
+        if self._console.is_terminal:
+            self._status.update(what)
+            self._status.start()
 
-    def on_training(self, name: str, report: EpochReport) -> None:
-        """Told of every epoch of what the winner is compared with."""
-        objective = self._plan.objective
-        line = f"{name}  epoch {report.epoch:>3}  {objective} {report.objective:.4f}"
-        self._status.update(line)
-        if report.result is not None:
-            self._console.print(
-                f"{name}  {report.result.seconds:6.1f} s  {objective} {report.objective:.4f}",
-                highlight=False,
-            )
+    def display(self, start: RunStart) -> Progress:
+        """Shows trainings; nothing where all were trained before."""
+        self.__exit__()
+        if start.done == start.total:
+            return Progress()
+        self._display = RunDisplay(self._console, start).__enter__()
+        return self._display.progress()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -127,8 +132,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rule", default="ood_val", help=f"of selection (default: ood_val)\n{rules}"
     )
-    parser.add_argument("--top", type=positive, default=3, help="trials to train again")
-    parser.add_argument("--seeds", type=positive, default=5, help="fresh seeds of each")
+    parser.add_argument("--top", type=positive, default=3, help="trials trained again (default: 3)")
+    parser.add_argument("--seeds", type=positive, default=5, help="fresh seeds each (default: 5)")
     parser.add_argument(
         "--alias",
         default=CHAMPION,
@@ -139,6 +144,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--dry-run", action="store_true", help="stop before held-out data; write nothing"
     )
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
+    add_placement(parser, "trainings")
     parser.add_argument("--force", action="store_true", help="register in spite of failed gates")
     parser.add_argument("--why", default="", help="reason for --force or --rollback; is recorded")
     shown = parser.add_mutually_exclusive_group()

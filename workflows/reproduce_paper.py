@@ -20,19 +20,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
-from cmir.method.training.reports import EpochReport
 from cmir.paper.paper_table import Entry, entry, tables
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.paper.published_numbers import PAPER
+from cmir.promotion.promotion import trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
+from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
-from cmir.runner.trials_in_flight import Progress
 from cmir.space.space_file import read_sweep_file
-from cmir.sweep.display import SweepDisplay
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 
 RETRAININGS = 5
@@ -79,7 +80,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=RETRAININGS,
         help="fresh seeds of the best (default: 5)",
     )
-    parser.add_argument("--concurrency", type=positive, help="trials at a time")
+    add_placement(parser, "trials")
+    parser.add_argument("--storage", help="Optuna storage URL, in place of journal files")
     parser.add_argument(
         "--stand-in", action="store_true", help="where the data is missing, a synthetic one"
     )
@@ -113,18 +115,28 @@ def _reproduce(
         raise KeyboardInterrupt
     if all(record.outcome != "finished" for record in outcome.records):
         raise NoTrialError(f"{outcome.sweep}: no trial finished. Reasons stand in MLflow.")
-    rule = outcome.records[0].config["objective"].partition("/")[0]
-    request = PromotionRequest(sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain)
+    rule = outcome.records[0].config.objective.partition("/")[0]
+    request = PromotionRequest(
+        sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain, storage=given.storage
+    )
 
-    def on_epoch(record: TrialRecord, report: EpochReport) -> None:
-        if report.result is not None:
-            console.print(
-                f"trial {record.number} again  {report.result.seconds:.1f} s  "
-                f"{len(report.result.config.seeds)} fresh seeds",
-                highlight=False,
-            )
+    plan = plan_promotion(request, places)
+    displays: list[RunDisplay] = []
 
-    return reproduce(plan_promotion(request, places), connect(), on_epoch)
+    def show(start: RunStart) -> Progress:
+        displays.append(RunDisplay(console, start).__enter__())
+        return displays[-1].progress()
+
+    try:
+        trainings = trainings_of(plan, _placement(given), given.storage, show, log=True)
+        return reproduce(plan, connect(), trainings)
+    finally:
+        for display in displays:
+            display.__exit__()
+
+
+def _placement(given: argparse.Namespace) -> Placement:
+    return Placement(given.concurrency, given.trials_per_gpu, given.address)
 
 
 def _search(
@@ -132,20 +144,22 @@ def _search(
 ) -> SweepOutcome:
     chosen = {"trials": given.trials, "epochs": given.epochs}
     overrides = {name: value for name, value in chosen.items() if value is not None}
-    displays: list[SweepDisplay] = []
+    displays: list[RunDisplay] = []
 
     def show(start: SweepStart) -> Progress:
         file = start.prepared.file
         console.print(
-            f"sweep [bold]{start.sweep}[/bold] over {start.prepared.data.name}: {file.trials} "
-            f"{file.sampler} configurations of up to {file.epochs} epochs, {start.done} are done",
+            f"sweep [bold]{start.run.name}[/bold] over {start.prepared.data.name}: {file.trials} "
+            f"{file.sampler} configurations of up to {file.epochs} epochs, "
+            f"{start.run.done} are done",
             highlight=False,
         )
-        displays.append(SweepDisplay(console, start).__enter__())
+        displays.append(RunDisplay(console, start.run).__enter__())
         return displays[0].progress()
 
     try:
-        return conduct(SweepRequest(space, overrides, given.concurrency), places, show)
+        request = SweepRequest(space, overrides, _placement(given), storage=given.storage)
+        return conduct(request, places, show)
     finally:
         for display in displays:
             display.__exit__()

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
 if TYPE_CHECKING:
-    from cmir.runner.trials_in_flight import Progress
+    from cmir.runner.scheduling.trials_in_flight import Progress
     from cmir.sweep.run_sweep import SweepOutcome, SweepStart
 
 SHOWN_ROWS = 10
@@ -41,8 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace, console: Console) -> int:
+    from cmir.runner.display import RunDisplay
     from cmir.runner.paths import Places
-    from cmir.sweep.display import SweepDisplay
+    from cmir.runner.scheduling.placement import Placement
     from cmir.sweep.run_sweep import SweepRequest, conduct
 
     overrides = {
@@ -53,20 +54,17 @@ def _run(given: argparse.Namespace, console: Console) -> int:
     request = SweepRequest(
         space=given.space,
         overrides=overrides,
-        concurrency=given.concurrency,
-        trials_per_gpu=given.trials_per_gpu,
-        pack=given.pack,
+        placement=Placement(given.concurrency, given.trials_per_gpu, given.address),
         fresh=given.fresh,
-        address=given.address,
         storage=given.storage,
     )
-    displays: list[SweepDisplay] = []
+    displays: list[RunDisplay] = []
 
     def show(start: SweepStart) -> Progress:
         gc.freeze()
         gc.enable()
         _announce(console, start)
-        displays.append(SweepDisplay(console, start).__enter__())
+        displays.append(RunDisplay(console, start.run).__enter__())
         return displays[0].progress()
 
     try:
@@ -90,22 +88,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--space", type=Path, required=True, help="the sweep file")
     for name in ("trials", "seeds", "epochs"):
         parser.add_argument(f"--{name}", type=positive, help="in place of the file's")
-    parser.add_argument("--concurrency", type=positive, help="packs of trials at a time")
-    parser.add_argument("--trials-per-gpu", type=positive, default=4, help="packs that share a GPU")
-    parser.add_argument(
-        "--pack",
-        type=_pack,
-        metavar="N|auto",
-        help="trials of one structure that train as one network; auto (default) measures",
-    )
+    add_placement(parser, "trials")
     parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
-    parser.add_argument("--address", help="of a Ray cluster, host:port")
     parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
     return parser.parse_args(arguments)
-
-
-def _pack(text: str) -> int | None:
-    return None if text == "auto" else positive(text)
 
 
 def _announce(console: Console, start: SweepStart) -> None:
@@ -117,26 +103,21 @@ def _announce(console: Console, start: SweepStart) -> None:
         )
         console.print(Panel(text, title="SYNTHETIC DATA", style="yellow"))
     sizes = ", ".join(f"{name} {len(split.rows)}" for name, split in data.splits.items())
-    console.print(f"sweep [bold]{start.sweep}[/bold] over {data.name} ({sizes})", highlight=False)
+    console.print(
+        f"sweep [bold]{start.run.name}[/bold] over {data.name} ({sizes})", highlight=False
+    )
     console.print(
         f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
-        f"{start.resources.concurrency} {_packs(start)} at a time, "
+        f"{start.run.resources.concurrency} trials at a time, "
         f"objective {file.objective}; "
-        f"MLflow at {start.tracking_uri}",
+        f"MLflow at {start.run.tracking_uri}",
         highlight=False,
     )
-    if start.done or start.interrupted:
+    if start.run.done or start.run.interrupted:
         console.print(
-            f"continuing: {start.done} trials are done, {start.interrupted} were in flight "
+            f"continuing: {start.run.done} trials are done, {start.run.interrupted} were in flight "
             "and run again"
         )
-
-
-def _packs(start: SweepStart) -> str:
-    """What runs at a time. On a CPU a pack is one trial unless asked for otherwise."""
-    if start.pack is None:
-        return "packs" if start.resources.gpus_per_trial else "trials"
-    return "trials" if start.pack == 1 else f"packs of up to {start.pack}"
 
 
 def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int:
@@ -161,7 +142,7 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
     if finished.is_empty():
         console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
         return 1
-    from cmir.runner.storage import without_password
+    from cmir.runner.studies.storage import without_password
 
     folder = _own_commands()
     where = f" --storage {shlex.quote(without_password(storage))}" if storage else ""

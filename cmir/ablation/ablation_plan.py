@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import yaml
+from optuna.storages import BaseStorage
 
 from cmir.ablation.arm import FAMILIES, changed
 from cmir.ablation.arms import chosen_families
@@ -21,8 +23,8 @@ from cmir.promotion.candidate import fresh_seeds
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import counts, records_of, study_attributes
+from cmir.runner.studies.storage import journal_storage, storage_at, without_password
+from cmir.runner.studies.study import counts, records_of, study_attributes
 from cmir.space.space_file import SweepFile, parse_sweep, read_sweep_file
 from cmir.sweep.preparation import SYNTHETIC, prepare_sweep, sweep_name
 
@@ -42,7 +44,7 @@ class AblationRequest:
         epochs: longest training, in place of the configuration's.
         families: of arms.
         final: read the held-out splits once all arms are trained.
-        concurrency: arms at a time; None: one for each processor.
+        storage: of the studies; None: a journal file each.
     """
 
     space: Path
@@ -53,7 +55,7 @@ class AblationRequest:
     epochs: int | None = None
     families: Sequence[str] = FAMILIES
     final: bool = False
-    concurrency: int | None = None
+    storage: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,9 @@ def plan_ablation(request: AblationRequest, places: Places) -> AblationPlan:
 
 def _of_sweep(request: AblationRequest, families: Sequence[str], places: Places) -> AblationPlan:
     name = _sweep_of(request, places)
-    storage = journal_storage(places.journal(name))
-    promotion = plan_promotion(PromotionRequest(sweep=name, top=1, seeds=request.seeds), places)
+    storage = _storage(request, name, places)
+    wanted = PromotionRequest(sweep=name, top=1, seeds=request.seeds, storage=request.storage)
+    promotion = plan_promotion(wanted, places)
     _check_space(request, name, promotion.space_name)
     attributes, records = study_attributes(storage, name), records_of(storage, name)
     ranked = best_first(records, promotion.objective)
@@ -184,12 +187,21 @@ def read_configuration(path: Path) -> dict[str, Any]:
     return {str(k): v for k, v in content.items() if k not in ("objective", "seeds")}
 
 
+def _storage(request: AblationRequest, sweep: str, places: Places) -> BaseStorage:
+    if request.storage is not None:
+        return storage_at(request.storage)
+    return journal_storage(places.journal(sweep))
+
+
 def _sweep_of(request: AblationRequest, places: Places) -> str:
     known = places.sweeps()
+    if request.storage is not None:
+        known = list(optuna.get_all_study_names(storage_at(request.storage)))
     if request.sweep is not None:
         if request.sweep not in known:
+            where = places.studies if request.storage is None else without_password(request.storage)
             raise InputError(
-                f"--sweep {request.sweep}: there is no such sweep in {places.studies}."
+                f"--sweep {request.sweep}: there is no such sweep in {where}."
                 f"{nearest(request.sweep, known) if known else ''}"
             )
         return request.sweep

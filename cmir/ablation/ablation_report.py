@@ -9,7 +9,7 @@ import polars as pl
 from cmir.ablation.ablation_plan import AblationPlan
 from cmir.ablation.ablation_table import Cells, difference_cells, score_cells
 from cmir.ablation.arm_heldout_scores import Reading
-from cmir.ablation.arm_training import VALIDATION
+from cmir.ablation.arm_results import VALIDATION
 from cmir.evaluation.bootstrap_groups import clusters
 from cmir.promotion.report.promotion_report import markdown
 

@@ -1,4 +1,4 @@
-"""An ablation in MLflow: one parent run with tables and picture, one child run for each arm."""
+"""An ablation in MLflow: the tables and pictures on its run, each arm's differences on its own."""
 
 from __future__ import annotations
 
@@ -10,106 +10,72 @@ from typing import Any
 
 import polars as pl
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.entities import Metric, RunTag
 
-from cmir.ablation.ablation_plan import AblationPlan
 from cmir.ablation.ablation_table import ABOUT
 from cmir.ablation.arm import Arm
-from cmir.ablation.arm_store import ArmEnding
-from cmir.runner.provenance import provenance
-from cmir.runner.tracking.sweep_tracker import NOTE, dataset_input, experiment_id, first_line
-
-ABLATION, ARM = "ablation", "arm"
-SOURCE = {"mlflow.source.name": "workflows/ablate.py", "mlflow.source.type": "LOCAL"}
-STATUS = {"finished": "FINISHED", "diverged": "FAILED", "refused": "FAILED", "failed": "FAILED"}
+from cmir.ablation.arm_results import ArmResult
+from cmir.runner.runner import Session
+from cmir.runner.tracking.sweep_tracker import NOTE, SweepTracker, first_line
 
 
 def publish(
     client: MlflowClient,
-    plan: AblationPlan,
+    session: Session,
     rows: Sequence[Arm],
-    endings: Mapping[str, ArmEnding],
+    results: Mapping[str, ArmResult],
     tables: Sequence[pl.DataFrame | None],
     files: Sequence[Path],
     text: str,
 ) -> str:
-    """Writes or completes the runs; returns why that failed, empty if it did not.
+    """Completes the runs that the runner has written; returns why that failed, empty if not.
 
     A tracking server that went away is no error: the arms are on disk, and the same command
     publishes them.
     """
+    tracker = session.tracker
+    if tracker is None:
+        return ""
     try:
-        experiment = experiment_id(client, plan.space_name)
-        parent = _parent(client, experiment, plan)
-        _describe(client, parent, plan, text)
+        client.set_tag(tracker.parent, NOTE, text)
         for file in files:
-            client.log_artifact(parent, str(file))
+            client.log_artifact(tracker.parent, str(file))
         numbers = _numbers(tables)
-        known = _children(client, experiment, parent)
-        for arm in rows:
-            ending = endings[arm.fingerprint]
-            run = known.get(arm.name) or _begin(client, experiment, parent, arm, ending)
-            _complete(client, run, numbers[arm.name], ending)
-        client.set_terminated(parent, "FINISHED")
+        for fingerprint, names in _trainings(rows).items():
+            run = _run(tracker, results[fingerprint])
+            if run is not None:
+                _complete(client, run, rows, names, numbers[names[0]])
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         return first_line(error)
     return ""
 
 
-def _parent(client: MlflowClient, experiment: str, plan: AblationPlan) -> str:
-    """The run of this ablation: the earlier one where there is one."""
-    found = client.search_runs([experiment], f"tags.{ABLATION} = '{plan.name}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
-    tags = {ABLATION: plan.name} | SOURCE
-    run = client.create_run(experiment, tags=tags, run_name=f"ablation {plan.name}")
-    return str(run.info.run_id)
+def _trainings(rows: Sequence[Arm]) -> dict[str, list[str]]:
+    """Fingerprint of a training to the arms that are this training."""
+    found: dict[str, list[str]] = {}
+    for arm in rows:
+        found.setdefault(arm.fingerprint, []).append(arm.name)
+    return found
 
 
-def _describe(client: MlflowClient, run: str, plan: AblationPlan, text: str) -> None:
-    facts = provenance() | {
-        "origin": plan.origin,
-        "objective": plan.full.objective,
-        "seeds": ", ".join(map(str, plan.full.seeds)),
-        "data": plan.data.name,
-        "data.checksum": plan.data.checksum,
-        NOTE: text,
-    }
-    client.log_batch(run, tags=[RunTag(key, value) for key, value in facts.items()])
-    profile = {name: len(split) for name, split in plan.data.splits.items()}
-    used = dataset_input(plan.data.name, plan.data.checksum, plan.data.path, profile)
-    client.log_inputs(run, [DatasetInput(used)])
-
-
-def _children(client: MlflowClient, experiment: str, parent: str) -> dict[str, str]:
-    """Arm to run, of those that an earlier run of the command began."""
-    query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
-    found = client.search_runs([experiment], query, max_results=1000)
-    return {run.data.tags[ARM]: str(run.info.run_id) for run in found}
-
-
-def _begin(client: MlflowClient, experiment: str, parent: str, arm: Arm, ending: ArmEnding) -> str:
-    tags = {MLFLOW_PARENT_RUN_ID: parent, ARM: arm.name, "family": arm.family} | SOURCE
-    tags |= {"fingerprint": arm.fingerprint, "note": arm.note}
-    run = str(client.create_run(experiment, tags=tags, run_name=arm.name).info.run_id)
-    params = [Param(key, str(value)) for key, value in arm.config.flat().items()]
-    client.log_batch(run, params=params)
-    if ending.by_seed:
-        client.log_dict(run, dict(ending.by_seed), "by_seed.json")
-    return run
+def _run(tracker: SweepTracker, result: ArmResult) -> str | None:
+    return None if result.record is None else tracker.run_of(result.record.number)
 
 
 def _complete(
-    client: MlflowClient, run: str, numbers: Mapping[str, float], ending: ArmEnding
+    client: MlflowClient,
+    run: str,
+    rows: Sequence[Arm],
+    names: Sequence[str],
+    numbers: Mapping[str, float],
 ) -> None:
     """Logs what the run lacks: an ablation that is run again may know more."""
     known = client.get_run(run).data.metrics
     now = int(time.time() * 1000)
     new = [Metric(key, value, now, 0) for key, value in numbers.items() if known.get(key) != value]
-    tags = [RunTag("outcome", ending.outcome), RunTag("reason", ending.reason[:500])]
-    client.log_batch(run, metrics=new, tags=tags)
-    client.set_terminated(run, STATUS[ending.outcome])
+    families = {arm.family: None for arm in rows if arm.name in names}
+    tags = {"kind": "arm", "arm": ", ".join(names), "family": ", ".join(families)}
+    client.log_batch(run, metrics=new, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def _numbers(tables: Sequence[pl.DataFrame | None]) -> dict[str, dict[str, float]]:

@@ -9,9 +9,8 @@ from typing import Any
 import polars as pl
 
 from cmir.ablation.arm import FULL, Arm
+from cmir.ablation.arm_results import NOISE, ArmResult
 from cmir.ablation.arm_scores import DIFFERENCE, Columns, Yardstick, measured
-from cmir.ablation.arm_store import ArmEnding, ArmStore
-from cmir.ablation.arm_training import NOISE
 from cmir.evaluation.paired_tests import holm
 
 ABOUT = ("arm", "family", "outcome", "same_as", "note", "fingerprint")
@@ -19,7 +18,7 @@ ABOUT = ("arm", "family", "outcome", "same_as", "note", "fingerprint")
 
 def ablation_table(
     rows: Sequence[Arm],
-    endings: Mapping[str, ArmEnding],
+    results: Mapping[str, ArmResult],
     columns: Mapping[str, Columns],
     keys: Sequence[str],
 ) -> pl.DataFrame:
@@ -27,7 +26,7 @@ def ablation_table(
 
     Args:
         rows: the arms, the full configuration first.
-        endings: by fingerprint.
+        results: by fingerprint.
         columns: scores and differences by fingerprint, of the arms that finished.
         keys: from `measured`.
 
@@ -44,11 +43,11 @@ def ablation_table(
     first: dict[str, str] = {}
     table = []
     for arm in rows:
-        ending = endings[arm.fingerprint]
+        result = results[arm.fingerprint]
         same = first.setdefault(arm.fingerprint, arm.name)
-        note = "; ".join(filter(None, (arm.note, ending.reason)))
+        note = "; ".join(filter(None, (arm.note, result.reason)))
         told = None if same == arm.name else same
-        about = (arm.name, arm.family, ending.outcome, told, note, arm.fingerprint)
+        about = (arm.name, arm.family, result.outcome, told, note, arm.fingerprint)
         row = dict(zip(ABOUT, about, strict=True))
         table.append(row | corrected.get(arm.fingerprint, {}))
     return pl.DataFrame(table, schema=schema)
@@ -56,19 +55,18 @@ def ablation_table(
 
 def scored(
     rows: Mapping[str, Arm],
-    endings: Mapping[str, ArmEnding],
-    store: ArmStore,
+    results: Mapping[str, ArmResult],
     yardstick: Yardstick,
     full: str,
 ) -> dict[str, Columns]:
     """Scores and differences of every finished arm, by fingerprint; `full` is that of the full."""
     found: dict[str, Columns] = {}
-    finished = [name for name in rows if endings[name].outcome == "finished"]
-    reference = store.arrays(full) if full in finished else None
+    finished = [name for name in rows if results[name].outcome == "finished"]
+    reference = results[full].scores if full in finished else None
     for fingerprint in finished:
-        found[fingerprint] = yardstick.scores(endings[fingerprint].by_seed)
+        found[fingerprint] = yardstick.scores(results[fingerprint].by_seed)
         if reference is not None and fingerprint != full:
-            found[fingerprint] |= yardstick.differences(store.arrays(fingerprint), reference)
+            found[fingerprint] |= yardstick.differences(results[fingerprint].scores, reference)
     return found
 
 

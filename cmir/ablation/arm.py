@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cmir.config import OWN_GROUPS, TrialConfig, trial_config
+from cmir.config import TrialConfig, trial_config
+from cmir.extensions import PARTITIONS, PENALTIES, VIEWS
 
 FULL = "full"
 FAMILIES = ("constraints", "plain", "random", "count", "schemes", "penalties")
@@ -93,7 +94,7 @@ def effective(config: TrialConfig, modalities: Sequence[str]) -> TrialConfig:
     if draws_views(config):
         values = view_settings(config, modalities)
     if is_penalised(config):
-        values |= partition_settings(config)
+        values |= partition_settings(config) | penalty_settings(config)
     return changed(config, values, unused)
 
 
@@ -106,19 +107,31 @@ def view_settings(config: TrialConfig, modalities: Sequence[str]) -> dict[str, A
         "environments.view": environments.view,
         "environments.count": environments.views,
     }
-    if environments.view == "noise":
+    if environments.has_strength:
         settings["environments.strength"] = environments.noise_strength
     rates = {f"environments.rate.{name}": environments.rate_of(name) for name in modalities}
-    return settings | rates
+    own = VIEWS[environments.view].filled(environments.view_settings)
+    start = f"environments.view_settings.{environments.view}"
+    return settings | rates | {f"{start}.{key}": value for key, value in own.items()}
 
 
 def partition_settings(config: TrialConfig) -> dict[str, Any]:
     """The settings of the partition by dotted key, the default number of groups written out."""
     environments = config.environments
-    settings: dict[str, Any] = {"environments.partition": environments.partition}
-    if environments.partition not in ("none", *OWN_GROUPS):
+    name, partition = environments.partition, PARTITIONS.of(environments.partition)
+    settings: dict[str, Any] = {"environments.partition": name}
+    if name != "none" and environments.group_count is not None:
         settings["environments.groups"] = environments.group_count
-    return settings
+    own = {} if partition is None else partition.filled(environments.partition_settings)
+    start = f"environments.partition_settings.{name}"
+    return settings | {f"{start}.{key}": value for key, value in own.items()}
+
+
+def penalty_settings(config: TrialConfig) -> dict[str, Any]:
+    """What the penalty has of its own by dotted key, defaults written out."""
+    name = config.loss.penalty
+    own = PENALTIES[name].filled(config.loss.penalty_settings)
+    return {f"loss.penalty_settings.{name}.{key}": value for key, value in own.items()}
 
 
 VIEW_KEYS = (
@@ -126,14 +139,20 @@ VIEW_KEYS = (
     "environments.count",
     "environments.strength",
     "environments.rate",
+    "environments.view_settings",
     "loss.prediction_views",
     "loss.invariance_form",
 )
-PARTITION_KEYS = ("environments.partition", "environments.groups")
+PARTITION_KEYS = (
+    "environments.partition",
+    "environments.groups",
+    "environments.partition_settings",
+)
 PENALTY_KEYS = (
     "loss.penalty",
     "loss.penalty_weight",
     "loss.penalty_anneal_epochs",
+    "loss.penalty_settings",
     "loss.group_dro_step",
 )
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from cmir.ablation.ablation_plan import AblationPlan
 from cmir.ablation.arm import Arm
+from cmir.ablation.arm_results import ArmResult, noise_metrics, split_scores
 from cmir.ablation.arm_scores import Columns, Yardstick
-from cmir.ablation.arm_store import ArmEnding, ArmStore
-from cmir.ablation.arm_training import noise_metrics, split_scores
 from cmir.data import HeldoutData
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry
@@ -43,8 +44,8 @@ class Reading:
 def read_arms(
     plan: AblationPlan,
     arms: Mapping[str, Arm],
-    endings: Mapping[str, ArmEnding],
-    store: ArmStore,
+    results: Mapping[str, ArmResult],
+    folder: Path,
     full: str,
     registry: Registry,
     places: Places,
@@ -54,8 +55,8 @@ def read_arms(
     Args:
         plan: of the ablation.
         arms: by fingerprint.
-        endings: by fingerprint.
-        store: where weights are, and where the scores are kept.
+        results: by fingerprint.
+        folder: where the scores are kept.
         full: fingerprint of the full configuration, with which all are compared.
         registry: that counts, under the same name as promotion.
         places: where the ledger of readings is.
@@ -64,37 +65,43 @@ def read_arms(
         InputError: the reading could not be counted; nothing was read.
     """
     # The differences are to the full configuration, which a longer sweep may change.
-    kind = f"heldout-{plan.dataset.checksum[:12]}-{full}"
-    finished = [name for name in arms if endings[name].outcome == "finished"]
+    kept = folder / f"heldout-{plan.dataset.checksum[:12]}-{full}.json"
+    finished = [name for name in arms if results[name].outcome == "finished"]
     splits = heldout_splits(plan.dataset)
-    known = {name: store.columns(name, kind) for name in finished}
-    if all(found is not None for found in known.values()):
-        columns = {name: found for name, found in known.items() if found is not None}
+    known: dict[str, Columns] = json.loads(kept.read_text()) if kept.exists() else {}
+    if set(finished) <= set(known):
+        columns = {name: known[name] for name in finished}
         so_far = tally(plan.dataset, registry, places).readings
         return Reading(splits, columns, so_far, is_new=False)
     chosen = {name: arms[name] for name in finished}
     columns, before = read_heldout(
         plan.dataset,
-        lambda data: _scores(plan, data, chosen, store, full),
+        lambda data: _scores(plan, data, chosen, results, full),
         lambda found: found.get(full, {}),
         registry=registry,
         places=places,
         purpose=f"ablation of {plan.name}, {len(chosen)} arms",
     )
-    for name, found in columns.items():
-        store.keep_columns(name, kind, found)
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = kept.with_suffix(".part")
+    draft.write_text(json.dumps(columns, indent=1), encoding="utf-8")
+    draft.replace(kept)
     return Reading(splits, columns, before.readings + 1, is_new=True, warning=before.warning)
 
 
 def _scores(
-    plan: AblationPlan, data: HeldoutData, arms: Mapping[str, Arm], store: ArmStore, full: str
+    plan: AblationPlan,
+    data: HeldoutData,
+    arms: Mapping[str, Arm],
+    results: Mapping[str, ArmResult],
+    full: str,
 ) -> dict[str, Columns]:
     yardstick = Yardstick(plan.metric, data.splits, data.task, data.label_range)
     scores = {}
     for name, arm in arms.items():
         features = load_features(data, arm.config.model, torch.device("cpu"))
         network = network_for(plan.data, arm.config.model)
-        scores[name] = split_scores(network, store.weights(name), features, data.splits)
+        scores[name] = split_scores(network, results[name].weights, features, data.splits)
     found: dict[str, Columns] = {}
     for name, arrays in scores.items():
         by_seed = noise_metrics(arrays, data.splits, data.task, data.label_range)

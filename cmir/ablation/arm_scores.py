@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmir.ablation.arm_training import NOISE
+from cmir.ablation.arm_results import NOISE
 from cmir.data import SplitData
 from cmir.evaluation.bootstrap_groups import clusters
 from cmir.evaluation.paired_tests import paired_difference

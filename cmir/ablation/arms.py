@@ -28,15 +28,11 @@ from cmir.ablation.arm import (
 from cmir.ablation.matched_baseline import untuned_plain
 from cmir.config import DEFAULT_COUNT, LossConfig, TrialConfig
 from cmir.data import DevelopmentData
-from cmir.data.synthetic.design import GROUND_TRUTH
 from cmir.errors import InputError, nearest
+from cmir.extensions import PARTITIONS, PENALTIES, VIEWS, Partition
 from cmir.method.networks.features import used_modalities
 
-VIEWS = ("none", "noise", "erase", "swap")
-PARTITIONS = ("random", "kmeans", "label_kmeans")
 COLUMNS = ("speaker", "video")
-INFERRED, INFERRED_GROUPS = ("error", "eiil"), 2
-PENALTIES = ("vrex", "irm", "group_dro", "coral", "fishr")
 MOST_VIEWS = 10
 STAND_IN: Mapping[str, Any] = {"loss.penalty": "vrex", "loss.penalty_weight": 1.0}
 STAND_IN_GROUPS = 4
@@ -72,6 +68,8 @@ class Origin:
         note: str = "",
     ) -> Arm:
         """The full configuration with some keys set anew."""
+        if values.get("loss.penalty", self.full.loss.penalty) != self.full.loss.penalty:
+            without = (*without, "loss.penalty_settings")
         config = changed(self.full, values, without)
         return Arm(name, family, effective(config, self.modalities), note)
 
@@ -194,7 +192,7 @@ def count_arms(origin: Origin) -> list[Arm]:
 
 def scheme_arms(origin: Origin) -> list[Arm]:
     """Each view scheme and each partition, all else as in the full configuration."""
-    found = [_view_arm(origin, view) for view in VIEWS]
+    found = [_view_arm(origin, view) for view in ("none", *VIEWS)]
     return [*found, *(_partition_arm(origin, name) for name in _partitions(origin.data))]
 
 
@@ -207,9 +205,9 @@ def penalty_arms(origin: Origin) -> list[Arm]:
         note += ", on k-means"
     weight = values.get("loss.penalty_weight", origin.full.loss.penalty_weight)
     found = []
-    for name in PENALTIES:
+    for name, one in PENALTIES.items():
         settings = {**values, **partition, "loss.penalty": name}
-        if name == "group_dro":  # Its weight is a share.
+        if one.is_share:
             settings["loss.penalty_weight"] = min(1.0, weight)
         found.append(origin.arm(f"penalty {name}", "penalties", settings, (), note))
     return found
@@ -232,7 +230,7 @@ def _budgets(origin: Origin, count: int) -> dict[str, dict[str, Any]]:
     number = {"environments.count": count}
     if count == usual:
         return {"fixed": settings, "grows": settings}
-    if origin.full.environments.view == "noise":
+    if origin.full.environments.has_strength:
         strength = settings["environments.strength"] * usual / count
         fixed = {**settings, **number, "environments.strength": strength}
         return {"fixed": fixed, "grows": settings | number}
@@ -258,17 +256,23 @@ def _view_arm(origin: Origin, view: str) -> Arm:
     if full.loss.invariance == 0 and full.loss.prediction_views == "clean":
         values["loss.invariance"] = weight = LossConfig().invariance
         note = f"invariance weight {weight:g}: the full has none"
-    return origin.arm(name, "schemes", values, ("environments.strength",), note)
+    without = ("environments.strength", "environments.view_settings")
+    return origin.arm(name, "schemes", values, without, note)
 
 
 def _partition_arm(origin: Origin, partition: str) -> Arm:
     values, note = _penalty(origin)
     values |= {"environments.partition": partition}
-    if partition in origin.data.environment_columns:
+    known = PARTITIONS.of(partition)
+    if known is None:
         available = origin.data.train.samples[partition].n_unique()
         values["environments.groups"] = min(_groups(origin), available)
-    elif partition in PARTITIONS:
+    elif known.groups is None:
         values["environments.groups"] = _groups(origin)
+    if partition == origin.full.environments.partition:
+        start = "environments.partition_settings."
+        own = partition_settings(origin.full).items()
+        values |= {key: value for key, value in own if key.startswith(start)}
     return origin.arm(f"partition {partition}", "schemes", values, PARTITION_KEYS, note)
 
 
@@ -278,8 +282,16 @@ def _partitions(data: DevelopmentData) -> list[str]:
     # One video of each speaker: both columns are one partition.
     if columns == list(COLUMNS) and _is_one_partition(*(samples[name] for name in COLUMNS)):
         columns = columns[:1]
-    oracle = ["oracle"] if (data.path / GROUND_TRUTH).is_file() else []
-    return [*PARTITIONS, *columns, *INFERRED, *oracle]
+    possible = {name: one for name, one in PARTITIONS.items() if _takes(one, data)}
+    counted = [name for name, one in possible.items() if one.groups is None]
+    return [*counted, *columns, *(name for name in possible if name not in counted)]
+
+
+def _takes(partition: Partition, data: DevelopmentData) -> bool:
+    try:
+        return partition.check is None or partition.check(data) is None
+    except InputError:
+        return False
 
 
 def _is_one_partition(one: pl.Series, other: pl.Series) -> bool:
@@ -299,8 +311,8 @@ def _groups(origin: Origin) -> int:
     environments = origin.full.environments
     if not is_penalised(origin.full):
         return STAND_IN_GROUPS
-    if environments.group_count is not None:
-        return environments.group_count
-    if environments.partition == "oracle":
-        return origin.data.train.samples["environment"].n_unique()
-    return INFERRED_GROUPS
+    partition = PARTITIONS.of(environments.partition)
+    if partition is not None and partition.groups is not None:
+        return partition.groups(origin.data)
+    assert environments.group_count is not None
+    return environments.group_count

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cmir.ablation.arm_training import VALIDATION
+from cmir.ablation.arm_results import VALIDATION
 from cmir.metrics.metric_directions import direction
 from cmir.sweep.plot_axes import (
     BLACK,

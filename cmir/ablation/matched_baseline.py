@@ -10,12 +10,17 @@ from cmir.ablation.arm import PARTITION_KEYS, PENALTY_KEYS, VIEW_KEYS, changed
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.method.losses.objective import Objective, prediction_loss
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.space.search_space import Assignment, SearchSpace, contains
 from cmir.space.space_file import SweepFile, parse_sweep
 
 CONSTRAINTS = ("invariance", "mutual_information", "reconstruction")
-UNSEARCHED = ("environments.", "model.", *(f"loss.{name}" for name in CONSTRAINTS))
+UNSEARCHED = (
+    "environments.",
+    "model.",
+    "loss.penalty_settings.",
+    *(f"loss.{name}" for name in CONSTRAINTS),
+)
 READINGS = ("loss.off_diagonal", "loss.normalise", "loss.decorrelation", "loss.reduction")
 LARGEST_HIDDEN = 4096
 
@@ -75,7 +80,7 @@ def tuning_file(space: SweepFile, full: TrialConfig, plain: TrialConfig, data: s
         if key not in search and key not in ("objective", "seeds", "training.epochs")
     }
     content: dict[str, Any] = {
-        **{key: dumped[key] for key in ("objective", "seeds", "early_stopping")},
+        **{key: dumped[key] for key in ("objective", "seeds", "early_stopping", "plugins")},
         "epochs": full.training.epochs,
         "name": "plain",
         "data": {"path": data},

@@ -1,4 +1,4 @@
-"""Runs or continues an ablation: tunes plain training, trains what is missing, compares."""
+"""Runs or continues an ablation: tunes the baseline, trains what is missing, compares."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from cmir.ablation.ablation_runs import publish
 from cmir.ablation.ablation_table import ablation_table, scored
 from cmir.ablation.arm import Arm, distinct
 from cmir.ablation.arm_heldout_scores import Reading, read_arms
+from cmir.ablation.arm_results import VALIDATION, ArmResult, results_of, validation_scores
 from cmir.ablation.arm_scores import Yardstick, measured
-from cmir.ablation.arm_store import ArmEnding, ArmStore, mixed_code
-from cmir.ablation.arm_training import VALIDATION, ArmTask, train_arm
 from cmir.ablation.arms import arms
 from cmir.ablation.forest_plot import forest
 from cmir.ablation.matched_baseline import tuning_file, untuned_plain
 from cmir.config import TrialConfig
 from cmir.errors import InputError
+from cmir.method.environments.partitions import Partitions
+from cmir.method.training.fitting import check
 from cmir.promotion.selection import best_first
 from cmir.registry.heldout_access import heldout_splits
 from cmir.registry.model_registry import Registry
+from cmir.runner.job_list import JobList
 from cmir.runner.paths import Places, control_name
-from cmir.runner.provenance import provenance
-from cmir.runner.tasks import Ended, run_tasks, task_resources
-from cmir.runner.trials_in_flight import Progress
+from cmir.runner.provenance import code_checksum, provenance
+from cmir.runner.runner import Display, Jobs, Runner, Session, TrackedRun, silent
+from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
-
-Work = Callable[[ArmTask, str], ArmEnding]
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,14 @@ class Watch:
     """Told of what happens.
 
     Attributes:
-        on_tuning: the tuning of plain training starts; returns the hooks of its progress.
-        on_arms: all arms, and the fingerprints of those that are still to be trained.
-        on_end: an arm has ended.
-        on_tick: about twice a second, how many arms are in training.
+        on_tuning: the tuning of the baseline starts; returns the hooks of its progress.
+        on_arms: all arms, once they are known.
+        display: told of the trainings of arms.
     """
 
     on_tuning: Callable[[SweepStart], Progress] = lambda start: Progress()
-    on_arms: Callable[[Sequence[Arm], Sequence[str]], None] = lambda rows, missing: None
-    on_end: Callable[[Arm, ArmEnding], None] = lambda arm, ending: None
-    on_tick: Callable[[int], None] = lambda running: None
+    on_arms: Callable[[Sequence[Arm]], None] = lambda rows: None
+    display: Display = silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,6 @@ class AblationOutcome:
         heldout: the same on the held-out splits, where they were asked for.
         reading: of the held-out splits.
         files: the picture, the text and the tables.
-        caveat: what speaks against comparing the arms, empty if nothing does.
         trouble: why MLflow lacks something, empty if it has all.
     """
 
@@ -70,32 +67,34 @@ class AblationOutcome:
     heldout: pl.DataFrame | None
     reading: Reading | None
     files: Sequence[Path]
-    caveat: str
     trouble: str
 
 
 def folder_of(plan: AblationPlan, places: Places) -> Path:
-    """Where everything about an ablation is kept."""
+    """Where the tables and pictures of an ablation are kept."""
     return places.ablation(plan.name)
+
+
+def study_of(plan: AblationPlan) -> str:
+    """The study that keeps the trainings of an ablation."""
+    return f"{plan.name}.ablation"
 
 
 def ablate(
     plan: AblationPlan,
     request: AblationRequest,
-    places: Places,
     client: MlflowClient,
+    runner: Runner,
     watch: Watch,
-    work: Work = train_arm,
 ) -> AblationOutcome:
     """Runs what is missing of an ablation and shows all of it.
 
     Args:
         plan: from `plan_ablation`.
         request: what was asked for.
-        places: where files are.
         client: of the tracking store.
+        runner: that trains.
         watch: told of what happens.
-        work: trains one arm in a worker.
 
     Raises:
         InputError: another process runs this ablation, or there are no held-out splits to read.
@@ -106,21 +105,26 @@ def ablate(
             f"--final: the data set '{plan.data.name}' has no held-out split. Leave --final out, "
             "or make one with `prepare.py --shift`."
         )
-    places.make()
-    with places.lock(f"{plan.name}.ablation"):
-        folder = folder_of(plan, places)
-        store = ArmStore(folder.resolve(), plan.data.checksum)
-        tuned, note = None, ""
-        if "plain" in plan.families:
-            tuned, note = tune_plain(plan, request, places, watch)
-        rows = arms(plan.full, plan.data, tuned, note, plan.families)
-        endings = train_missing(rows, plan, request, store, places, watch, work)
-        return _conclude(plan, request, rows, endings, store, client, places)
+    runner.places.make()
+    tuned, note = None, ""
+    if "plain" in plan.families:
+        tuned, note = tune_plain(plan, runner, watch)
+    rows = arms(plan.full, plan.data, tuned, note, plan.families)
+    watch.on_arms(rows)
+    refused = _refused(rows, plan, runner.places)
+    jobs = _jobs(rows, plan, refused)
+    with runner.opened(jobs) as session:
+        session.train(watch.display)
+        session.close()
+        if session.study.missing:
+            raise KeyboardInterrupt
+        assert isinstance(jobs.source, JobList)
+        records = jobs.source.own(session.study.records()).values()
+        found = results_of(records, study_of(plan), runner.places, plan.data)
+        return _conclude(plan, request, rows, {**found, **refused}, client, runner, session)
 
 
-def tune_plain(
-    plan: AblationPlan, request: AblationRequest, places: Places, watch: Watch
-) -> tuple[TrialConfig | None, str]:
+def tune_plain(plan: AblationPlan, runner: Runner, watch: Watch) -> tuple[TrialConfig | None, str]:
     """Plain training of the full's size after a sweep of its own, and how it was tuned.
 
     The sweep is named after what it asks, so that the same ablation continues it. None where the
@@ -131,12 +135,12 @@ def tune_plain(
     if not file.search:
         return None, ""
     name = control_name(plan.space_name, file.fingerprint)
-    path = folder_of(plan, places) / f"{name}.yaml"
+    path = folder_of(plan, runner.places) / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**file.model_dump(mode="json"), "name": name}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    sweep = SweepRequest(path, {"trials": plan.budget}, concurrency=request.concurrency)
-    outcome = conduct(sweep, places, watch.on_tuning)
+    sweep = SweepRequest(path, {"trials": plan.budget}, runner.placement, storage=runner.storage)
+    outcome = conduct(sweep, runner.places, watch.on_tuning)
     if not outcome.is_complete:
         raise KeyboardInterrupt
     ranked = best_first(outcome.records, file.objective)
@@ -145,57 +149,66 @@ def tune_plain(
     return ranked[0].trial(plan.full.seeds), f"best of {outcome.counted} trials ({name})"
 
 
-def train_missing(
-    rows: Sequence[Arm],
-    plan: AblationPlan,
-    request: AblationRequest,
-    store: ArmStore,
-    places: Places,
-    watch: Watch,
-    work: Work = train_arm,
-) -> dict[str, ArmEnding]:
-    """Trains the arms that are not kept yet; returns how all ended, by fingerprint."""
-    wanted = distinct(rows)
-    kept = {name: store.ending(name) for name in wanted}
-    endings = {name: ending for name, ending in kept.items() if ending is not None}
-    missing = [name for name in wanted if name not in endings]
-    shared = (str(plan.data.path), str(places.partitions.resolve()), store, provenance())
-    tasks = {name: ArmTask(wanted[name].config.model_dump_json(), *shared) for name in missing}
+def _refused(rows: Sequence[Arm], plan: AblationPlan, places: Places) -> dict[str, ArmResult]:
+    """The arms that do not fit the data, with the reason; they are not trained."""
+    partitions, found = Partitions(plan.data, places.partitions), {}
+    for fingerprint, arm in distinct(rows).items():
+        try:
+            check(plan.data, arm.config, partitions)
+        except InputError as error:
+            found[fingerprint] = ArmResult("refused", str(error))
+    return found
 
-    def on_end(name: str, ended: Ended[ArmEnding]) -> None:
-        endings[name] = ended.result or ArmEnding("failed", ended.fault)
-        watch.on_end(wanted[name], endings[name])
 
-    watch.on_arms(rows, missing)
-    run_tasks(work, tasks, task_resources(request.concurrency), on_end, watch.on_tick)
-    return endings
+def _jobs(rows: Sequence[Arm], plan: AblationPlan, refused: Mapping[str, ArmResult]) -> Jobs:
+    wanted = {name: arm for name, arm in distinct(rows).items() if name not in refused}
+    configs = [arm.config for arm in wanted.values()]
+    labels = {name: arm.name for name, arm in wanted.items()}
+    name = study_of(plan)
+    tags = provenance() | {
+        "ablation": plan.name,
+        "kind": "ablation",
+        "origin": plan.origin,
+        "data": plan.data.name,
+        "data.checksum": plan.data.checksum,
+    }
+    params = {"objective": plan.full.objective, "seeds": ", ".join(map(str, plan.full.seeds))}
+    return Jobs(
+        name,
+        plan.data,
+        JobList(configs, labels, plan.data.checksum, code_checksum(), name),
+        plan.full.training.epochs,
+        tracked=TrackedRun(plan.space_name, params, tags),
+        threads=1,
+        score=validation_scores,
+    )
 
 
 def _conclude(
     plan: AblationPlan,
     request: AblationRequest,
     rows: Sequence[Arm],
-    endings: Mapping[str, ArmEnding],
-    store: ArmStore,
+    results: Mapping[str, ArmResult],
     client: MlflowClient,
-    places: Places,
+    runner: Runner,
+    session: Session,
 ) -> AblationOutcome:
     wanted, full = distinct(rows), rows[0].fingerprint
+    folder = folder_of(plan, runner.places)
     validation = {name: plan.data.splits[name] for name in VALIDATION}
     yardstick = Yardstick(plan.metric, validation, plan.data.task, plan.data.label_range)
-    columns = scored(wanted, endings, store, yardstick, full)
-    table = ablation_table(rows, endings, columns, measured(plan.metric, VALIDATION))
+    columns = scored(wanted, results, yardstick, full)
+    table = ablation_table(rows, results, columns, measured(plan.metric, VALIDATION))
     reading = heldout = None
     if request.final:
         registry = Registry(client, plan.model_name)
-        reading = read_arms(plan, wanted, endings, store, full, registry, places)
+        reading = read_arms(plan, wanted, results, folder, full, registry, runner.places)
         keys = measured(plan.metric, reading.splits)
-        heldout = ablation_table(rows, endings, reading.columns, keys)
-    caveat = mixed_code(endings[name] for name in wanted)
-    text = "\n\n".join(filter(None, (caveat, description(plan, table, heldout, reading))))
-    files = _write(store.folder, plan, table, heldout, text)
-    trouble = publish(client, plan, rows, endings, (table, heldout), files, text)
-    return AblationOutcome(table, heldout, reading, files, caveat, trouble)
+        heldout = ablation_table(rows, results, reading.columns, keys)
+    text = description(plan, table, heldout, reading)
+    files = _write(folder, plan, table, heldout, text)
+    trouble = publish(client, session, rows, results, (table, heldout), files, text)
+    return AblationOutcome(table, heldout, reading, files, trouble)
 
 
 def _write(

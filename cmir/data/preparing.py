@@ -49,7 +49,7 @@ def prepare(
     Args:
         source: the feature file or folder, or several files where the reader takes them.
         out: the dataset folder to make.
-        reader: a key of `READERS`.
+        reader: a name in `cmir.extensions.FILE_FORMATS`.
         name: name of the dataset; by default that of the folder.
         shift: how the out-of-distribution splits are made, see `shifts.making.FORMS`; "none" keeps
             those of the source. By default a source that has `ood_val` keeps its splits, another

@@ -9,11 +9,11 @@ import torch
 from mlflow import MlflowClient
 
 from cmir.errors import InputError
-from cmir.promotion.candidate import train_again
+from cmir.promotion.candidate import again, candidate_name, candidate_of
 from cmir.promotion.heldout_scores import read_once
-from cmir.promotion.promotion import OnEpoch
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.registering import facts_of
+from cmir.promotion.trainings import Trainings
 from cmir.registry.model_registry import (
     READINGS,
     Registry,
@@ -21,8 +21,8 @@ from cmir.registry.model_registry import (
     log_metrics,
     promotion_run,
 )
-from cmir.runner.records import TrialRecord
-from cmir.serving.predictor import ensemble_of
+from cmir.runner.studies.records import TrialRecord
+from cmir.serving.trained_ensemble import ensemble_of
 
 PROTOCOL, PAPER, TRIAL = "protocol", "paper", "trial"
 
@@ -56,7 +56,7 @@ class Reproduction:
     source: str
 
 
-def reproduce(plan: PromotionPlan, client: MlflowClient, on_epoch: OnEpoch) -> Reproduction:
+def reproduce(plan: PromotionPlan, client: MlflowClient, trainings: Trainings) -> Reproduction:
     """Trains the best configuration again, reads held-out data once, and keeps what came out.
 
     Asked again about the same trial, seeds and data it returns what was kept: held-out data is not
@@ -65,7 +65,7 @@ def reproduce(plan: PromotionPlan, client: MlflowClient, on_epoch: OnEpoch) -> R
     Args:
         plan: with the rule of the sweep's own objective; the first of its shortlist is tested.
         client: of the tracking store.
-        on_epoch: told of every epoch.
+        trainings: that train it.
 
     Raises:
         InputError: no trial finished.
@@ -79,16 +79,16 @@ def reproduce(plan: PromotionPlan, client: MlflowClient, on_epoch: OnEpoch) -> R
     kept = _kept(plan, best, client)
     if kept is not None:
         return _reproduction(plan, best, *kept)
-    return _reproduction(plan, best, *_test(plan, best, client, on_epoch))
+    return _reproduction(plan, best, *_test(plan, best, client, trainings))
 
 
 def _test(
-    plan: PromotionPlan, best: TrialRecord, client: MlflowClient, on_epoch: OnEpoch
+    plan: PromotionPlan, best: TrialRecord, client: MlflowClient, trainings: Trainings
 ) -> tuple[int, Mapping[str, float]]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     # As in promotion: threads that spin for each other cost more than they save.
     torch.set_num_threads(1)
-    candidate = train_again(best, plan.data, plan.seeds, device, on_epoch)
+    trained = trainings.train(again([best], plan.seeds))
+    candidate = candidate_of(best, trained[candidate_name(best)])
     registry = Registry(client, plan.model_name)
     if candidate.result is None:
         return registry.readings(), {}

@@ -5,25 +5,21 @@ All are trained on the same data with the same fresh seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cmir.config import TrialConfig, trial_config
-from cmir.data import DevelopmentData
-from cmir.errors import InputError
-from cmir.method.training.fitting import fit
-from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.config import TrialConfig
+from cmir.extensions import BASELINES
+from cmir.method.baseline_recipes import plain
+from cmir.method.training.reports import TrialResult
 from cmir.promotion.candidate import Candidate
+from cmir.promotion.gates import opponent
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import better_sign
-from cmir.runner.records import TrialRecord
-from cmir.serving.predictor import Ensemble, ensemble_of
-
-CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
-SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
-FACTORS = (1 / 3, 1.0, 3.0)
-
-OnTraining = Callable[[str, EpochReport], None]
+from cmir.promotion.trainings import Trainings
+from cmir.runner.studies.records import TrialRecord
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,55 +37,24 @@ class Contender:
     ensemble: Ensemble
 
 
-def plain(config: TrialConfig) -> TrialConfig:
-    """The same sizes and optimiser without views, partition and constraints."""
-    kept = {
-        key: value
-        for key, value in config.flat().items()
-        if key not in ("objective", "seeds") and not key.startswith(SCHEMES)
-    }
-    nothing = dict.fromkeys(CONSTRAINTS, 0.0)
-    return trial_config(
-        {**kept, **nothing}, "plain training", objective=config.objective, seeds=config.seeds
-    )
-
-
-def is_plain(config: TrialConfig) -> bool:
-    """Whether nothing but the prediction loss trains it.
-
-    Example:
-        >>> is_plain(TrialConfig()), is_plain(plain(TrialConfig()))
-        (False, True)
-    """
-    environments, loss = config.environments, config.loss
-    is_penalised = environments.partition != "none" and loss.penalty_weight > 0
-    uses_views = environments.views > 0 and (loss.invariance > 0 or loss.prediction_views == "all")
-    others = loss.mutual_information > 0 or loss.reconstruction > 0
-    return not (is_penalised or uses_views or others)
-
-
 def has_no_scheme(record: TrialRecord) -> bool:
     """Whether a trial has neither views nor a partition."""
     return record.scheme == "none"
 
 
-def plain_training(
-    plan: PromotionPlan,
-    winner: Candidate,
-    candidates: Sequence[Candidate],
-    device: str,
-    on_training: OnTraining,
-) -> Contender | None:
-    """Plain training of about equal budget, with the fresh seeds; None if all of it diverged.
+def known_baseline(plan: PromotionPlan) -> dict[str, TrialConfig]:
+    """The baseline that does not depend on the winner, by its origin; empty if there is none.
 
     The first that exists of:
 
     1. the best trial of the sweeps that tuned plain training for an ablation of this space, on the
        same data and objective: as many trials as the sweep itself;
-    2. the best trial of the sweep without views and partition, its constraints at zero;
-    3. the winner without views, partition and constraints, the best of a third, the whole and three
-       times its learning rate.
+    2. the best trial of the sweep without views and partition, its constraints at zero.
+
+    Baselines other than `plain` are made from the winner, always.
     """
+    if plan.gates.baseline != "plain":
+        return {}
     for origin, records in (
         ("of the tuning of plain training", plan.tuned_plain),
         (
@@ -99,19 +64,27 @@ def plain_training(
     ):
         if records:
             config = plain(records[0].trial(plan.seeds))
-            name = f"trial {records[0].number} {origin}"
-            return _trained(plan, [(name, config)], candidates, device, on_training)
-    base = plain(winner.record.trial(plan.seeds))
-    choices = [
-        (f"trial {winner.record.number}'s sizes, learning rate {rate:.2g}", with_rate(base, rate))
-        for rate in (factor * base.training.learning_rate for factor in FACTORS)
-    ]
-    return _trained(plan, choices, candidates, device, on_training)
+            return {f"trial {records[0].number} {origin}": config}
+    return {}
 
 
-def noise_training(
-    plan: PromotionPlan, candidates: Sequence[Candidate], device: str, on_training: OnTraining
+def baseline_training(
+    plan: PromotionPlan, winner: Candidate, trainings: Trainings
 ) -> Contender | None:
+    """The baseline of the gates at about equal budget, with the fresh seeds; None if all diverged.
+
+    `known_baseline`, else the best of what the baseline's recipe makes of the winner.
+    """
+    choices = known_baseline(plan)
+    if not choices:
+        recipe, number = BASELINES[plan.gates.baseline], winner.record.number
+        for config in recipe.make(winner.record.trial(plan.seeds)):
+            rate = config.training.learning_rate
+            choices[f"trial {number}'s sizes, learning rate {rate:.2g}"] = config
+    return _trained(plan, choices, trainings, opponent(plan.gates))
+
+
+def noise_training(plan: PromotionPlan, trainings: Trainings) -> Contender | None:
     """The sweep's best trial with the paper's noise environments and no partition, if there is one.
 
     None as well where it diverges.
@@ -119,50 +92,24 @@ def noise_training(
     record = next((record for record in plan.ranked if record.scheme == "noise"), None)
     if record is None:
         return None
-    choice = (f"trial {record.number} of {plan.sweep}", record.trial(plan.seeds))
-    return _trained(plan, [choice], candidates, device, on_training, "noise environments")
-
-
-def with_rate(config: TrialConfig, rate: float) -> TrialConfig:
-    """The same configuration with another learning rate."""
-    training = config.training.model_copy(update={"learning_rate": rate})
-    return config.model_copy(update={"training": training})
-
-
-def trained_again(
-    data: DevelopmentData, config: TrialConfig, device: str, report: Callable[[EpochReport], None]
-) -> TrialResult | None:
-    """The result of a training, None if it diverged or does not fit the data."""
-    try:
-        for epoch in fit(data, config, device):
-            report(epoch)
-    except (Diverged, InputError):
-        return None
-    return epoch.result
+    choices = {f"trial {record.number} of {plan.sweep}": record.trial(plan.seeds)}
+    return _trained(plan, choices, trainings, "noise environments")
 
 
 def _trained(
     plan: PromotionPlan,
-    choices: Sequence[tuple[str, TrialConfig]],
-    candidates: Sequence[Candidate],
-    device: str,
-    on_training: OnTraining,
-    name: str = "plain training",
+    choices: Mapping[str, TrialConfig],
+    trainings: Trainings,
+    name: str,
 ) -> Contender | None:
-    """The best of several configurations on the gates' metric; what was trained is not again."""
-    known: Mapping[str, TrialResult] = {
-        one.result.config.fingerprint: one.result for one in candidates if one.result is not None
-    }
+    """The best of several configurations on the gates' metric."""
     best: tuple[float, str, TrialResult] | None = None
-    for origin, config in choices:
-        result = known.get(config.fingerprint) or trained_again(
-            plan.data, config, device, lambda report: on_training(name, report)
-        )
-        if result is None:
+    for origin, training in trainings.train(choices).items():
+        if training.result is None:
             continue
-        worth = better_sign(plan.ood_metric) * result.metrics[plan.ood_metric]
+        worth = better_sign(plan.ood_metric) * training.result.metrics[plan.ood_metric]
         if best is None or worth > best[0]:
-            best = (worth, origin, result)
+            best = (worth, origin, training.result)
     if best is None:
         return None
     return Contender(name, best[1], ensemble_of(best[2], plan.data))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cmir.data import DevelopmentData
-from cmir.method.training.fitting import fit
-from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.config import TrialConfig
+from cmir.method.training.reports import TrialResult
 from cmir.promotion.selection import better_sign
-from cmir.runner.records import TrialRecord
+from cmir.promotion.trainings import Training
+from cmir.runner.studies.records import TrialRecord
 
 FIRST_SEED = 1000
 
@@ -50,23 +50,23 @@ def fresh_seeds(used: Iterable[int], count: int) -> tuple[int, ...]:
 
 def seeds_of(records: Iterable[TrialRecord]) -> set[int]:
     """All seeds that a sweep trained with."""
-    return {int(seed) for record in records for seed in record.config["seeds"]}
+    return {seed for record in records for seed in record.config.seeds}
 
 
-def train_again(
-    record: TrialRecord,
-    data: DevelopmentData,
-    seeds: Sequence[int],
-    device: str,
-    on_epoch: Callable[[TrialRecord, EpochReport], None],
-) -> Candidate:
-    """Trains a trial's configuration with other seeds; `on_epoch` is told of every epoch."""
-    try:
-        for report in fit(data, record.trial(seeds), device):
-            on_epoch(record, report)
-    except Diverged as fault:
-        return Candidate(record, None, f"trial {record.number}: {fault}")
-    return Candidate(record, report.result)
+def candidate_name(record: TrialRecord) -> str:
+    """What the new training of a trial is called."""
+    return f"trial {record.number} again"
+
+
+def again(records: Sequence[TrialRecord], seeds: Sequence[int]) -> dict[str, TrialConfig]:
+    """The configurations of trials with other seeds, by the name of their training."""
+    return {candidate_name(record): record.trial(seeds) for record in records}
+
+
+def candidate_of(record: TrialRecord, training: Training) -> Candidate:
+    """A trial and its new training."""
+    fault = f"trial {record.number}: {training.fault}" if training.fault else ""
+    return Candidate(record, training.result, fault)
 
 
 def winner_of(candidates: Sequence[Candidate], metric: str) -> Candidate | None:

@@ -12,13 +12,8 @@ from cmir.data import DevelopmentData, HeldoutData, SplitData
 from cmir.evaluation.bootstrap_groups import clusters
 from cmir.evaluation.paired_tests import Difference, paired_difference
 from cmir.method.networks.features import load_features
-from cmir.method.training.split_scores import (
-    GROUP_COLUMNS,
-    WORST,
-    LabelRange,
-    evaluation_groups,
-    predict,
-)
+from cmir.method.networks.predictions import predict
+from cmir.method.training.split_scores import GROUP_COLUMNS, WORST, LabelRange, evaluation_groups
 from cmir.serving.predictor import Ensemble, Scores
 
 POOLED = "small groups"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 
+from cmir.config import TrialConfig
 from cmir.evaluation.paired_tests import Difference
-from cmir.promotion.baselines import (
-    Contender,
-    OnTraining,
-    is_plain,
-    plain_training,
-    trained_again,
-)
+from cmir.method.baseline_recipes import is_plain
+from cmir.promotion.baselines import Contender, baseline_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.comparison import (
     GroupChange,
@@ -32,13 +28,16 @@ from cmir.promotion.gates import (
     holds_under_noise,
     no_group_falls,
     not_worse_than_champion,
+    opponent,
 )
 from cmir.promotion.noise_loss import noise_loss
 from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan
 from cmir.promotion.selection import metric_of
+from cmir.promotion.trainings import Trainings
 from cmir.registry.model_registry import Registry
 from cmir.registry.versions import ensemble_of_version, recipe_of_version, version
-from cmir.serving.predictor import Ensemble, Scores, ensemble_of
+from cmir.serving.predictor import Ensemble, Scores
+from cmir.serving.trained_ensemble import ensemble_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ class Evidence:
     Attributes:
         ensemble: the winner's seeds.
         verdicts: of the gates that were reached.
-        plain: plain training, where it was asked for and did not diverge.
+        plain: the baseline, where it was asked for and did not diverge.
         differences: winner less plain training, by `split/metric` of validation data.
         groups: of `ood_val`, the one that falls most first.
         rival: version that the gates saw as the alias's holder, empty for none.
@@ -71,27 +70,24 @@ class Court:
         client: of the registry.
         registry: with the champion.
         alias: whose holder must not be better.
-        device: to train on.
-        on_training: told of every epoch of plain training and of the champion.
+        trainings: of plain training and of the champion.
+        on_step: told of what is looked at next.
     """
 
     plan: PromotionPlan
     client: MlflowClient
     registry: Registry
     alias: str
-    device: str
-    on_training: OnTraining
+    trainings: Trainings
+    on_step: Callable[[str], None] = lambda what: None
 
 
-def judge(
-    court: Court, winner: Candidate, candidates: Sequence[Candidate], *, to_the_end: bool
-) -> Evidence:
+def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
     """Runs the gates on a winner, the cheap ones first.
 
     Args:
         court: where.
         winner: trained with the fresh seeds.
-        candidates: all that were trained, which need not be again.
         to_the_end: look at everything even where an early gate has failed.
     """
     plan, metric = court.plan, court.plan.ood_metric
@@ -106,7 +102,7 @@ def judge(
     verdicts.append(holds_under_noise(loss, metric, plan.gates))
     validation = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
     scores = scores_of(ensemble, plan.data, validation)
-    plain, why = _plain(court, winner, candidates)
+    plain, why = _plain(court, winner)
     differences: dict[str, Difference] = {}
     groups: list[GroupChange] = []
     if plain is not None:
@@ -121,24 +117,23 @@ def judge(
         )
     verdicts += [
         better_than_plain(score, differences.get(metric), why, metric, plan.gates),
-        no_group_falls(groups, group_margin(plan.data, plan.gates), why),
+        no_group_falls(groups, group_margin(plan.data, plan.gates), why, opponent(plan.gates)),
     ]
     rival, held = _champion(court, scores)
     verdicts.append(not_worse_than_champion(score, metric, held, plan.gates))
     return Evidence(ensemble, verdicts, plain, differences, groups, rival)
 
 
-def _plain(
-    court: Court, winner: Candidate, candidates: Sequence[Candidate]
-) -> tuple[Contender | None, str]:
-    """Plain training, and what it is or why there is none."""
-    if court.plan.gates.against_plain == "none":
+def _plain(court: Court, winner: Candidate) -> tuple[Contender | None, str]:
+    """The baseline, and what it is or why there is none."""
+    gates = court.plan.gates
+    if gates.against_plain == "none":
         return None, "not asked for"
     assert winner.result is not None
-    if is_plain(winner.result.config):
+    if gates.baseline == "plain" and is_plain(winner.result.config):
         return None, "the winner is plain training itself"
-    found = plain_training(court.plan, winner, candidates, court.device, court.on_training)
-    return (None, "plain training diverged") if found is None else (found, found.origin)
+    found = baseline_training(court.plan, winner, court.trainings)
+    return (None, f"{opponent(gates)} diverged") if found is None else (found, found.origin)
 
 
 def _champion(court: Court, scores: Mapping[str, Scores]) -> tuple[str, HeldChampion]:
@@ -170,12 +165,22 @@ def _trained_alike(court: Court, number: str) -> tuple[Ensemble | None, str]:
     if recipe.config.seeds == court.plan.seeds:
         return ensemble_of_version(one), "same seeds"
     config = recipe.config.model_copy(update={"seeds": court.plan.seeds})
-    result = trained_again(
-        court.plan.data, config, court.device, lambda report: court.on_training(str(one), report)
-    )
+    result = court.trainings.train({str(one): config})[str(one)].result
     if result is None:
         return None, "diverges with these seeds, as recorded"
     return ensemble_of(result, court.plan.data), "trained again"
+
+
+def champion_again(court: Court) -> dict[str, TrialConfig]:
+    """The champion's training with the winner's seeds, where the gates will need one."""
+    champion = court.registry.champion(court.alias)
+    if champion is None or champion.development_checksum != court.plan.data.checksum:
+        return {}
+    one = version(court.client, court.registry.name, champion.version)
+    recipe = recipe_of_version(court.client, one)
+    if recipe is None or recipe.config.seeds == court.plan.seeds:
+        return {}
+    return {str(one): recipe.config.model_copy(update={"seeds": court.plan.seeds})}
 
 
 def _difference(

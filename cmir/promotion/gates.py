@@ -89,16 +89,16 @@ def better_than_constant(score: float, constant: float, metric: str) -> Verdict:
 def better_than_plain(
     score: float, difference: Difference | None, plain: str, metric: str, gates: Gates
 ) -> Verdict:
-    """Out of distribution the winner must be better than plain training of about equal budget.
+    """Out of distribution the winner must be better than its baseline, of about equal budget.
 
     Args:
         score: of the winner.
-        difference: winner less plain training, paired; None where there is none.
-        plain: what plain training was, or why there is none.
+        difference: winner less baseline, paired; None where there is none.
+        plain: what the baseline was, or why there is none.
         metric: `split/metric`.
         gates: `against_plain` says whether the interval must exclude zero.
     """
-    name = f"{metric} against plain training"
+    name = f"{metric} against {opponent(gates)}"
     if difference is None:
         return Verdict(name, plain, f"{score:.4f}", True)
     sign = better_sign(metric)
@@ -141,20 +141,29 @@ def not_worse_than_champion(score: float, metric: str, held: HeldChampion, gates
     return Verdict(name, required, f"{score:.4f}", sign * (score - limit) >= 0)
 
 
-def no_group_falls(changes: Sequence[GroupChange], margin: float, plain: str) -> Verdict:
-    """No group of the split may fall by more than a margin against plain training.
+def opponent(gates: Gates) -> str:
+    """The baseline in words."""
+    return "plain training" if gates.baseline == "plain" else f"the baseline {gates.baseline}"
+
+
+def no_group_falls(
+    changes: Sequence[GroupChange], margin: float, plain: str, opponent: str = "plain training"
+) -> Verdict:
+    """No group of the split may fall by more than a margin against the baseline.
 
     Args:
-        changes: of the groups, the worst first; empty where there is no plain training.
+        changes: of the groups, the worst first; empty where there is no baseline.
         margin: in mean absolute error or accuracy.
         plain: why there are no changes.
+        opponent: the baseline in words.
     """
+    name = f"every group against {opponent}"
     if not changes:
-        return Verdict("every group against plain training", plain, "", True)
+        return Verdict(name, plain, "", True)
     worst = changes[0]
     measured = f"{worst.group} ({worst.samples} samples): {worst.gain:+.4f}"
     return Verdict(
-        "every group against plain training",
+        name,
         f"a gain of at least {-margin:.4f}",
         measured,
         worst.gain >= -margin,

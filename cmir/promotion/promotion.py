@@ -10,10 +10,15 @@ from typing import Literal
 import torch
 from mlflow import MlflowClient
 
-from cmir.method.training.reports import EpochReport
-from cmir.promotion.baselines import OnTraining, noise_training
-from cmir.promotion.candidate import Candidate, train_again, winner_of
-from cmir.promotion.evidence import Court, Evidence, judge, judged_alias
+from cmir.promotion.baselines import known_baseline, noise_training
+from cmir.promotion.candidate import (
+    Candidate,
+    again,
+    candidate_name,
+    candidate_of,
+    winner_of,
+)
+from cmir.promotion.evidence import Court, Evidence, champion_again, judge, judged_alias
 from cmir.promotion.gates import (
     Verdict,
     enough_seeds,
@@ -26,11 +31,12 @@ from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
 from cmir.promotion.registering import PROMOTION, Judged, facts_of, params_of, register_winner
 from cmir.promotion.report.artifacts import exhibits
 from cmir.promotion.report.promotion_report import failed_gates, refusal
+from cmir.promotion.trainings import RunnerTrainings, Trainings
 from cmir.registry.alias_history import OvertakenError
 from cmir.registry.model_registry import Registry, describe_run, log_metrics, promotion_run
-from cmir.runner.records import TrialRecord
-
-OnEpoch = Callable[[TrialRecord, EpochReport], None]
+from cmir.runner.provenance import provenance
+from cmir.runner.runner import Display, Runner, TrackedRun
+from cmir.runner.scheduling.placement import Placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +77,20 @@ def promote(
     plan: PromotionPlan,
     request: PromotionRequest,
     client: MlflowClient,
-    on_epoch: OnEpoch,
-    on_training: OnTraining = lambda name, report: None,
+    trainings: Trainings,
+    on_step: Callable[[str], None] = lambda what: None,
 ) -> PromotionOutcome:
     """Trains the shortlist again, judges the best, reads held-out data once and registers.
 
-    The gates that need no training come first: a sweep that cannot pass costs nothing.
+    The gates that need no training come first: a sweep that cannot pass costs nothing. What has to
+    be trained and is known from the start, baseline and champion included, trains side by side.
 
     Args:
         plan: from `plan_promotion`.
         request: what was asked for.
         client: of the tracking store.
-        on_epoch: told of every epoch of the shortlist.
-        on_training: told of every epoch of what the winner is compared with.
+        trainings: that train.
+        on_step: told of what is done next, in words.
     """
     began = (time.perf_counter(), time.process_time())
     verdicts = [
@@ -92,19 +99,17 @@ def promote(
     ]
     if not (_all_passed(verdicts) or request.force):
         return _refuse(PromotionOutcome("refused", plan, verdicts), request, client)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     # Threads that spin for each other while other programs run cost up to 25 times one thread.
     torch.set_num_threads(1)
-    candidates = [
-        train_again(record, plan.data, plan.seeds, device, on_epoch) for record in plan.shortlist
-    ]
+    registry = Registry(client, plan.model_name)
+    court = Court(plan, client, registry, judged_alias(request.alias), trainings, on_step)
+    candidates = _candidates(plan, court)
     winner = winner_of(candidates, plan.metric)
     verdicts.append(trained_through([candidate.fault for candidate in candidates]))
     if winner is None:
         return _refuse(PromotionOutcome("refused", plan, verdicts, candidates), request, client)
-    registry = Registry(client, plan.model_name)
-    court = Court(plan, client, registry, judged_alias(request.alias), device, on_training)
-    evidence = judge(court, winner, candidates, to_the_end=request.force)
+    on_step("the gates: noise, baseline, groups, champion")
+    evidence = judge(court, winner, to_the_end=request.force)
     evidence = replace(evidence, verdicts=[*verdicts, *evidence.verdicts])
     outcome = PromotionOutcome("dry run", plan, evidence.verdicts, candidates, winner)
     if not (_all_passed(evidence.verdicts) or request.force):
@@ -112,6 +117,35 @@ def promote(
     if request.dry_run:
         return outcome
     return _register(outcome, request, evidence, court, began)
+
+
+def trainings_of(
+    plan: PromotionPlan, placement: Placement, storage: str | None, display: Display, log: bool
+) -> Trainings:
+    """The trainings of a promotion, kept beside its sweep.
+
+    Args:
+        plan: names sweep and data.
+        placement: where they run.
+        storage: of the sweep's study; None: a journal file.
+        display: told of what happens.
+        log: whether they appear in MLflow.
+    """
+    name = f"{plan.sweep}.promotion"
+    tags = provenance() | {"sweep": plan.sweep, "kind": "promotion trainings"}
+    tracked = TrackedRun(plan.space_name, {"objective": plan.objective}, tags) if log else None
+    return RunnerTrainings(
+        Runner(plan.places, placement, storage), name, plan.data, tracked, display
+    )
+
+
+def _candidates(plan: PromotionPlan, court: Court) -> list[Candidate]:
+    """The shortlist with the fresh seeds; what the gates will need is trained beside it."""
+    court.on_step("training: the shortlist, the baseline, the champion")
+    shortlist = again(plan.shortlist, plan.seeds)
+    baseline = {} if plan.gates.against_plain == "none" else known_baseline(plan)
+    trained = court.trainings.train({**shortlist, **baseline, **champion_again(court)})
+    return [candidate_of(one, trained[candidate_name(one)]) for one in plan.shortlist]
 
 
 def _register(
@@ -125,10 +159,13 @@ def _register(
     assert winner is not None
     others = [evidence.plain] if evidence.plain is not None else []
     if winner.record.scheme != "noise":
-        noise = noise_training(plan, outcome.candidates, court.device, court.on_training)
+        noise = noise_training(plan, court.trainings)
         others += [noise] if noise is not None else []
+    court.on_step("scores under corruption, and what the two parts hold")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     shown = exhibits(plan, winner, evidence, others)
-    judged = Judged(outcome.candidates, winner, evidence, shown, began, court.device)
+    judged = Judged(outcome.candidates, winner, evidence, shown, began, device)
+    court.on_step("held-out data, once, and the registry")
     try:
         findings, version = register_winner(plan, request, judged, court.registry, court.client)
     except OvertakenError as overtaken:

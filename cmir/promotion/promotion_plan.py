@@ -9,13 +9,14 @@ from typing import Any
 
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.errors import InputError, nearest
+from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
 from cmir.runner.paths import Places, is_control
-from cmir.runner.records import TrialRecord
-from cmir.runner.storage import journal_storage, storage_at
-from cmir.runner.study import records_of, study_attributes
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import journal_storage, storage_at
+from cmir.runner.studies.study import records_of, study_attributes
 from cmir.space.space_file import Gates
 from cmir.sweep.preparation import SYNTHETIC
 
@@ -121,6 +122,7 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
     """
     _check_alias(request.alias)
     sweep, attributes, records = _read_study(request, places)
+    load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
     dataset = load_dataset(attributes["dataset"])
     dataset.verify()
     data = dataset.development()
@@ -225,7 +227,7 @@ def _check_data(data: DevelopmentData, attributes: dict[str, Any], sweep: str) -
 
 def _check_servable(shortlist: Sequence[TrialRecord]) -> None:
     for record in shortlist:
-        tuned = [key for key in record.config if key.startswith("model.backbone.")]
+        tuned = [f"model.backbone.{name}" for name in record.config.model.backbone]
         if tuned:
             raise InputError(
                 f"trial {record.number} fine-tunes a language model ({', '.join(tuned)}), which a "

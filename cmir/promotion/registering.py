@@ -173,7 +173,7 @@ def _log_and_register(
         evidence.ensemble,
         plan.data,
         metrics=metrics,
-        tags=tags | {"trial": str(winner.record.number)} | scores,
+        tags=tags | {"trial": str(winner.record.number)} | scores | _plugin_tags(evidence),
         text=text,
         alias=request.alias,
         expected=None if request.is_candidate else evidence.rival,
@@ -194,6 +194,12 @@ def _force_tags(request: PromotionRequest, evidence: Evidence) -> dict[str, str]
     """What was overruled; asked for where nothing had to be, force has no effect."""
     failed = failed_gates(evidence.verdicts)
     return {"forced": failed, "forced_why": request.why} if failed else {}
+
+
+def _plugin_tags(evidence: Evidence) -> dict[str, str]:
+    """What predicting needs beside this project; only unimodal networks are needed for it."""
+    needed = evidence.ensemble.card.plugins
+    return {"needs_plugins": ", ".join(needed)} if needed else {}
 
 
 def _why(plan: PromotionPlan, request: PromotionRequest, evidence: Evidence) -> str:

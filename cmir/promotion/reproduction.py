@@ -13,8 +13,8 @@ import torch
 from cmir.data import load_dataset
 from cmir.errors import InputError
 from cmir.method.training.reports import EpochReport, TrialResult
-from cmir.promotion.baselines import trained_again
 from cmir.promotion.selection import metric_of
+from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.recipe import Recipe
 from cmir.serving.predictor import Ensemble
 
@@ -91,7 +91,8 @@ def reproduce_version(
     torch.set_num_threads(recipe.threads)
     has_device = recipe.device == "cpu" or torch.cuda.is_available()
     device = recipe.device if has_device else "cpu"
-    result = trained_again(data, recipe.config, device, on_epoch)
+    here = LocalTrainings(data, device, lambda name, report: on_epoch(report))
+    result = here.train({"again": recipe.config})["again"].result
     if result is None:
         raise InputError("the training from the version's recipe diverged: nothing to compare.")
     return Reproduction(agreements(recipe, result), _same_weights(result, registered))

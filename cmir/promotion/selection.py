@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cmir.errors import InputError, nearest
 from cmir.method.training.split_scores import WORST
 from cmir.metrics.metric_directions import direction
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 
 Rule = Callable[[str, str], str]
 
@@ -63,7 +63,7 @@ def select(records: Sequence[TrialRecord], rule: str, task: str) -> list[TrialRe
     """The finished trials of one sweep, best by the rule first; see `best_first`."""
     if not records:
         return []
-    return best_first(records, rule_metric(rule, str(records[0].config["objective"]), task))
+    return best_first(records, rule_metric(rule, records[0].config.objective, task))
 
 
 def best_first(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:

@@ -23,7 +23,7 @@ from cmir.data.manifest import HELDOUT_SPLITS
 from cmir.errors import InputError
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Places
-from cmir.runner.storage import without_password
+from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.sweep_tracker import first_line
 
 LOCK = "heldout_ledger"

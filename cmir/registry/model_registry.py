@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from mlflow.types.schema import AnyType, Array
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
-from cmir import serving
 from cmir.data import DevelopmentData
 from cmir.registry.alias_history import OvertakenError, move_alias
+from cmir.registry.shipped_code import importable, shipped_code
 from cmir.registry.versions import in_silence
 from cmir.runner.tracking.sweep_tracker import dataset_input
 from cmir.serving.predictor import Ensemble
@@ -32,8 +31,6 @@ from cmir.serving.requests import DISTANCES, LENGTHS
 
 READINGS = "heldout_readings"
 CHECKSUM = "development_checksum"
-LIBRARIES = ("mlflow", "numpy", "pandas", "polars", "pydantic", "safetensors", "torch")
-SERVED_MODEL = Path(serving.__file__).with_name("pyfunc_model.py")
 NOTE = "mlflow.note.content"
 EXAMPLE_SAMPLES = 2
 
@@ -250,14 +247,6 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
     return signature
 
 
-def pinned_requirements() -> list[str]:
-    """The libraries that loading and predicting need, as installed here.
-
-    The package itself is not among them: it comes from where the user got it.
-    """
-    return [f"{name}=={version(name).partition('+')[0]}" for name in LIBRARIES]
-
-
 def _points(metrics: Mapping[str, float], model: str | None = None) -> list[Metric]:
     """Metrics as MLflow takes them, of a logged model if given; NaN is left out."""
     now = int(time.time() * 1000)
@@ -269,21 +258,29 @@ def _points(metrics: Mapping[str, float], model: str | None = None) -> list[Metr
 
 
 def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
-    shapes = {name: shape.shapes for name, shape in ensemble.expected.items()}
-    with tempfile.TemporaryDirectory() as folder, in_silence(), mlflow.start_run(run_id=run):
-        return mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(SERVED_MODEL),
-            artifacts=ensemble.save(Path(folder)),
-            signature=signature_of(ensemble),
-            input_example=_example(ensemble, data),
-            pip_requirements=pinned_requirements(),
-            metadata={
-                "inputs": shapes,
-                "may_be_left_out": list(ensemble.card.erased),
-                "seeds": list(ensemble.card.seeds),
-            },
-        )
+    code = shipped_code()
+    with tempfile.TemporaryDirectory() as temporary, in_silence(), mlflow.start_run(run_id=run):
+        folder = Path(temporary, "code")
+        model, package = code.write(folder)
+        with importable(folder, code.package):
+            return mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(model),
+                code_paths=[str(package)],
+                artifacts=ensemble.save(Path(temporary, "files")),
+                signature=signature_of(ensemble),
+                input_example=_example(ensemble, data),
+                pip_requirements=code.requirements,
+                metadata=_metadata(ensemble),
+            )
+
+
+def _metadata(ensemble: Ensemble) -> dict[str, Any]:
+    return {
+        "inputs": {name: shape.shapes for name, shape in ensemble.expected.items()},
+        "may_be_left_out": list(ensemble.card.erased),
+        "seeds": list(ensemble.card.seeds),
+    }
 
 
 def _example(ensemble: Ensemble, data: DevelopmentData) -> dict[str, np.ndarray]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cmir.config import Section, TrialConfig
 from cmir.data import MultimodalDataset
 from cmir.errors import InputError
 from cmir.method.training.reports import TrialResult
+from cmir.plugins import load_plugins, needed_plugins
 
 RECIPE = "reproduction.json"
 
@@ -20,7 +22,8 @@ RECIPE = "reproduction.json"
 class Recipe(Section):
     """Everything that decides the weights, and the scores that came of it.
 
-    `dataset` is the folder as the sweep knew it; `by_seed` has one value for each seed.
+    `dataset` is the folder as the sweep knew it; `by_seed` has one value for each seed; `plugins`
+    are the modules from outside that the configuration needs.
     """
 
     format: Literal[1] = 1
@@ -33,6 +36,7 @@ class Recipe(Section):
     threads: int
     by_seed: dict[str, list[float | None]]
     code: dict[str, str]
+    plugins: tuple[str, ...] = Field((), strict=False)
 
 
 def recipe_of(
@@ -60,6 +64,7 @@ def recipe_of(
         threads=torch.get_num_threads(),
         by_seed=by_seed,
         code=dict(code),
+        plugins=needed_plugins(result.config),
     )
 
 
@@ -67,11 +72,21 @@ def read_recipe(text: str, where: str) -> Recipe:
     """The recipe of a version.
 
     Raises:
-        InputError: the text is none.
+        InputError: the text is none, or a plugin that the version needs cannot be imported.
     """
+    load_plugins(_named_plugins(text), where)
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{where}: {RECIPE} is not usable: {place}: {first['msg']}.") from None
+
+
+def _named_plugins(text: str) -> list[str]:
+    """The plugins that a recipe names; the check of the whole says where it is none."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return []
+    return list(content.get("plugins", ())) if isinstance(content, dict) else []

@@ -14,6 +14,8 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities.model_registry import ModelVersion
+from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from cmir.errors import InputError, nearest
 from cmir.registry.alias_history import MISSING
@@ -111,11 +113,23 @@ def recipe_of_version(client: MlflowClient, one: Version) -> Recipe | None:
 
 
 def ensemble_of_version(one: Version) -> Ensemble:
-    """The weights that a version carries."""
+    """The weights that a version carries, read by the code of this project.
+
+    Raises:
+        InputError: its files are gone, or were written by code whose files this one cannot read.
+    """
+    uri = f"models:/{one.model}/{one.number}"
     with tempfile.TemporaryDirectory() as folder, in_silence():
-        uri = f"models:/{one.model}/{one.number}"
-        root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-        return load_ensemble({name: str(root / "artifacts" / file) for name, file in FILES.items()})
+        try:
+            root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            files = {name: str(root / "artifacts" / file) for name, file in FILES.items()}
+            return load_ensemble(files)
+        except (OSError, KeyError, ValidationError, SafetensorError) as error:
+            raise InputError(
+                f"{one}: its weights must be files that this code can read, but "
+                f"{str(error).strip()}. Where they were written by other code, they are read by "
+                f"the code that the version carries: mlflow.pyfunc.load_model('{uri}')."
+            ) from None
 
 
 @contextmanager

@@ -76,9 +76,12 @@ class Places:
         return self.studies / f"{name}.ablation"
 
     def sweeps(self) -> list[str]:
-        """Names of the sweeps with a journal here, the latest written last."""
+        """Names of the sweeps with a journal here, the latest written last.
+
+        A name with a dot is a list of jobs, such as those of a promotion.
+        """
         files = sorted(self.studies.glob("*.journal"), key=lambda file: file.stat().st_mtime)
-        return [file.stem for file in files]
+        return [file.stem for file in files if "." not in file.stem]
 
     def make(self) -> None:
         """Makes the folders.

@@ -2,35 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save_file
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from cmir.errors import InputError
 from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
+
+SCORES = "scores."
 
 
-def save_weights(result: TrialResult, path: Path) -> None:
+def save_weights(
+    result: TrialResult, path: Path, scores: Mapping[str, npt.NDArray[Any]] | None = None
+) -> None:
     """Writes `(seed, weights)` as safetensors, whole or not at all.
 
-    Fine-tuned language models follow as `backbone.<seed>.<modality>.<name>`.
+    Fine-tuned language models follow as `backbone.<seed>.<modality>.<name>`, other arrays as
+    `scores.<name>`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
     tensors = {"weights": result.weights}
     for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
         tensors |= {f"backbone.{seed}.{name}": value for name, value in backbone.items()}
-    save_file(tensors, draft, metadata={"config": result.config.model_dump_json()})
+    kept = {f"{SCORES}{name}": torch.from_numpy(v) for name, v in (scores or {}).items()}
+    save_file(tensors | kept, draft, metadata={"config": result.config.model_dump_json()})
     draft.replace(path)
 
 
+def load_result(record: TrialRecord, path: Path) -> TrialResult:
+    """A finished training as it was, apart from the diagnosis of its partition.
+
+    Raises:
+        InputError: the file with its weights is gone or broken.
+    """
+    assert record.objective is not None
+    ending = record.ending
+    return TrialResult(
+        config=record.config,
+        objective=record.objective,
+        metrics=dict(ending.metrics),
+        by_seed={name: tuple(values) for name, values in ending.by_seed.items()},
+        best_epochs=tuple(ending.best_epochs),
+        weights=_loaded(path)["weights"],
+        seconds=ending.seconds,
+    )
+
+
+def load_scores(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """What was kept beside the weights, by name; raises InputError as `load_result` does."""
+    found = _loaded(path).items()
+    return {k.removeprefix(SCORES): v.numpy() for k, v in found if k.startswith(SCORES)}
+
+
+def _loaded(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: must hold the weights of a finished training, but cannot be read: {error}. "
+            "Delete the journal and the weights beside it to train its jobs anew."
+        ) from None
+
+
 class WeightsKeeper:
-    """Keeps the weights of the best finished trials so far and deletes all others."""
+    """Keeps the weights of the best finished trials so far, `count` of them or all."""
 
     def __init__(
-        self, places: Places, sweep: str, count: int, sign: float, records: Sequence[TrialRecord]
+        self,
+        places: Places,
+        sweep: str,
+        count: int | None,
+        sign: float,
+        records: Sequence[TrialRecord],
     ) -> None:
         self._places, self._sweep, self._count, self._sign = places, sweep, count, sign
         self._finished: list[tuple[float, int]] = []
@@ -42,9 +94,10 @@ class WeightsKeeper:
         if record.outcome == "finished" and record.objective is not None:
             self._finished.append((-self._sign * record.objective, record.number))
             self._finished.sort()
-            for _, number in self._finished[self._count :]:
+            worse = [] if self._count is None else self._finished[self._count :]
+            for _, number in worse:
                 self._places.weights_of(self._sweep, number).unlink(missing_ok=True)
-            del self._finished[self._count :]
+            del self._finished[len(self._finished) - len(worse) :]
 
     def best(self) -> list[tuple[int, Path]]:
         """Trial number and weights of the best trials, best first."""

@@ -10,11 +10,13 @@ quantile of the training samples' own distances.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from cmir.data import DevelopmentData
+if TYPE_CHECKING:  # A registered version ships this file, and no data set.
+    from cmir.data import DevelopmentData
 
 LEVEL = 0.99
 

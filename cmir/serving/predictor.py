@@ -5,6 +5,7 @@ Knows nothing of MLflow. The files hold no code: two safetensors and a JSON text
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,15 +19,20 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cmir.config import ModelConfig, Section, TrialConfig, UnimodalKind
-from cmir.data import DevelopmentData
+from cmir.config import ModelConfig, Section, UnimodalKind
 from cmir.data.row_blocks import pool_all
 from cmir.errors import InputError
-from cmir.method.networks.features import SEQUENTIAL, Features, Sequences, Vectors
-from cmir.method.networks.model import Network, network_for
-from cmir.method.training.reports import TrialResult
-from cmir.method.training.split_scores import predict
-from cmir.serving.distances import distance, training_limits
+from cmir.method.networks.features import (
+    Features,
+    Sequences,
+    Vectors,
+    reads_steps,
+    reads_vectors,
+)
+from cmir.method.networks.model import Network
+from cmir.method.networks.predictions import predict
+from cmir.plugins import load_plugins
+from cmir.serving.distances import distance
 from cmir.serving.requests import Expected, Request, read_request
 
 FILES = {
@@ -39,7 +45,7 @@ Scores = npt.NDArray[np.float64]
 
 
 class ModalityCard(Section):
-    """Size D of a modality's features and its network; `mlp` takes vectors, the others steps."""
+    """Size D of a modality's features and its network, a name in `cmir.extensions.UNIMODAL`."""
 
     size: int = Field(ge=1)
     kind: UnimodalKind
@@ -50,6 +56,7 @@ class ModelCard(Section):
 
     `erased` are the modalities whose absence was trained for, `distance_limits` what `distances`
     calls the limit of each; a model that was registered before they were kept has neither.
+    `plugins` are modules from outside that hold its unimodal networks: predicting needs them.
     """
 
     format: Literal[1] = 1
@@ -62,6 +69,7 @@ class ModelCard(Section):
     development_checksum: str
     erased: tuple[str, ...] = Field((), strict=False)
     distance_limits: dict[str, float] = Field(default_factory=dict)
+    plugins: tuple[str, ...] = Field((), strict=False, exclude_if=lambda names: not names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +102,7 @@ class Ensemble:
     def expected(self) -> dict[str, Expected]:
         """The inputs by name."""
         parts = self.card.modalities.items()
-        return {name: Expected(part.size, part.kind != "mlp") for name, part in parts}
+        return {name: Expected(part.size, not reads_vectors(part.kind)) for name, part in parts}
 
     def predict(self, data: Any, distances: bool = False) -> dict[str, npt.NDArray[Any]]:
         """Predictions for a batch or one sample; see `read_request` for what is taken.
@@ -185,53 +193,24 @@ class Ensemble:
     def _feature(self, name: str, request: Request) -> Vectors | Sequences:
         values, mean, std = request.values[name], self.mean[name], self.std[name]
         kind = self.card.modalities[name].kind
-        if kind in SEQUENTIAL:
+        if reads_steps(kind):
             lengths = torch.from_numpy(request.lengths[name])
             return Sequences(torch.from_numpy(values), lengths, mean, std)
-        if kind == "pool":
+        if not reads_vectors(kind):
             values = pool_all(values, request.lengths[name])
         return Vectors((torch.from_numpy(values) - mean) / std)
 
 
-def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
-    """The predictor of a finished training on its development data."""
-    network = network_for(data, result.config.model)
-    card = ModelCard(
-        task=data.task,
-        label_range=data.label_range,
-        modalities={
-            name: ModalityCard(size=size, kind=network.kinds[name])
-            for name, size in network.inputs.items()
-        },
-        model=result.config.model,
-        seeds=result.config.seeds,
-        trained_on=data.name,
-        development_checksum=data.checksum,
-        erased=erased_modalities(result.config, network),
-        distance_limits=training_limits(data, network.inputs),
-    )
-    mean = {name: torch.from_numpy(data.modalities[name].mean.copy()) for name in network.inputs}
-    std = {name: torch.from_numpy(data.modalities[name].std.copy()) for name in network.inputs}
-    return Ensemble(card, result.weights, mean, std)
-
-
-def erased_modalities(config: TrialConfig, network: Network) -> tuple[str, ...]:
-    """The modalities whose absence a training prepared for.
-
-    Those that `erase` views erased at a positive rate, where a loss saw the views: R_inv with a
-    positive weight, or the prediction over all views. A modality that a stream is fused into is
-    not among them: without it the stream would have no place.
-    """
-    is_seen = config.loss.invariance > 0 or config.loss.prediction_views == "all"
-    if config.environments.view != "erase" or not is_seen:
-        return ()
-    rate, targets = config.environments.rate_of, config.model.fuse.values()
-    return tuple(name for name in network.sizes if rate(name) > 0 and name not in targets)
-
-
 def load_ensemble(paths: Mapping[str, str]) -> Ensemble:
-    """Reads the files that `Ensemble.save` wrote, given by the names of `FILES`."""
-    card = ModelCard.model_validate_json(Path(paths["card"]).read_text(encoding="utf-8"))
+    """Reads the files that `Ensemble.save` wrote, given by the names of `FILES`.
+
+    Raises:
+        InputError: the model needs a plugin that cannot be imported.
+    """
+    text = Path(paths["card"]).read_text(encoding="utf-8")
+    needed = json.loads(text).get("plugins", ())
+    load_plugins(needed, "this model predicts with a unimodal network of a plugin")
+    card = ModelCard.model_validate_json(text)
     moments = load_file(paths["standardisation"])
     return Ensemble(
         card,

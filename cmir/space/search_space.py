@@ -17,14 +17,14 @@ from typing import Any
 from cmir.config import (
     DEFAULT_COUNT,
     DEFAULT_GROUPS,
-    DEFAULT_RATE,
     DEFAULT_STRENGTH,
     TrialConfig,
-    is_structural,
+    default_rate,
     known_keys,
     number_kind,
     trial_config,
 )
+from cmir.dotted_keys import field_at, is_by_modality
 from cmir.errors import InputError, hint_for, nearest
 from cmir.space.space_file import Choice, Range, SweepFile, Value
 
@@ -55,19 +55,6 @@ class SearchSpace:
         except CycleError as error:
             circle = " -> ".join(error.args[1])
             raise InputError(f"{self.where}: the conditions go in a circle: {circle}.") from None
-
-    @cached_property
-    def shaping(self) -> tuple[str, ...]:
-        """The dimensions that decide which configurations can share a stack.
-
-        Those that shape the network or the flow of data, and those on which their conditions rest.
-        """
-        found = self.dimensions
-        shaping: set[str] = set()
-        for key in reversed(found):
-            if is_structural(key) or key in shaping:
-                shaping |= {key, *(set(found[key].when) & set(found))}
-        return tuple(key for key in found if key in shaping)
 
     def is_active(self, key: str, so_far: Mapping[str, Value]) -> bool:
         """Whether a dimension's condition holds, given the values of those before it."""
@@ -175,13 +162,17 @@ def default_of(key: str, values: Mapping[str, Value]) -> Any:
     """The value that a setting has when it is left out, given the schemes chosen."""
     section, _, rest = key.partition(".")
     if section == "environments" and rest.startswith("rate."):
-        return DEFAULT_RATE.get(str(values.get("environments.view")), 0.0)
+        return default_rate(str(values.get("environments.view", "none")))
     defaults: dict[str, Any] = {
         "environments.count": DEFAULT_COUNT,
         "environments.strength": DEFAULT_STRENGTH,
         "environments.groups": DEFAULT_GROUPS,
     }
-    return defaults.get(key, TrialConfig().flat().get(key))
+    usual = TrialConfig().flat() | defaults
+    field = field_at(TrialConfig, key)
+    if key in usual or field is None or is_by_modality(field):
+        return usual.get(key)
+    return field.get_default(call_default_factory=True)
 
 
 def _key_faults(file: SweepFile, modalities: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,9 +15,14 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError,
 
 from cmir.config import Objective, Section, known_keys
 from cmir.errors import InputError, explain
+from cmir.extension_fields import NameOf
+from cmir.plugins import load_plugins
 
 Value = str | bool | int | float | list[str]
 When = dict[str, list[Value]]
+BaselineName = Annotated[str, NameOf("baseline")]
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+Module = Annotated[str, Field(pattern=f"^{MODULE.pattern}$")]
 
 
 def _distinct(values: list[Value]) -> list[Value]:
@@ -115,6 +121,9 @@ class EarlyStopping(Section):
 class Gates(Section):
     """What a candidate must show before it is registered, on development data."""
 
+    baseline: BaselineName = Field(
+        "plain", description="what the winner is compared with: plain training, or a plugin's"
+    )
     finished_trials: int = Field(3, ge=1, description="fewest finished trials of the sweep")
     seeds: int = Field(3, ge=1, description="fewest seeds of the candidate")
     against_plain: Literal["none", "better", "certain"] = Field(
@@ -157,6 +166,9 @@ class SweepFile(Section):
     early_stopping: EarlyStopping = EarlyStopping()
     keep_models: int = Field(3, ge=0, description="weights of so many best trials are kept")
     gates: Gates = Gates()
+    plugins: list[Module] = Field(
+        default_factory=list, description="modules that add views, partitions, penalties, ..."
+    )
 
     @property
     def dimensions(self) -> dict[str, Choice | Range]:
@@ -170,7 +182,9 @@ class SweepFile(Section):
     def question(self) -> dict[str, Any]:
         """What makes two runs the same sweep: everything but its budget of trials and gates."""
         budget = {"trials", "keep_models", "gates", "name"}
-        return self.model_dump(mode="json", exclude=budget)
+        # Sweeps from before there were plugins have no such key, and their fingerprints stay.
+        idle = set() if self.plugins else {"plugins"}
+        return self.model_dump(mode="json", exclude=budget | idle)
 
     @property
     def fingerprint(self) -> str:
@@ -189,22 +203,25 @@ def read_sweep_file(path: Path) -> SweepFile:
 
 
 def parse_sweep(content: Any, where: str) -> SweepFile:
-    """Checks the parsed content of a sweep file; `where` starts every message."""
+    """Checks the parsed content of a sweep file, its plugins imported first.
+
+    Args:
+        content: as YAML gives it.
+        where: what every message starts with.
+
+    Raises:
+        InputError: a key, type or form that is wrong, or a plugin that cannot be imported.
+    """
     if not isinstance(content, dict):
         raise InputError(f"{where}: must hold keys such as 'name:', but got {content!r}.")
     _refuse_unusable_numbers(content, where)
+    load_plugins(_named_plugins(content), where)
     try:
         return SweepFile.model_validate(content)
     except ValidationError as error:
         forms = {*Choice.model_fields, *Range.model_fields}
         known = [key for key in known_keys(SweepFile) if "<" not in key]
         raise InputError(explain(error, where, [*known, "fixed", "search", *forms])) from None
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of sweep files, with which editors complete and check them."""
-    schema = SweepFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 def _yaml(path: Path) -> Any:
@@ -218,6 +235,13 @@ def _yaml(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read: {error}.") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from None
+
+
+def _named_plugins(content: dict[str, Any]) -> list[str]:
+    """The modules that a sweep file names; what is no name is left to the check of the whole."""
+    given = content.get("plugins")
+    names = given if isinstance(given, list) else []
+    return [name for name in names if isinstance(name, str) and MODULE.fullmatch(name)]
 
 
 def _refuse_unusable_numbers(content: dict[str, Any], where: str) -> None:

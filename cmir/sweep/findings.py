@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cmir.runner.records import OUTCOMES, TrialRecord
+from cmir.runner.studies.records import OUTCOMES, TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.runner.weights import WeightsKeeper
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
@@ -89,7 +89,7 @@ def _publish(
 def _attach_models(
     tracker: SweepTracker, records: Sequence[TrialRecord], keeper: WeightsKeeper
 ) -> None:
-    configs = {record.number: record.config for record in records}
+    configs = {record.number: record.config.flat() for record in records}
     ranks = {}
     for rank, (number, path) in enumerate(keeper.best(), start=1):
         run = tracker.run_of(number)

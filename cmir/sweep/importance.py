@@ -16,7 +16,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.space.shown_study import ShownStudy
 from cmir.sweep.leaderboard import finished, is_lower_better, value_of
 

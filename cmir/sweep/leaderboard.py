@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from cmir.metrics.metric_directions import direction
-from cmir.runner.records import OUTCOMES, TrialRecord
+from cmir.runner.studies.records import OUTCOMES, TrialRecord
 
 OF_CLASSES = ("accuracy", "auc", "brier", "f1", "log_loss", "worst_environment_accuracy")
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cmir.runner.records import Outcome
+from cmir.runner.studies.records import Outcome
 from cmir.sweep.leaderboard import is_lower_better
 
 # Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008).

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cmir.runner.records import OUTCOMES, Outcome, TrialRecord
+from cmir.runner.studies.records import OUTCOMES, Outcome, TrialRecord
 from cmir.sweep.importance import FEWEST_FINISHED, SHUFFLES, importance_beside_chance
 from cmir.sweep.leaderboard import (
     best_trial,

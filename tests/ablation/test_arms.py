@@ -14,8 +14,8 @@ from cmir.ablation.matched_baseline import trained_parameters, untuned_plain
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
-from cmir.method.networks.model import network_for
-from tests.support.learning_data import assert_identical, small_config, trained
+from cmir.method.networks.sized_network import network_for
+from tests.support.made_data.learning_data import assert_identical, small_config, trained
 from tests.support.small_sweep import write_data
 
 PENALISED: dict[str, Any] = {

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import overhead, plain_training
-from benchmarks.plain_cmir import (
+from benchmarks import overhead
+from benchmarks.stacks import plain_training
+from benchmarks.stacks.plain_cmir import (
     KNOWN,
     Encoder,
     PlainCmir,
@@ -27,12 +28,12 @@ from benchmarks.plain_cmir import (
     swap,
     total_loss,
 )
-from benchmarks.results import keep
-from benchmarks.timed import BenchmarkError, timed
+from benchmarks.support.results import keep
+from benchmarks.support.timed import BenchmarkError, timed
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
+from cmir.extensions import VIEWS
 from cmir.method.environments.partitions import partition
-from cmir.method.environments.perturbations import VIEWS
 from cmir.method.losses.objective import (
     Batch,
     Objective,
@@ -41,10 +42,15 @@ from cmir.method.losses.objective import (
 )
 from cmir.method.losses.replica_settings import replica_settings
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import Network, network_for
+from cmir.method.networks.model import Network
 from cmir.method.networks.replicas import generator
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 from tests.support.plain_network import random_weights
 
 CPU = torch.device("cpu")
@@ -162,7 +168,7 @@ def test_the_plain_network_has_the_same_terms_and_gradient(
 
     def same_views(vectors: Vectors, config: Mapping[str, Any]) -> Vectors:
         stacked = torch.stack(list(vectors.values()))[None]
-        drawn = VIEWS[environments.view](
+        drawn = VIEWS[environments.view].make(
             stacked, environments.views, settings.rates, [generator(7, 0, "cpu")]
         )[0]
         return dict(zip(vectors, drawn, strict=True))

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from benchmarks import compare
-from benchmarks.configurations import (
+from benchmarks.stacks.configurations import (
     SPACE,
     draw,
     read_space,
@@ -18,11 +18,12 @@ from benchmarks.configurations import (
     sweep_of,
     write_sweep,
 )
-from benchmarks.job import read_job, suggest
+from benchmarks.stacks.job import read_job, suggest
 from cmir.data.synthetic.generation import generate
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import open_study
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import open_study
+from cmir.space.space_source import SpaceSource
 from cmir.sweep.preparation import prepare_sweep
 from tests.support.small_sweep import write_data, write_space
 
@@ -57,7 +58,7 @@ def test_the_generated_sweep_asks_for_exactly_the_configurations(tmp_path: Path)
     content = sweep_of(space.file, drawn, small, 2, 7)
     prepared = prepare_sweep(write_sweep(content, tmp_path), {}, Places(tmp_path))
     storage = journal_storage(tmp_path / "journal")
-    study = open_study(storage, "compare", prepared.space, {"data_checksum": ""})
+    study = open_study(storage, "compare", SpaceSource(prepared.space), {"data_checksum": ""})
     asked = [study.ask().config for _ in drawn]
     shared = shared_settings(space.file)
     for config, values in zip(asked, drawn, strict=True):

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from benchmarks import memory
-from benchmarks.mosei_like import SIZES, STEPS, write_mosei_like
-from benchmarks.sweep_memory import Held, Peak, memory_of, write_sweep
-from benchmarks.timed import timed
+from benchmarks.support.mosei_like import SIZES, STEPS, write_mosei_like
+from benchmarks.support.sweep_memory import Held, Peak, memory_of, write_sweep
+from benchmarks.support.timed import timed
 from cmir.data import load_dataset
 from cmir.runner.paths import Places
 from cmir.sweep.preparation import prepare_sweep

@@ -17,7 +17,7 @@ def lasting(seconds: list[float]) -> dict[str, Any]:
     for one in seconds:
         now += one
         ends.append(now)
-    sizes = {"peak_memory": 9e8, "journal": 2e6, "database": 3e6, "cpu_seconds": 5.0, "pack": 8}
+    sizes = {"peak_memory": 9e8, "journal": 2e6, "database": 3e6, "cpu_seconds": 5.0}
     return {"ends": ends, "memory": [7e8] * len(ends), "seconds": now + 4.0, **sizes}
 
 
@@ -25,7 +25,7 @@ def test_windows_are_the_seconds_of_a_trial_whatever_the_start_took() -> None:
     rows = scale.windows(lasting([0.02] * 200 + [0.04] * 800 + [0.05] * 200))
     assert [row["trials"] for row in rows] == ["1 to 200", "200 to 1000", "1000 to 1200"]
     assert [row["s per trial"] for row in rows] == pytest.approx([0.02, 0.04, 0.05])
-    assert [row["aim"] for row in rows] == ["", "0.05", "0.05"]
+    assert [row["aim"] for row in rows] == ["", "0.15", "0.15"]
 
 
 def test_growth_is_from_the_first_window_beyond_a_thousand_to_the_slowest() -> None:
@@ -41,7 +41,7 @@ def test_growth_is_from_the_first_window_beyond_a_thousand_to_the_slowest() -> N
 @pytest.mark.timeout(900)
 def test_a_long_sweep_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
-    assert scale.main(["--trials", "20", "--pack", "4", "--epochs", "2", "--out", str(out)]) == 0
+    assert scale.main(["--trials", "20", "--epochs", "2", "--out", str(out)]) == 0
     found = pl.read_parquet(out)
     assert found["finished"].to_list() == [20]
     assert len(found["ends"][0]) == len(found["memory"][0]) == 20

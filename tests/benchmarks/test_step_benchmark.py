@@ -15,11 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import step
 from benchmarks.products import Bench, Product, operations, products_of
-from benchmarks.step_cases import Case, larger
-from benchmarks.timed import ROOT, BenchmarkError
-from benchmarks.training_core import WARM_UP, Training, memory, shortened
+from benchmarks.support.step_cases import Case, larger
+from benchmarks.support.timed import ROOT, BenchmarkError
+from benchmarks.support.training_core import WARM_UP, Training, memory, shortened
 from cmir.data import DevelopmentData
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.measuring import free_memory
 
 CPU = torch.device("cpu")

@@ -10,7 +10,14 @@ import pytest
 
 from cmir.data.card import data_card
 from cmir.data.card_text import render
-from tests.support.small_data import COUNT, SIZES, STEPS, small_features, small_samples, write_small
+from tests.support.made_data.small_data import (
+    COUNT,
+    SIZES,
+    STEPS,
+    small_features,
+    small_samples,
+    write_small,
+)
 
 
 def test_sizes_groups_and_labels_are_those_of_the_samples(tmp_path: Path) -> None:

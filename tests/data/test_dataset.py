@@ -14,7 +14,14 @@ import pytest
 
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
-from tests.support.small_data import COUNT, SIZES, STEPS, small_features, small_samples, write_small
+from tests.support.made_data.small_data import (
+    COUNT,
+    SIZES,
+    STEPS,
+    small_features,
+    small_samples,
+    write_small,
+)
 
 
 @pytest.fixture

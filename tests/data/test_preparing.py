@@ -17,8 +17,8 @@ import pytest
 
 from cmir.data import load_dataset, preparing
 from cmir.data.preparing import prepare
-from tests.support.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
-from tests.support.small_layouts import hkt_content, write_clue
+from tests.support.made_data.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
+from tests.support.made_data.small_layouts import hkt_content, write_clue
 from workflows.prepare import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -413,10 +413,11 @@ def test_an_existing_dataset_is_kept_unless_told_otherwise(
     assert load_dataset(tmp_path / "out").name == "new"
 
 
-def test_an_unknown_reader_ends_with_code_2(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run("hdf5", source, tmp_path / "out")
-    assert stopped.value.code == 2
+def test_an_unknown_format_ends_with_code_2_and_names_the_nearest(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("mmsaa", source, tmp_path / "out") == 2
+    assert "'mmsaa' is no file format. Did you mean 'mmsa'?" in capsys.readouterr().err
 
 
 def test_the_real_mosi_file_becomes_a_dataset(

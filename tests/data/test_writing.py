@@ -14,7 +14,7 @@ import pytest
 from cmir.data import load_dataset
 from cmir.data import row_blocks as features_module
 from cmir.errors import InputError
-from tests.support.small_data import COUNT, small_features, small_samples, write_small
+from tests.support.made_data.small_data import COUNT, small_features, small_samples, write_small
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.timed import BenchmarkError
+from benchmarks.support.timed import BenchmarkError
 from experiments import invariance_unit_tests
 from experiments.invariance_unit_tests import main, perform, run
 from experiments.linear_examples import FEATURES, INVARIANT, NAMES, Problem, Sample

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable
+import signal
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
-from cmir.ablation.arm import Arm
-from cmir.ablation.arm_store import ArmEnding
-from cmir.ablation.arm_training import ArmTask, train_arm
-from cmir.ablation.run_ablation import Watch, ablate, folder_of
+from cmir.ablation.ablation_plan import AblationRequest, plan_ablation
+from cmir.ablation.run_ablation import Watch, ablate, study_of
 from cmir.runner.paths import Places
+from cmir.runner.runner import Runner, RunStart
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 from tests.support.small_promotion import open_store
 from tests.support.small_sweep import SMALL, write_data, write_space
 from workflows.ablate import main
@@ -31,24 +34,20 @@ FULL = {
     "training.learning_rate": 0.005,
 }
 FAMILIES = ("constraints", "plain", "random")
+FAILING = "no mutual information"
 
 
-def counting(folder: Path) -> Callable[[ArmTask, str], ArmEnding]:
-    """Trains and leaves a line; fails for one arm. Local, so that workers get it by value."""
+def fragile() -> type[CmirTrial]:
+    """A trainable that raises for one arm; local, so that workers get it by value."""
 
-    def work(task: ArmTask, device: str) -> ArmEnding:
-        with (folder / "runs.txt").open("a") as lines:
-            lines.write(f"{task.trial}\n")
-        if '"mutual_information":0.0,' in task.trial and '"view":"swap"' in task.trial:
-            raise ArithmeticError("planted")
-        return train_arm(task, device)
+    class Fragile(CmirTrial):
+        def _epoch(self) -> Any:
+            config = self._config["trial"]
+            if config.loss.mutual_information == 0 and config.environments.view == "swap":
+                raise ArithmeticError("planted")
+            return super()._epoch()
 
-    return work
-
-
-def kept(plan: AblationPlan, folder: Path) -> dict[str, int]:
-    files = folder_of(plan, Places(folder)).glob("*.json")
-    return {file.name.partition("-")[0]: file.stat().st_mtime_ns for file in files}
+    return Fragile
 
 
 @pytest.mark.slow
@@ -61,36 +60,37 @@ def test_interrupted_it_continues_and_a_failing_arm_is_a_row(
     space = write_space(tmp_path, **(SMALL | {"seeds": 2}))
     config = tmp_path / "full.yaml"
     config.write_text(json.dumps(FULL))
-    request = AblationRequest(
-        space, config=config, budget=2, seeds=2, families=FAMILIES, concurrency=2
-    )
+    request = AblationRequest(space, config=config, budget=2, seeds=2, families=FAMILIES)
     plan = plan_ablation(request, Places())
-    ended: list[str] = []
+    ended: list[TrialRecord] = []
 
-    def interrupt(arm: Arm, ending: ArmEnding) -> None:
-        ended.append(f"{arm.name}: {ending.reason}")
+    def interrupt(record: TrialRecord) -> None:
+        ended.append(record)
         if len(ended) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
+    def watch(start: RunStart) -> Progress:
+        return Progress(on_end=interrupt)
+
+    runner = Runner(Places(), Placement(2), trainable=fragile())
     with pytest.raises(KeyboardInterrupt):
-        ablate(plan, request, Places(), client, Watch(on_end=interrupt), counting(tmp_path))
-    before = kept(plan, tmp_path)
-    assert len(before) >= 2, ended
-    outcome = ablate(plan, request, Places(), client, Watch(), counting(tmp_path))
-    after = kept(plan, tmp_path)
-    assert {name: after[name] for name in before} == before
+        ablate(plan, request, client, runner, Watch(display=watch))
+    study = study_of(plan)
+    before = records_of(journal_storage(Places().journal(study)), study)
+    assert len(before) >= 3
+    outcome = ablate(plan, request, client, runner, Watch())
+    after = records_of(journal_storage(Places().journal(study)), study)
+    assert after[: len(before)] == before
+    finished = [record.config.fingerprint for record in after if record.outcome == "finished"]
+    assert len(finished) == len(set(finished))
 
     rows = {row["arm"]: row for row in outcome.table.iter_rows(named=True)}
-    assert rows["no mutual information"]["outcome"] == "failed"
-    assert "ArithmeticError: planted" in rows["no mutual information"]["note"]
-    finished = outcome.table.filter(pl.col("outcome") == "finished")
-    assert set(finished["fingerprint"]) == set(after)
+    assert rows[FAILING]["outcome"] == "failed"
+    assert "planted" in rows[FAILING]["note"]
     assert "best of 2 trials" in rows["plain, tuned"]["note"]
-    lines = (tmp_path / "runs.txt").read_text().splitlines()
-    assert max(Counter(lines).values()) <= 2
-    assert len(lines) <= len(after) + 1 + 3  # The failing arm, and what was in flight.
 
     arguments = ["--space", str(space), "--config", str(config), "--budget", "2", "--seeds", "2"]
     assert main([*arguments, "--families", ",".join(FAMILIES), "--concurrency", "2"]) == 0
-    assert "[1/1, done]" in capsys.readouterr().out
-    assert len(kept(plan, tmp_path)) == len(after) + 1
+    shown = capsys.readouterr().out
+    trainings = len({row["fingerprint"] for row in rows.values()})
+    assert f"{trainings - 1} of {trainings} are done" in shown

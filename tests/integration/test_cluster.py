@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.cluster_utils import Cluster
 
-from benchmarks.timed import ROOT
+from benchmarks.support.timed import ROOT
 from tests.support.small_sweep import write_data, write_space
 
 COMMAND = ROOT / "workflows" / "sweep.py"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
-from benchmarks.model_server import model_server, post
+from benchmarks.support.model_server import model_server, post
 from cmir.errors import InputError
 from cmir.serving.refused_request import RefusedRequestError
 from tests.support.small_promotion import open_store

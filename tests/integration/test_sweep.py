@@ -17,10 +17,11 @@ from mlflow import MlflowClient
 
 from cmir.errors import InputError
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import records_of
-from cmir.runner.trials_in_flight import Progress
-from cmir.runner.worker import CmirTrial
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import records_of
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 from tests.support.small_sweep import SMALL, working_in, write_data, write_space
 
@@ -37,9 +38,8 @@ def fragile() -> type[CmirTrial]:
 
     class Fragile(CmirTrial):
         def setup(self, config: dict[str, Any]) -> None:
-            trials = " ".join(member["trial"] for member in config["members"])
-            self._is_to_die = f'"learning_rate":{DYING}' in trials
-            self._is_to_raise = f'"learning_rate":{RAISING}' in trials
+            rate = config["trial"].training.learning_rate
+            self._is_to_die, self._is_to_raise = rate == DYING, rate == RAISING
             if self._is_to_raise:
                 config["dataset"] = "/nowhere"
             super().setup(config)
@@ -69,7 +69,7 @@ def outcome(folder: Path) -> SweepOutcome:
         search={"training.learning_rate": rates},
         start_from=[{"training.learning_rate": rate} for rate in rates],
     )
-    request = SweepRequest(path, {}, concurrency=2, pack=1, trainable=fragile())
+    request = SweepRequest(path, {}, Placement(2), trainable=fragile())
     return conduct(request, Places(), quiet)
 
 
@@ -213,18 +213,15 @@ def test_changing_every_held_out_label_changes_no_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("number", "pack"),
-    [(signal.SIGKILL, "3"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")],
-)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
-    tmp_path: Path, number: signal.Signals, pack: str
+    tmp_path: Path, number: signal.Signals
 ) -> None:
     write_data(tmp_path / "data" / "small")
     path = write_space(tmp_path, trials=6, epochs=40)
     journal = tmp_path / "mlruns" / "studies" / "small.journal"
     driver = subprocess.Popen(
-        [*command(path, "2"), "--pack", pack],
+        command(path, "2"),
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -235,7 +232,7 @@ def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     before = {r.number: r.ending.by_seed for r in records_of(journal_storage(journal), "small")}
     assert 0 < len(before) < 6
-    done = run_sweep(tmp_path, path, "2", "--pack", pack)
+    done = run_sweep(tmp_path, path, "2")
     assert done.returncode == 0, done.stdout + done.stderr
     records = records_of(journal_storage(journal), "small")
     assert sorted(record.number for record in records) == list(range(6))

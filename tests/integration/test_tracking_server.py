@@ -11,14 +11,22 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.model_server import end, free_port, model_server, post, start_tracking_server
+from benchmarks.support.model_server import (
+    end,
+    free_port,
+    model_server,
+    post,
+    start_tracking_server,
+)
 from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import answering, connect
-from cmir.runner.trials_in_flight import Progress
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
 from tests.support.small_postgres import postgres
 from tests.support.small_promotion import OPEN_GATES
@@ -82,7 +90,7 @@ def swept(space: Path, storage: str, progress: Progress) -> SweepOutcome:
     def display(start: SweepStart) -> Progress:
         return progress
 
-    return conduct(SweepRequest(space, {}, concurrency=1, storage=storage), Places(), display)
+    return conduct(SweepRequest(space, {}, Placement(1), storage=storage), Places(), display)
 
 
 def trial_runs(name: str) -> list[Any]:
@@ -162,14 +170,14 @@ def test_a_server_that_is_killed_half_way_costs_nothing(
     request = PromotionRequest(sweep="killed", top=1, seeds=2, storage=databases["studies"])
     plan, client = plan_promotion(request, Places()), connect()
 
-    def kill_at_once(record: TrialRecord, report: Any) -> None:
+    def kill_at_once(name: str, report: Any) -> None:
         server.kill()
 
     with (
         pytest.raises(InputError, match=r"answers no longer: .* run the same command again"),
         answering(client),
     ):
-        promote(plan, request, client, kill_at_once)
+        promote(plan, request, client, LocalTrainings(plan.data, on_epoch=kill_at_once))
     server.start()
     chosen = ("--sweep", "killed", "--storage", databases["studies"], "--seeds", "2", "--top", "1")
     assert promote_command.main(chosen) == 0

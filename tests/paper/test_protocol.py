@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from cmir.data import load_dataset
 from cmir.errors import InputError
-from cmir.method.training.split_scores import predict, split_metrics
+from cmir.method.baseline_recipes import with_rate
+from cmir.method.networks.predictions import predict
+from cmir.method.training.reports import EpochReport
+from cmir.method.training.split_scores import split_metrics
 from cmir.paper.protocol import reproduce
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
 from tests.support.small_promotion import open_store
 from tests.support.small_protocol import followed, swept
@@ -50,10 +53,11 @@ def test_the_test_split_is_read_once_however_often_one_asks(client: MlflowClient
     first = followed(client)
     assert readings(client) == first.readings == 1
 
-    def fail(*arguments: Any) -> None:
+    def fail(name: str, report: EpochReport) -> None:
         raise AssertionError("nothing is to be trained")
 
-    again = reproduce(plan(), client, fail)
+    used = plan()
+    again = reproduce(used, client, LocalTrainings(used.data, on_epoch=fail))
     assert readings(client) == 1
     assert {**again.heldout} == {k: v for k, v in first.heldout.items() if "_test/" in k}
     assert replace(again, heldout={}) == replace(first, heldout={})
@@ -82,7 +86,7 @@ def test_the_scores_are_those_of_the_seeds(client: MlflowClient, tmp_path: Path)
     import torch
 
     from cmir.method.networks.features import load_features
-    from cmir.method.networks.model import network_for
+    from cmir.method.networks.sized_network import network_for
     from cmir.method.training.fitting import fit
 
     found, used = followed(client), plan()
@@ -108,13 +112,13 @@ def test_the_scores_are_those_of_the_seeds(client: MlflowClient, tmp_path: Path)
 
 def test_a_diverged_retraining_reads_nothing(client: MlflowClient) -> None:
     used = plan()
-    config = {**used.shortlist[0].config, "training.learning_rate": 1e30}
+    config = with_rate(used.shortlist[0].config, 1e30)
     broken = replace(used, shortlist=[replace(used.shortlist[0], config=config)])
-    found = reproduce(broken, client, lambda record, report: None)
+    found = reproduce(broken, client, LocalTrainings(used.data))
     assert not found.heldout
     assert readings(client) == 0
 
 
 def test_a_sweep_without_a_finished_trial_is_refused(client: MlflowClient) -> None:
     with pytest.raises(InputError, match="a trial must have finished, but none has"):
-        reproduce(replace(plan(), shortlist=[]), client, lambda record, report: None)
+        reproduce(replace(plan(), shortlist=[]), client, LocalTrainings(plan().data))

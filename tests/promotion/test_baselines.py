@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 
-from cmir.promotion.baselines import (
-    FACTORS,
-    is_plain,
-    noise_training,
-    plain,
-    plain_training,
-    with_rate,
-)
+from cmir.method.baseline_recipes import FACTORS, is_plain, plain, with_rate
+from cmir.promotion.baselines import baseline_training, known_baseline, noise_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places, control_name
-from tests.support.learning_data import small_config
+from tests.support.made_data.learning_data import small_config
 from tests.support.small_promotion import finished_sweep
 
 VIEWS = {"environments.view": ["none"], "training.learning_rate": [0.003, 0.004, 0.005]}
@@ -38,10 +33,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(folder: Path, sweep: str) -> PromotionPlan:
     return plan_promotion(PromotionRequest(sweep=sweep, seeds=2), Places(folder))
-
-
-def quiet(name: str, report: object) -> None:
-    """Told of an epoch."""
 
 
 def test_plain_training_keeps_sizes_and_optimiser_and_nothing_else() -> None:
@@ -72,7 +63,7 @@ def test_plain_training_keeps_sizes_and_optimiser_and_nothing_else() -> None:
         ({"loss__reconstruction": 0.1}, False),
     ],
 )
-def test_a_scheme_that_changes_nothing_is_plain_training(
+def test_a_scheme_that_changes_nothing_is_baseline_training(
     changes: dict[str, Any], plainly: bool
 ) -> None:
     nothing: dict[str, Any] = {"loss__mutual_information": 0.0, "loss__reconstruction": 0.0}
@@ -82,10 +73,10 @@ def test_a_scheme_that_changes_nothing_is_plain_training(
 def test_without_a_plain_trial_the_winners_sizes_are_tuned(folder: Path) -> None:
     plan = planned(folder, "small")
     winner = Candidate(plan.ranked[0], None)
-    found = plain_training(plan, winner, [], "cpu", quiet)
+    found = baseline_training(plan, winner, LocalTrainings(plan.data))
     assert found is not None
     assert found.ensemble.card.seeds == plan.seeds
-    rate = plan.ranked[0].trial().training.learning_rate
+    rate = plan.ranked[0].config.training.learning_rate
     assert found.origin in {
         f"trial {plan.ranked[0].number}'s sizes, learning rate {factor * rate:.2g}"
         for factor in FACTORS
@@ -94,13 +85,13 @@ def test_without_a_plain_trial_the_winners_sizes_are_tuned(folder: Path) -> None
 
 def test_the_best_trial_without_a_scheme_is_taken_and_not_trained_twice(folder: Path) -> None:
     plan = planned(folder, "bare")
-    trained: list[str] = []
-    found = plain_training(
-        plan, Candidate(plan.ranked[0], None), [], "cpu", lambda name, _: trained.append(name)
-    )
+    trainings = LocalTrainings(plan.data)
+    before = trainings.train(known_baseline(plan))
+    found = baseline_training(plan, Candidate(plan.ranked[0], None), trainings)
     assert found is not None
     assert found.origin == f"trial {plan.ranked[0].number} of bare, constraints at zero"
-    assert trained == ["plain training"]
+    assert list(before) == [found.origin]
+    assert len(trainings.known) == 1
 
 
 def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Path) -> None:
@@ -113,7 +104,7 @@ def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Pat
         plan = planned(folder, "small")
         assert [record.number for record in plan.tuned_plain] == [0]
         winner = Candidate(plan.ranked[0], None)
-        found = plain_training(plan, winner, [], "cpu", quiet)
+        found = baseline_training(plan, winner, LocalTrainings(plan.data))
         assert found is not None
         assert found.origin == "trial 0 of the tuning of plain training"
         assert planned(folder, "bare").tuned_plain == []
@@ -125,16 +116,19 @@ def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Pat
 def test_plain_training_that_diverges_is_no_opponent(folder: Path) -> None:
     plan = planned(folder, "bare")
     record = plan.ranked[0]
-    config = {**record.config, "training.learning_rate": 1e30, "training.gradient_clip": 1e30}
+    wild_rates = {"learning_rate": 1e30, "gradient_clip": 1e30}
+    training = record.config.training.model_copy(update=wild_rates)
+    config = record.config.model_copy(update={"training": training})
     wild = replace(plan, ranked=[replace(record, config=config)])
-    assert plain_training(wild, Candidate(record, None), [], "cpu", quiet) is None
+    assert baseline_training(wild, Candidate(record, None), LocalTrainings(plan.data)) is None
 
 
 def test_the_noise_scheme_is_shown_where_the_sweep_has_it(folder: Path) -> None:
-    assert noise_training(planned(folder, "bare"), [], "cpu", quiet) is None
+    bare = planned(folder, "bare")
+    assert noise_training(bare, LocalTrainings(bare.data)) is None
     plan = planned(folder, "small")
     has_noise = any(record.scheme == "noise" for record in plan.ranked)
-    found = noise_training(plan, [], "cpu", quiet)
+    found = noise_training(plan, LocalTrainings(plan.data))
     assert (found is not None) is has_noise
 
 

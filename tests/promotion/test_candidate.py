@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from cmir.data import DevelopmentData, load_dataset
-from cmir.method.training.reports import EpochReport
-from cmir.promotion.candidate import Candidate, fresh_seeds, seeds_of, train_again, winner_of
-from cmir.runner.records import TrialRecord
-from tests.support.learning_data import SMALL, write_learning
+from cmir.promotion.candidate import (
+    Candidate,
+    again,
+    candidate_of,
+    fresh_seeds,
+    seeds_of,
+    winner_of,
+)
+from cmir.promotion.trainings import LocalTrainings
+from tests.support.made_data.learning_data import SMALL, write_learning
 from tests.support.small_promotion import record
 
 KEYS = {key.replace(".", "__"): value for key, value in SMALL.items()}
@@ -23,7 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
 
 def trained_again(data: DevelopmentData, number: int = 0, **config: Any) -> Candidate:
     chosen = record(number, {}, **{**KEYS, "training__epochs": 2, **config})
-    return train_again(chosen, data, (1000, 1001), "cpu", lambda record, report: None)
+    (training,) = LocalTrainings(data).train(again([chosen], (1000, 1001))).values()
+    return candidate_of(chosen, training)
 
 
 def test_fresh_seeds_are_disjoint_from_all_seeds_of_the_sweep() -> None:
@@ -37,16 +44,6 @@ def test_the_fresh_seeds_are_what_is_trained(data: DevelopmentData) -> None:
     assert candidate.result is not None
     assert candidate.result.config.seeds == (1000, 1001)
     assert len(candidate.result.weights) == 2
-
-
-def test_every_epoch_is_told(data: DevelopmentData) -> None:
-    seen: list[int] = []
-
-    def note(record: TrialRecord, report: EpochReport) -> None:
-        seen.append(report.epoch)
-
-    train_again(record(0, {}, **KEYS), data, (1000,), "cpu", note)
-    assert seen == list(range(1, len(seen) + 1))
 
 
 def test_a_candidate_that_diverges_is_told_and_never_wins(data: DevelopmentData) -> None:

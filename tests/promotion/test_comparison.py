@@ -13,8 +13,9 @@ from cmir.promotion.comparison import difference, group_changes, group_names, sc
 from cmir.promotion.noise_loss import noise_loss
 from cmir.promotion.report.group_plot import LARGEST, group_picture
 from cmir.promotion.report.reliability_plot import BINS, reliability_curve, reliability_picture
-from cmir.serving.predictor import Ensemble, ensemble_of
-from tests.support.learning_data import small_config, trained
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import small_config, trained
 
 SPEAKERS = ["ann"] * 20 + ["bob"] * 12 + ["cid"] * 3 + ["dan"] * 2
 

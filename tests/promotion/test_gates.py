@@ -27,7 +27,7 @@ from cmir.promotion.gates import (
 )
 from cmir.promotion.noise_loss import NoiseLoss
 from cmir.space.space_file import Gates
-from tests.support.learning_data import write_learning
+from tests.support.made_data.learning_data import write_learning
 
 
 def differs(metric: str, estimate: float, width: float) -> Difference:

@@ -15,17 +15,26 @@ from mlflow import MlflowClient
 
 from cmir.data import load_dataset
 from cmir.errors import InputError
-from cmir.method.training.reports import EpochReport
 from cmir.method.training.split_scores import split_metrics
 from cmir.promotion.promotion import PromotionOutcome, promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
-from tests.support.learning_data import learning_features, learning_samples, write_learning
-from tests.support.small_promotion import CONTENT, OPEN_GATES, finished_sweep, open_store
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
+from tests.support.small_promotion import (
+    CONTENT,
+    OPEN_GATES,
+    finished_sweep,
+    open_store,
+    train_here,
+)
 from tests.support.tiny_backbones import write_spoken
-from workflows.promote import Watch, main
+from workflows.promote import main
 
 NAME = "cmir-small"
 
@@ -33,16 +42,14 @@ NAME = "cmir-small"
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     monkeypatch.setenv("COLUMNS", "200")
+    train_here(monkeypatch)
     return open_store(tmp_path, monkeypatch)
-
-
-def silent(record: TrialRecord, report: EpochReport) -> None:
-    """Told of an epoch."""
 
 
 def promoted(client: MlflowClient, **changes: Any) -> PromotionOutcome:
     request = PromotionRequest(**{"seeds": 2, "top": 2, **changes})
-    return promote(plan_promotion(request, Places()), request, client, silent)
+    plan = plan_promotion(request, Places())
+    return promote(plan, request, client, LocalTrainings(plan.data))
 
 
 def runs(client: MlflowClient) -> list[Any]:
@@ -168,7 +175,7 @@ def test_a_later_candidate_must_not_be_worse_than_the_champion(
     # The worst trial's turn: it is compared with the champion's own weights of the same seeds.
     plan = plan_promotion(PromotionRequest(seeds=2, top=3), Places())
     worst = replace(plan, shortlist=plan.shortlist[-1:])
-    refused = promote(worst, PromotionRequest(seeds=2, top=1), client, silent)
+    refused = promote(worst, PromotionRequest(seeds=2, top=1), client, LocalTrainings(plan.data))
     assert refused.status == "refused"
     (failed,) = [v for v in refused.verdicts if not v.passed]
     assert failed.name == "ood_val/mae against the champion"
@@ -249,7 +256,7 @@ def test_a_sweep_can_be_continued_after_a_promotion(client: MlflowClient, tmp_pa
     before.flush()
     request = PromotionRequest(seeds=2, top=1)
     plan = replace(plan_promotion(request, Places()), parent_run=before.parent)
-    promote(plan, request, client, silent)
+    promote(plan, request, client, LocalTrainings(plan.data))
     (run,) = runs(client)
     assert run.data.tags["mlflow.parentRunId"] == before.parent
     after = SweepTracker(client, "small", "small", before.parent)
@@ -324,7 +331,7 @@ def test_an_interrupt_registers_nothing(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Watch, "on_epoch", interrupted)
+    monkeypatch.setattr(LocalTrainings, "train", interrupted)
     assert main(["--seeds", "2"]) == 130
     assert list(client.search_registered_models()) == []
     assert runs(client) == []

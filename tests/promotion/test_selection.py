@@ -10,7 +10,7 @@ import pytest
 
 from cmir.errors import InputError
 from cmir.promotion.selection import RULES, best_first, rule_metric, select
-from cmir.runner.records import Ending, Outcome, TrialRecord
+from cmir.runner.studies.records import Ending, Outcome, TrialRecord
 from tests.support.small_promotion import record
 
 

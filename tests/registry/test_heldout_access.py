@@ -17,7 +17,7 @@ from cmir.registry.heldout_access import Tally, ledger_lines, read_heldout, tall
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Places
 from cmir.runner.tracking.sweep_tracker import connect
-from tests.support.learning_data import write_learning
+from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import open_store
 
 

@@ -10,17 +10,16 @@ from mlflow import MlflowClient
 from cmir.data import DevelopmentData, load_dataset
 from cmir.registry.model_registry import (
     CHECKSUM,
-    LIBRARIES,
     READINGS,
     Champion,
     Registry,
     log_metrics,
-    pinned_requirements,
     promotion_run,
     signature_of,
 )
-from cmir.serving.predictor import Ensemble, ensemble_of
-from tests.support.learning_data import small_config, trained, write_learning
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import small_config, trained, write_learning
 from tests.support.small_promotion import open_store
 
 NAME = "cmir-test"
@@ -152,9 +151,3 @@ def test_the_signature_tells_what_a_binary_model_returns(ensemble: Ensemble) -> 
     binary = Ensemble(card, ensemble.weights, ensemble.mean, ensemble.std)
     assert signature_of(binary).outputs.input_names() == ["prediction", "std", "probability"]
     assert signature_of(ensemble).outputs.input_names() == ["prediction", "std"]
-
-
-def test_requirements_are_pinned_to_versions_that_an_index_has() -> None:
-    names, versions = zip(*(line.split("==") for line in pinned_requirements()), strict=True)
-    assert names == LIBRARIES
-    assert all(part and "+" not in part for part in versions)

@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from cmir.method.training.reports import EpochReport
 from cmir.promotion.gates import Verdict
 from cmir.promotion.promotion import PromotionOutcome, promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.report.promotion_report import LONGEST_DESCRIPTION, fitting
+from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.alias_history import holder, move_alias, moves
 from cmir.runner.paths import Places
-from cmir.runner.records import TrialRecord
-from tests.support.learning_data import write_learning
+from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import finished_sweep, open_store
 from workflows import reproduce
 from workflows.promote import main
@@ -29,13 +28,10 @@ NAME = "cmir-small"
 ARGUMENTS = ["--seeds", "2", "--top", "1"]
 
 
-def silent(record: TrialRecord, report: EpochReport) -> None:
-    """Told of an epoch."""
-
-
 def promoted(client: MlflowClient, **changes: Any) -> PromotionOutcome:
     request = PromotionRequest(**{"seeds": 2, "top": 1, **changes})
-    return promote(plan_promotion(request, Places()), request, client, silent)
+    plan = plan_promotion(request, Places())
+    return promote(plan, request, client, LocalTrainings(plan.data))
 
 
 @pytest.fixture(scope="module")
@@ -249,14 +245,12 @@ def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) 
     second_version(client)
     request = PromotionRequest(seeds=2, top=1, force=True, why="a race")
 
-    def faster(name: str, report: EpochReport) -> None:
-        if report.epoch == 1 and holder(client, NAME, "champion") == "1":
+    def faster(step: str) -> None:
+        if step.startswith("scores under corruption"):
             move_alias(client, NAME, "champion", "2", kind="promoted", why="faster")
 
     plan = plan_promotion(request, Places())
-    # Noise is trained after the gates have seen the champion, where the winner is no such trial.
-    assert plan.shortlist[0].scheme != "noise"
-    outcome = promote(plan, request, client, silent, after_the_gates(faster))
+    outcome = promote(plan, request, client, LocalTrainings(plan.data), faster)
     assert (outcome.status, outcome.version) == ("refused", None)
     failed = outcome.verdicts[-1]
     assert (failed.name, failed.required, failed.measured) == (
@@ -266,10 +260,6 @@ def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) 
     )
     assert len(Places().heldout_ledger.read_text().splitlines()) == 1
     assert len(client.search_model_versions(f"name='{NAME}'")) == 2
-
-
-def after_the_gates(act: Any) -> Any:
-    return lambda name, report: act(name, report) if name == "noise environments" else None
 
 
 def test_a_version_trains_again_to_the_same_bits(

@@ -11,8 +11,9 @@ import pytest
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.serving.distances import distance, training_limits
-from cmir.serving.predictor import FILES, Ensemble, ensemble_of, load_ensemble
-from tests.support.learning_data import small_config, trained
+from cmir.serving.predictor import FILES, Ensemble, load_ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import small_config, trained
 
 
 @pytest.fixture(scope="module")

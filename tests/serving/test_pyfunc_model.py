@@ -19,12 +19,12 @@ from mlflow.models import validate_schema
 from mlflow.pyfunc import scoring_server
 
 from cmir.data import DevelopmentData, load_dataset
-from cmir.errors import InputError
 from cmir.method.networks.features import load_features
-from cmir.method.training.split_scores import predict
+from cmir.method.networks.predictions import predict
 from cmir.registry.model_registry import Registry, promotion_run
-from cmir.serving.predictor import Ensemble, averaged, ensemble_of, load_ensemble
-from tests.support.learning_data import small_config, trained, write_learning
+from cmir.serving.predictor import Ensemble, averaged, load_ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import small_config, trained, write_learning
 from tests.support.small_promotion import open_store
 
 SEEDS = (3, 4)
@@ -199,12 +199,12 @@ def test_no_samples_give_no_predictions(served: Served) -> None:
 def test_a_wrong_request_is_refused_by_name(
     served: Served, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         served.model.predict(served.request() | change)
 
 
 def test_what_is_neither_dict_nor_table_is_refused(served: Served) -> None:
-    with pytest.raises(InputError, match=r"must be a dict with audio, text, vision.*got ndarray"):
+    with pytest.raises(ValueError, match=r"must be a dict with audio, text, vision.*got ndarray"):
         served.model.predict(np.zeros((3, 3)))
 
 

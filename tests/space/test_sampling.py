@@ -14,7 +14,16 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from cmir.space.sampling import BEST, MOST_RANDOM, NEWEST, WINDOW, History, WindowedTPE, sampler_of
+from cmir.space.sampling import (
+    BEST,
+    MOST_RANDOM,
+    NEWEST,
+    WINDOW,
+    WindowedTPE,
+    best_of,
+    sampler_of,
+    window,
+)
 from cmir.space.space_file import parse_sweep
 from tests.support.small_sweep import SMALL
 
@@ -99,12 +108,16 @@ def test_tpe_never_weighs_more_than_the_window(monkeypatch: pytest.MonkeyPatch) 
     assert MOST_RANDOM <= max(weighed) <= WINDOW + 2
 
 
+def numbers_shown(study: Study) -> list[int]:
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    best = best_of(trials, study.direction)
+    return [trial.number for trial in window({t.number: t for t in trials}, best)]
+
+
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_the_window_has_the_best_trials_the_newest_and_an_even_sample(direction: Direction) -> None:
     values = np.random.default_rng(1).normal(size=4 * WINDOW)
-    history = History(filled(list(values), direction))
-    history.look()
-    numbers = [trial.number for trial in history.window]
+    numbers = numbers_shown(filled(list(values), direction))
     best = np.argsort(values if direction == "minimize" else -values)[:BEST]
     assert set(best) <= set(numbers)
     assert numbers == sorted(set(numbers))
@@ -120,24 +133,19 @@ def test_the_window_ranks_pruned_trials_as_tpe_does() -> None:
     for number in range(WINDOW + 200):
         state = TrialState.PRUNED if number % 40 else TrialState.COMPLETE
         study.add_trial(ended(number, float(rng.normal()), state))
-    history = History(study)
-    history.look()
     below, _ = optuna.samplers._tpe.sampler._split_trials(study, study.trials, BEST)
-    assert {trial.number for trial in below} <= {trial.number for trial in history.window}
+    assert {trial.number for trial in below} <= set(numbers_shown(study))
 
 
 def test_the_same_history_gives_the_same_suggestion_however_it_was_seen() -> None:
     values = list(np.random.default_rng(3).normal(size=2 * WINDOW))
-    seen = optuna.create_study(sampler=tpe(WindowedTPE))
-    history = History(seen)
+    seen, sampler = optuna.create_study(), tpe(WindowedTPE)
     for number, value in enumerate(values):
         seen.add_trial(ended(number, value))
         if number % 100 == 0:
-            history.look()
-    history.look()
-    fresh = History(filled(values))
-    fresh.look()
-    assert [t.number for t in history.window] == [t.number for t in fresh.window]
+            sampler.infer_relative_search_space(seen, seen.trials[-1])
+    seen.sampler = sampler
+    assert suggest(seen.ask()) == suggest(filled(values).ask())
 
 
 def test_a_third_of_the_budget_is_random_but_no_more_than_so_many() -> None:

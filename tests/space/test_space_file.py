@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import yaml
 
 from cmir.errors import InputError
 from cmir.space.search_space import SearchSpace, checked_space
-from cmir.space.space_file import json_schema, parse_sweep, read_sweep_file
+from cmir.space.space_file import parse_sweep, read_sweep_file
 from tests.support.small_sweep import SMALL, write_space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +29,6 @@ def test_every_shipped_space_loads_and_builds_all_its_corners(path: Path) -> Non
     found = checked_space(file, str(path), ("text", "audio", "vision"))
     assert file.name == path.stem
     assert len(found.corners()) > len(found.dimensions)
-
-
-def test_the_shipped_json_schema_is_that_of_the_models() -> None:
-    shipped = json.loads((ROOT / "search_spaces" / "schema.json").read_text())
-    assert shipped == json_schema()
 
 
 def test_an_unknown_key_names_the_nearest() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
-from cmir.ablation.arm import distinct
-from cmir.ablation.arm_store import ArmStore
-from cmir.ablation.arm_training import ArmTask, train_arm
-from cmir.ablation.arms import arms
-from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate, folder_of
+from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
 from cmir.runner.paths import Places
 from cmir.runner.tracking.sweep_tracker import connect
+from tests.support.local_runner import LocalRunner
 from tests.support.small_promotion import finished_sweep
 from tests.support.small_sweep import SMALL
 
@@ -35,14 +34,12 @@ SPACE: dict[str, Any] = {
 
 
 def request_of(folder: Path, **changes: Any) -> AblationRequest:
-    request = AblationRequest(folder / "small.yaml", seeds=2, families=FAMILIES, concurrency=2)
+    request = AblationRequest(folder / "small.yaml", seeds=2, families=FAMILIES)
     return replace(request, **changes)
 
 
 def swept(folder: Path, task: str = "regression", **changes: Any) -> AblationPlan:
     """A finished sweep in `folder` with its file beside it, and the plan of its ablation."""
-    import yaml
-
     finished_sweep(folder, task=task, **SPACE)
     objective = "ood_val/accuracy" if task == "binary" else "ood_val/mae"
     content = SMALL | SPACE | {"objective": objective}
@@ -50,18 +47,10 @@ def swept(folder: Path, task: str = "regression", **changes: Any) -> AblationPla
     return plan_ablation(request_of(folder, **changes), Places(folder))
 
 
-def train_here(plan: AblationPlan, folder: Path, skip: Sequence[str] = ()) -> ArmStore:
-    """Trains all arms of the plan, but those named, in this process."""
-    store = ArmStore(folder_of(plan, Places(folder)), plan.data.checksum)
-    rows = arms(plan.full, plan.data, families=plan.families)
-    for arm in distinct(rows).values():
-        if arm.name not in skip:
-            cache = str(Places(folder).partitions)
-            task = ArmTask(arm.config.model_dump_json(), str(plan.data.path), cache, store, {})
-            train_arm(task, "cpu")
-    return store
-
-
-def ablated(plan: AblationPlan, folder: Path, **changes: Any) -> AblationOutcome:
-    """The ablation of a plan whose arms are all kept."""
-    return ablate(plan, request_of(folder, **changes), Places(folder), connect(), Watch())
+def ablated(
+    plan: AblationPlan, folder: Path, broken: Collection[str] = (), **changes: Any
+) -> AblationOutcome:
+    """The ablation of a plan; the arms named `broken` diverge."""
+    runner = LocalRunner(Places(folder))
+    object.__setattr__(runner, "broken", broken)
+    return ablate(plan, request_of(folder, **changes), connect(), runner, Watch())

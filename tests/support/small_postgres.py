@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.model_server import free_port
+from benchmarks.support.model_server import free_port
 
 USER = "cmir"
 ACCOUNTS = ("postgres", "nobody")

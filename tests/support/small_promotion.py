@@ -14,14 +14,17 @@ from mlflow import MlflowClient
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import TrialResult
+from cmir.promotion.promotion_plan import PromotionPlan
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.records import Ending, TrialRecord
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import open_study
+from cmir.runner.studies.records import Ending, TrialRecord, config_of
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import open_study
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import parse_sweep
-from tests.support.learning_data import write_learning
+from cmir.space.space_source import SpaceSource
+from tests.support.made_data.learning_data import write_learning
 from tests.support.small_sweep import SMALL
 
 # What every trial passes.
@@ -59,7 +62,9 @@ def finished_sweep(
         "gates": file.gates.model_dump(mode="json"),
     }
     space = checked_space(file, "small.yaml", tuple(data.modalities))
-    study = open_study(journal_storage(Places(folder).journal(name)), name, space, facts)
+    study = open_study(
+        journal_storage(Places(folder).journal(name)), name, SpaceSource(space), facts
+    )
     for _ in range(file.trials):
         asked = study.ask()
         *_, last = fit(data, asked.config)
@@ -82,9 +87,12 @@ def ending_of(result: TrialResult) -> Ending:
 def record(number: int, metrics: Mapping[str, float], **config: Any) -> TrialRecord:
     """A finished trial with these metrics; `config` are dotted keys with `__` for the dot."""
     flat = {key.replace("__", "."): value for key, value in config.items()}
-    defaults = {"objective": "ood_val/mae", "seeds": [0, 1], "training.learning_rate": number / 100}
+    rate = (number + 1) / 100
+    defaults = {"objective": "ood_val/mae", "seeds": [0, 1], "training.learning_rate": rate}
     ending = Ending("finished", objective=1.0, metrics=dict(metrics))
-    return TrialRecord(number, {}, defaults | flat, ending, None, 0.0, 1.0)
+    return TrialRecord(
+        number, {}, config_of(defaults | flat, f"trial {number}"), ending, None, 0.0, 1.0
+    )
 
 
 @cache
@@ -94,6 +102,15 @@ def _empty_store() -> bytes:
         path = Path(folder, "mlflow.db")
         MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
         return path.read_bytes()
+
+
+def train_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the promotion command train in this process: Ray's start is tested with the runner."""
+
+    def local(plan: PromotionPlan, *placement: Any, **named: Any) -> LocalTrainings:
+        return LocalTrainings(plan.data)
+
+    monkeypatch.setattr("workflows.promote.trainings_of", local)
 
 
 def open_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:

@@ -14,12 +14,14 @@ from cmir.data.preparing import prepare
 from cmir.method.training.fitting import fit
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
+from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Places
-from cmir.runner.storage import journal_storage
-from cmir.runner.study import open_study
+from cmir.runner.studies.storage import journal_storage
+from cmir.runner.studies.study import open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import SweepFile, read_sweep_file
-from tests.support.paper_files import write_source
+from cmir.space.space_source import SpaceSource
+from tests.support.made_data.paper_files import write_source
 from tests.support.small_promotion import ending_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces" / "paper"
@@ -74,7 +76,7 @@ def swept(name: str, folder: Path, trials: int = 2) -> None:
         "gates": file.gates.model_dump(mode="json"),
     }
     journal = journal_storage(Places(folder).journal(file.name))
-    study = open_study(journal, file.name, space, facts)
+    study = open_study(journal, file.name, SpaceSource(space), facts)
     for _ in range(trials):
         asked = study.ask()
         *_, last = fit(data, asked.config)
@@ -84,4 +86,4 @@ def swept(name: str, folder: Path, trials: int = 2) -> None:
 
 def followed(client: MlflowClient, seeds: int = 2) -> Reproduction:
     plan = plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Places())
-    return reproduce(plan, client, lambda record, report: None)
+    return reproduce(plan, client, LocalTrainings(plan.data))

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cmir.runner.records import Ending, Outcome, TrialRecord
+from cmir.config import trial_config
+from cmir.extensions import VIEWS
+from cmir.runner.studies.records import Ending, Outcome, TrialRecord
 
 
 def record(
@@ -19,7 +21,7 @@ def record(
     metrics: Mapping[str, float] | None = None,
     scheme: str = "none",
 ) -> TrialRecord:
-    """One trial; a scheme other than `none` is a view."""
+    """One trial; its scheme is a view, or else a partition."""
     ending = Ending(
         outcome,
         objective,
@@ -27,7 +29,8 @@ def record(
         best_epochs=(2, 3, 7) if outcome == "finished" else (),
         seconds=1.5,
     )
-    config = {"environments.view": scheme, "environments.partition": "none"}
+    part = "view" if scheme in ("none", *VIEWS) else "partition"
+    config = trial_config({f"environments.{part}": scheme})
     return TrialRecord(number, params or {}, config, ending, None, 0.0, 1.5)
 
 

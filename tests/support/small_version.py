@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 
 from cmir.data import DevelopmentData, load_dataset
 from cmir.registry.model_registry import Registry, promotion_run
-from cmir.serving.predictor import Ensemble, ensemble_of
-from tests.support.learning_data import small_config, trained, write_learning
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import small_config, trained, write_learning
 
 NAME = "cmir-test"
 # Vision may be left out of a request, the others may not.

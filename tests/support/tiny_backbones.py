@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.support.learning_data import learning_samples, write_learning
+from tests.support.made_data.learning_data import learning_samples, write_learning
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("good", "bad", "film", "very", "not", "a", "words", "of", *map(str, range(150)))

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.importance import BEST_SHARE, _ranking, importance_beside_chance
 from tests.support.small_records import random_sweep, record
 

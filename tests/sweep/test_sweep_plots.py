@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.plot_axes import METRIC_LABEL, label_of, window_of
 from cmir.sweep.sweep_plots import (
     PICTURES,
@@ -180,7 +180,7 @@ def test_the_line_of_no_gap_is_there_if_it_is_in_sight(outside: float, is_shown:
 
 def test_more_schemes_than_colours_share_one() -> None:
     axes = drawn(in_against_out_of_distribution(SWEEPS["many schemes"], MAE))
-    assert labels(axes)[:8] == [*(f"v{n} (1)" for n in range(7)), "13 other schemes (13)"]
+    assert labels(axes)[:8] == [*(f"none + v{n} (1)" for n in range(7)), "13 other schemes (13)"]
 
 
 def test_rows_are_schemes_with_their_counts_the_best_on_top() -> None:

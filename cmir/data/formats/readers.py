@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from cmir.data.formats.npz_file import mapped_arrays
 from cmir.data.formats.pickles import safe_pickle
 from cmir.data.formats.source import Source
 from cmir.data.manifest import SPLITS, Task
-from cmir.errors import InputError
+from cmir.errors import InputError, nearest
+from cmir.extensions import FILE_FORMATS, file_format
 
 Splits = Mapping[str, str]
 
 
+@file_format("mmsa")
 def mmsa(
     file: Path, *, label: str | None = None, task: Task | None = None, splits: Splits | None = None
 ) -> Source:
@@ -50,6 +52,7 @@ def mmsa(
     return source
 
 
+@file_format("npz")
 def npz(
     file: Path, *, label: str | None = None, task: Task | None = None, splits: Splits | None = None
 ) -> Source:
@@ -77,6 +80,7 @@ def npz(
     return assemble(content, str(file), label=label, task=task, splits=splits)
 
 
+@file_format("mag")
 def mag(
     *paths: Path,
     task: Task | None = None,
@@ -103,6 +107,7 @@ def mag(
     return replace(_noted(source, *notes), left_out=(*source.left_out, *left_out))
 
 
+@file_format("funny")
 def funny(path: Path, *, splits: Splits | None = None, steps: int | None = None) -> Source:
     """Read UR-FUNNY or MUStARD: context and punchline joined along time, labels 0 and 1.
 
@@ -123,6 +128,7 @@ def funny(path: Path, *, splits: Splits | None = None, steps: int | None = None)
     return _noted(assemble(content, str(path), task="binary", splits=splits), *notes)
 
 
+@file_format("folder")
 def folder(
     path: Path, *, label: str | None = None, task: Task | None = None, splits: Splits | None = None
 ) -> Source:
@@ -139,45 +145,38 @@ def folder(
     return assemble(content, str(path), label=label, task=task, splits=splits, columns=columns)
 
 
-READERS: Mapping[str, Callable[..., Source]] = {
-    "folder": folder,
-    "funny": funny,
-    "mag": mag,
-    "mmsa": mmsa,
-    "npz": npz,
-}
-OPTIONS: Mapping[str, frozenset[str]] = {
-    "folder": frozenset({"label", "task", "splits"}),
-    "funny": frozenset({"splits", "steps"}),
-    "mag": frozenset({"task", "splits"}),
-    "mmsa": frozenset({"label", "task", "splits"}),
-    "npz": frozenset({"label", "task", "splits"}),
-}
-OF_SEVERAL_FILES = frozenset({"mag"})
-
-
 def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
-    """Read a source with one of `READERS`.
+    """Read a source with one of the file formats.
 
     Args:
-        reader: its name.
+        reader: a name in `cmir.extensions.FILE_FORMATS`.
         paths: files or folders.
         options: keyword arguments of the reader; those that are None or empty are left out.
 
     Raises:
-        InputError: an option or a number of files that the reader does not have, or a source that
-            it cannot read.
+        InputError: an unknown format, an option or a number of files that it does not have, or a
+            source that it cannot read.
     """
+    if reader not in FILE_FORMATS:
+        known = list(FILE_FORMATS)
+        raise InputError(f"'{reader}' is no file format.{nearest(reader, known)}")
+    chosen = FILE_FORMATS[reader]
     given = {name: value for name, value in options.items() if value}
-    for name in sorted(set(given) - OPTIONS[reader]):
+    for name in sorted(set(given) - chosen.options):
         option = {"splits": "split"}.get(name, name)
         raise InputError(f"--{option}: means nothing to the reader {reader}. Leave it out.")
-    if len(paths) > 1 and reader not in OF_SEVERAL_FILES:
+    if len(paths) > 1 and not chosen.takes_several:
         raise InputError(
             f"{', '.join(str(path) for path in paths)}: the reader {reader} takes one source, but "
             f"got {len(paths)}. Convert them one by one."
         )
-    return READERS[reader](*paths, **given)
+    source = chosen.make(*paths, **given)
+    if not isinstance(source, Source):
+        raise InputError(
+            f"the file format '{reader}' must give a {Source.__module__}.Source, but gave "
+            f"{type(source).__name__}. Mend {chosen.module}."
+        )
+    return source
 
 
 def _noted(source: Source, *notes: str) -> Source:

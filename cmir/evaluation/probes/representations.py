@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cmir.data import DevelopmentData
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import Network, Weights, network_for
+from cmir.method.networks.model import Network, Weights
+from cmir.method.networks.predictions import CHUNK, predict, shared_inputs
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.reports import TrialResult
-from cmir.method.training.split_scores import CHUNK, predict, shared_inputs
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmir.extensions import UNIMODAL
 from cmir.method.networks.features import Features, Inputs
 from cmir.method.networks.model import Network, Weights
 from cmir.method.networks.unimodal import unimodal_vector
@@ -49,7 +50,7 @@ class Subject:
     def vector(self, name: str, inputs: Inputs) -> Tensor:
         """X_m of one modality for other inputs `(1, n, ...)`: `(replica, n, d)`."""
         kind = self.network.kinds[name]
-        if kind == "pool" and inputs.mask is not None:
+        if UNIMODAL[kind].reads == "means" and inputs.mask is not None:
             inputs = _pooled(inputs)
         replicas = next(iter(self.weights.values())).shape[0]
         shared = Inputs(_repeated(inputs.values, replicas), inputs.mask)

@@ -19,7 +19,7 @@ from cmir.evaluation.reliability import (
 )
 from cmir.evaluation.robustness.corruption_inputs import Subject, subjects
 from cmir.evaluation.robustness.corruptions import CORRUPTIONS, NOISE_RATES, blend, gaussian_noise
-from cmir.method.networks.features import Features, load_steps
+from cmir.method.networks.features import Features, load_steps, reads_vectors
 from cmir.method.networks.model import Network, Weights
 from cmir.method.training.split_scores import ByReplica, evaluation_groups, split_metrics
 
@@ -217,7 +217,7 @@ def _moments(values: np.ndarray, mean: str, std: str) -> dict[str, float]:
 def _check_modalities(network: Network, data: DevelopmentData | HeldoutData) -> None:
     for name, size in network.sizes.items():
         found = data.modalities.get(name)
-        wants_vectors = network.kinds[name] == "mlp"
+        wants_vectors = reads_vectors(network.kinds[name])
         if found is None or found.size != size or (found.steps is None) != wants_vectors:
             shape = "vectors" if wants_vectors else "sequences"
             came = "none" if found is None else f"an array of shape {found.array.shape}"

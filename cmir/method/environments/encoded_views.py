@@ -1,8 +1,8 @@
 """What the network makes of perturbed views, with as little encoding as they need.
 
 The encoder sees one vector at a time. What it makes of a vector that another sample has in this
-batch is known, and of an erased one it makes the same in every view: of all schemes, only noise has
-to be encoded.
+batch is known, and of an erased one it makes the same in every view: of these schemes, only noise
+has to be encoded. Those of a plugin are.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from cmir.config import View
-from cmir.method.environments.perturbations import VIEWS, erased, swapped, take
+from cmir.config import EnvironmentsConfig
+from cmir.extensions import VIEWS
+from cmir.method.environments.perturbations import erased, swapped, take
 from cmir.method.networks.model import Network, Weights
 
 # What a scheme is given: features, number of views, rates, generators.
@@ -59,23 +60,28 @@ class Views:
 
 
 def views_of(
-    network: Network, weights: Weights, scheme: View, given: Given, clean: Tensor
+    network: Network,
+    weights: Weights,
+    environments: EnvironmentsConfig,
+    given: Given,
+    clean: Tensor,
 ) -> Views:
     """The K views of a batch.
 
     Args:
         network: whose encoder reads them.
         weights: by name, `(replica, ...)`.
-        scheme: `noise`, `erase` or `swap`.
-        given: what `cmir.method.environments.perturbations.VIEWS` takes.
+        environments: name the view and its settings.
+        given: what a view takes, see `cmir.extensions.view`.
         clean: Z_inv of the samples themselves, `(replica, modality, batch, d)`.
     """
+    scheme = environments.view
     if scheme == "swap":
         return Views(partial(_swapped, swapped(*given)), clean)
     if scheme == "erase":
         nothing = network.encode(weights, torch.zeros_like(given[0][:, :, :1]))
         return Views(partial(_erased, erased(*given)), clean, nothing)
-    perturbed = VIEWS[scheme](*given)
+    perturbed = VIEWS[scheme].given(environments.view_settings)(*given)
     return Views(None, network.encode(weights, perturbed.flatten(2, 3)).view(perturbed.shape))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -54,9 +52,3 @@ def eiil_environments(reference: Reference) -> IntArray:
     a tiny environment of extreme g_i.
     """
     return (reference.scale_gradients > 0).astype(np.int64)
-
-
-INFERRED: Mapping[str, Callable[[Reference], IntArray]] = {
-    "error": error_environments,
-    "eiil": eiil_environments,
-}

@@ -1,8 +1,7 @@
-"""Partitions: which training samples make up an environment.
+"""Partitions of one data set: which training samples make up an environment, computed once.
 
-`random` is the control that every other scheme must beat. Columns and clusters take what the data
-offers; `error` and `eiil` infer environments from the mistakes of a reference predictor; `oracle`
-knows them, on synthetic data only.
+Schemes have names (`cmir.method.environments.partition_schemes`); a column of the data set's
+samples is a partition too.
 """
 
 from __future__ import annotations
@@ -10,28 +9,24 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from cmir.config import DEFAULT_GROUPS, OWN_GROUPS
+from cmir.config import DEFAULT_GROUPS, EnvironmentsConfig
 from cmir.data import DevelopmentData
-from cmir.data.synthetic.design import GROUND_TRUTH_ARRAYS
-from cmir.errors import InputError
-from cmir.method.environments.clusters import kmeans_environments, label_kmeans_environments
+from cmir.errors import InputError, did_you_mean
+from cmir.extensions import PARTITIONS, Settings
 from cmir.method.environments.diagnosis import Diagnosis, check_sizes, diagnose
-from cmir.method.environments.inferred_environments import INFERRED
 from cmir.method.environments.partition_cache import recalled
+from cmir.method.environments.partition_schemes import Wanted
 from cmir.method.environments.reference import Reference, train_reference
-from cmir.method.networks.features import pooled_features
 
 IntArray = npt.NDArray[np.int64]
 
-BUILT_IN = ("none", "random", "kmeans", "label_kmeans", *OWN_GROUPS)
-COSTLY = ("kmeans", "label_kmeans")
-# Part of what names a kept array: raise it when a scheme or the reference changes.
+# Part of what names a kept reference: raise it when the reference changes.
 REVISION = 1
+NO_SETTINGS: Settings = {}
 
 
 class Partitions:
@@ -44,8 +39,8 @@ class Partitions:
     def __init__(self, data: DevelopmentData, cache: Path | None = None) -> None:
         self._data, self._cache = data, cache
         self._reference: Reference | None = None
-        self._groups: dict[tuple[str, int | None], IntArray] = {}
-        self._diagnoses: dict[tuple[str, int | None], Diagnosis] = {}
+        self._groups: dict[tuple[Any, ...], IntArray] = {}
+        self._diagnoses: dict[tuple[Any, ...], Diagnosis] = {}
 
     @property
     def reference(self) -> Reference:
@@ -63,7 +58,9 @@ class Partitions:
             self._reference = Reference(scores, labels, data.task)
         return self._reference
 
-    def groups(self, scheme: str, count: int | None = None) -> IntArray:
+    def groups(
+        self, scheme: str, count: int | None = None, settings: Settings = NO_SETTINGS
+    ) -> IntArray:
         """The environment of each training sample, `(n,)`, none smaller than 8 samples.
 
         The number of environments is `groups.max() + 1`. Arguments as `partition`.
@@ -71,16 +68,18 @@ class Partitions:
         Raises:
             InputError: as `partition`, or an environment is empty or tiny.
         """
-        wanted = (scheme, count)
+        wanted = (scheme, count, repr(settings))
         if wanted not in self._groups:
-            groups = self._compute(scheme, count)
+            groups = self._compute(scheme, count, settings)
             if scheme != "none":
-                least = 2 if scheme in OWN_GROUPS else count or DEFAULT_GROUPS
+                least = 2 if _own_groups(scheme) else count or DEFAULT_GROUPS
                 check_sizes(scheme, groups, least)
             self._groups[wanted] = groups
         return self._groups[wanted].copy()
 
-    def diagnosis(self, scheme: str, count: int | None = None) -> Diagnosis | None:
+    def diagnosis(
+        self, scheme: str, count: int | None = None, settings: Settings = NO_SETTINGS
+    ) -> Diagnosis | None:
         """What the partition is like, against random ones; None for `none`.
 
         Raises:
@@ -88,20 +87,22 @@ class Partitions:
         """
         if scheme == "none":
             return None
-        wanted = (scheme, count)
+        wanted = (scheme, count, repr(settings))
         if wanted not in self._diagnoses:
-            groups = self.groups(scheme, count)
+            groups = self.groups(scheme, count, settings)
             self._diagnoses[wanted] = diagnose(scheme, groups, self.reference)
         return self._diagnoses[wanted]
 
-    def _compute(self, scheme: str, count: int | None) -> IntArray:
+    def _compute(self, scheme: str, count: int | None, settings: Settings) -> IntArray:
         check_partition(self._data, scheme, count)
-        if scheme in INFERRED:
-            return INFERRED[scheme](self.reference)
-        if scheme in COSTLY:
-            key = self._key(scheme, count=count or DEFAULT_GROUPS)
-            return recalled(self._cache, key, lambda: partition(self._data, scheme, count))
-        return partition(self._data, scheme, count)
+        wanted = Wanted(self._data, count or DEFAULT_GROUPS, 0, lambda: self.reference)
+        entry = PARTITIONS.of(scheme)
+        if entry is None or entry.revision is None:
+            return _made(scheme, wanted, settings)
+        own = entry.filled(settings)
+        more = {"revision": entry.revision, **({"settings": own} if own else {})}
+        key = self._key(scheme, count=wanted.count, **more)
+        return recalled(self._cache, key, lambda: _made(scheme, wanted, settings))
 
     def _key(self, what: str, **more: Any) -> dict[str, Any]:
         """What an array follows from; another library may settle on other clusters."""
@@ -110,19 +111,21 @@ class Partitions:
 
 
 def partition(
-    data: DevelopmentData, scheme: str, count: int | None = None, seed: int = 0
+    data: DevelopmentData,
+    scheme: str,
+    count: int | None = None,
+    seed: int = 0,
+    settings: Settings = NO_SETTINGS,
 ) -> IntArray:
     """Groups the training samples into environments.
 
     Args:
         data: what a trial may see; only its training split is read.
-        scheme: `none` (one group), `random` (the control: uniform groups), `kmeans` and
-            `label_kmeans` (`cmir.method.environments.clusters`), `error` and `eiil`
-            (`inferred_environments`), `oracle` (the true environments of synthetic
-            data), or a metadata column, whose values are merged into `count` groups of about
-            equal size.
+        scheme: `none` (one group), a name in `cmir.extensions.PARTITIONS`, or a metadata column,
+            whose values are merged into `count` groups of about equal size.
         count: number of groups, 4 if None; to be left out where the scheme has its own number.
         seed: of `random`, the clusters and the folds of the reference.
+        settings: of schemes that have some of their own, by the scheme's name.
 
     Returns:
         `(n,)` int64 group of each training sample, in [0, number of groups).
@@ -132,48 +135,28 @@ def partition(
             scheme that has its own, or `oracle` without a ground truth.
     """
     check_partition(data, scheme, count)
-    size, groups = len(data.train.rows), count or DEFAULT_GROUPS
-    if scheme == "none":
-        return np.zeros(size, dtype=np.int64)
-    if scheme == "random":
-        return np.random.default_rng(seed).permutation(np.arange(size) % groups)
-    if scheme == "oracle":
-        return _true_environments(data)
-    if scheme in INFERRED:
-        return INFERRED[scheme](train_reference(data, seed))
-    if scheme in COSTLY:
-        features = pooled_features(data, data.train.rows)
-        if scheme == "kmeans":
-            return kmeans_environments(features, groups, seed)
-        return label_kmeans_environments(features, data.train.labels, data.task, groups, seed)
-    return _merged(data.train.samples[scheme].to_numpy(), groups)
+    wanted = Wanted(data, count or DEFAULT_GROUPS, seed, lambda: train_reference(data, seed))
+    return _made(scheme, wanted, settings)
+
+
+def partition_of(environments: EnvironmentsConfig) -> tuple[str, int | None, Settings]:
+    """The partition of a configuration, as `Partitions` takes it."""
+    return environments.partition, environments.group_count, environments.partition_settings
 
 
 def check_partition(data: DevelopmentData, scheme: str, count: int | None = None) -> None:
     """Raises InputError where `partition` would, without computing it (clusters may still)."""
-    if scheme in OWN_GROUPS:
-        if count is not None:
-            raise InputError(
-                f"environments.groups must be left out with the partition '{scheme}', which has "
-                f"its own number of groups, but got {count}."
-            )
-        if scheme == "oracle" and not (data.path / GROUND_TRUTH_ARRAYS).is_file():
-            raise InputError(
-                f"environments.partition: 'oracle' needs the true environments, which only data "
-                f"from the built-in generator has, but '{data.name}' has no {GROUND_TRUTH_ARRAYS}. "
-                "Choose another partition."
-            )
-        return
-    if scheme in BUILT_IN:
-        available, what = len(data.train.rows), "samples"
-    elif scheme in data.environment_columns:
-        available, what = data.train.samples[scheme].n_unique(), f"values of '{scheme}'"
-    else:
+    entry, own = PARTITIONS.of(scheme), _own_groups(scheme)
+    if own and count is not None:
         raise InputError(
-            f"environments.partition must be one of "
-            f"{', '.join((*BUILT_IN, *data.environment_columns))} for the data set "
-            f"'{data.name}', but got '{scheme}'."
+            f"environments.groups must be left out with the partition '{scheme}', which has "
+            f"its own number of groups, but got {count}."
         )
+    if entry is not None and entry.check is not None:
+        entry.check(data)
+    if own:
+        return
+    available, what = _available(data, scheme)
     if scheme != "none" and (count or DEFAULT_GROUPS) > available:
         raise InputError(
             f"environments.groups must be at most {available}, the number of {what} in the "
@@ -181,21 +164,38 @@ def check_partition(data: DevelopmentData, scheme: str, count: int | None = None
         )
 
 
-def _true_environments(data: DevelopmentData) -> IntArray:
-    """The environments of the training rows, numbered from 0."""
-    file = data.path / GROUND_TRUTH_ARRAYS
-    rows = len(next(iter(data.modalities.values())).array)
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            environments = content["environment"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{file}: cannot be read: {error}. Generate the data again.") from None
-    if environments.shape != (rows,):
+def _available(data: DevelopmentData, scheme: str) -> tuple[int, str]:
+    """The most groups that a scheme can make, and of what."""
+    if scheme == "none" or scheme in PARTITIONS:
+        return len(data.train.rows), "samples"
+    if scheme in data.environment_columns:
+        return data.train.samples[scheme].n_unique(), f"values of '{scheme}'"
+    known = ("none", *PARTITIONS, *data.environment_columns)
+    raise InputError(
+        f"environments.partition must be one of {', '.join(known)} for the data set "
+        f"'{data.name}', but got '{scheme}'.{did_you_mean(scheme, known)}"
+    )
+
+
+def _own_groups(scheme: str) -> bool:
+    entry = PARTITIONS.of(scheme)
+    return entry is not None and entry.groups is not None
+
+
+def _made(scheme: str, wanted: Wanted, settings: Settings) -> IntArray:
+    if scheme == "none":
+        return np.zeros(wanted.size, dtype=np.int64)
+    entry = PARTITIONS.of(scheme)
+    if entry is None:
+        return _merged(wanted.data.train.samples[scheme].to_numpy(), wanted.count)
+    groups = np.asarray(entry.given(settings)(wanted))
+    if groups.shape != (wanted.size,) or groups.dtype.kind not in "iub" or groups.min() < 0:
         raise InputError(
-            f"{file}: environment must have shape ({rows},), one for each sample, but has "
-            f"{environments.shape}. Generate the data again."
+            f"environments.partition: '{scheme}' must give each of the {wanted.size} training "
+            f"samples the number of its group, from 0 on, but gave {groups.dtype} of shape "
+            f"{groups.shape}. Mend {entry.module}."
         )
-    return np.unique(environments[data.train.rows], return_inverse=True)[1].astype(np.int64)
+    return groups.astype(np.int64)
 
 
 def _merged(values: np.ndarray, count: int) -> IntArray:

@@ -8,16 +8,16 @@ the label is spurious changes when that modality comes from another sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from cmir.extensions import view
 from cmir.method.networks.replicas import draw_normal, draw_uniform
 
-ViewScheme = Callable[[Tensor, int, Tensor, Sequence[torch.Generator]], Tensor]
 
-
+@view("noise", has_strength=True)
 def noise_views(
     features: Tensor, count: int, rates: Tensor, generators: Sequence[torch.Generator]
 ) -> Tensor:
@@ -38,6 +38,7 @@ def noise_views(
     return features[:, :, None] + strength[..., None, None] * noise
 
 
+@view("erase", rate=0.5)
 def erase_views(
     features: Tensor, count: int, rates: Tensor, generators: Sequence[torch.Generator]
 ) -> Tensor:
@@ -48,6 +49,7 @@ def erase_views(
     return features[:, :, None] * ~erased(features, count, rates, generators)[..., None]
 
 
+@view("swap", rate=0.5)
 def swap_views(
     features: Tensor, count: int, rates: Tensor, generators: Sequence[torch.Generator]
 ) -> Tensor:
@@ -93,13 +95,6 @@ def take(vectors: Tensor, sources: Tensor) -> Tensor:
     """
     selection = torch.eye(vectors.shape[2], device=vectors.device)[sources.flatten(2, 3)]
     return (selection @ vectors).view(*sources.shape, -1)
-
-
-VIEWS: Mapping[str, ViewScheme] = {
-    "noise": noise_views,
-    "erase": erase_views,
-    "swap": swap_views,
-}
 
 
 def _rising(rates: Tensor, count: int) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cmir.config import Penalty, TrialConfig
+from cmir.config import TrialConfig
+from cmir.extensions import PENALTIES
 from cmir.method.environments.encoded_views import Views, views_of
 from cmir.method.losses.constraints import (
     decorrelation,
@@ -20,7 +21,7 @@ from cmir.method.losses.constraints import (
     reconstruction,
 )
 from cmir.method.losses.independence import cross_covariance, hsic
-from cmir.method.losses.penalties import coral, fishr, group_dro, irm, vrex
+from cmir.method.losses.penalty_schemes import PenaltyBatch
 from cmir.method.losses.replica_settings import ReplicaSettings
 from cmir.method.networks.features import Inputs
 from cmir.method.networks.model import Network, Weights
@@ -88,12 +89,11 @@ class Objective:
     def start_memory(self, replicas: int, device: torch.device) -> Tensor:
         """What the penalty knows before the first step: `(replica, environment, numbers)`.
 
-        The weights q of GroupDRO, the moving average of Fishr, nothing for the others.
+        The weights q of GroupDRO, the moving average of Fishr, nothing where a penalty has none.
         """
-        width = {"group_dro": 1, "fishr": self.config.model.hidden_size + 2}
-        shape = (replicas, self.groups, width.get(self.config.loss.penalty, 0))
-        start = 1 / self.groups if self.config.loss.penalty == "group_dro" else 0.0
-        return torch.full(shape, start, device=device)
+        memory = PENALTIES[self.config.loss.penalty].memory
+        start = torch.zeros(self.groups, 0) if memory is None else memory(self.groups, self.config)
+        return start.to(device).repeat(replicas, 1, 1)
 
     def terms(
         self,
@@ -148,7 +148,7 @@ class Objective:
     ) -> Views:
         environments = self.config.environments
         given = clean.features, environments.views, settings.rates, generators
-        return views_of(self.network, weights, environments.view, given, clean.invariant)
+        return views_of(self.network, weights, environments, given, clean.invariant)
 
     def _mean_over_views(
         self, weights: Weights, views: Views, clean: Tensor, labels: Tensor
@@ -213,19 +213,21 @@ class Objective:
         memory: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The environment penalty `(replica,)` and its memory after this step."""
-        kind: Penalty = self.config.loss.penalty
-        groups, count = batch.groups, self.groups
-        if kind == "vrex":
-            return vrex(errors, groups, count), memory
-        if kind == "irm":
-            return irm(clean.scores, batch.labels, groups, count, self.loss), memory
-        if kind == "coral":
-            return coral(clean.invariant, groups, count).sum(1), memory
-        if kind == "fishr":
-            return fishr(clean.scores, batch.labels, clean.last, groups, count, self.loss, memory)
-        step = settings.group_dro_step
-        worst, weights = group_dro(errors, groups, count, memory.squeeze(-1), step)
-        return worst - errors.mean(1), weights[..., None]
+        loss = self.config.loss
+        given = PenaltyBatch(
+            errors=errors,
+            scores=clean.scores,
+            labels=batch.labels,
+            invariant=clean.invariant,
+            last_hidden=clean.last,
+            groups=batch.groups,
+            count=self.groups,
+            loss=self.loss,
+            step=settings.group_dro_step,
+            memory=memory,
+        )
+        value, memory = PENALTIES[loss.penalty].given(loss.penalty_settings)(given)
+        return value, memory
 
 
 def weighted_sum(

@@ -29,7 +29,7 @@ class ReplicaSettings:
         off_diagonal: alpha of Eq. 6, `(replica,)`.
         penalty: weight of the environment penalty, `(replica,)`; zero without a partition.
         group_dro_step: eta of GroupDRO, `(replica,)`.
-        rates: `(replica, modality)`: alpha_1 * rate for noise, the rate for erase and swap.
+        rates: `(replica, modality)`: alpha_1 * rate for views with a strength, else the rate.
     """
 
     invariance: Tensor
@@ -66,5 +66,5 @@ def replica_settings(
 
 def _rate(config: TrialConfig, modality: str) -> float:
     environments = config.environments
-    scale = environments.noise_strength if environments.view == "noise" else 1.0
+    scale = environments.noise_strength if environments.has_strength else 1.0
     return scale * environments.rate_of(modality)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cmir.config import ModelConfig, UnimodalKind
-from cmir.data import DevelopmentData, HeldoutData, Modality
 from cmir.errors import InputError
+from cmir.extensions import UNIMODAL
+
+if TYPE_CHECKING:  # A registered version ships this file, and no data set.
+    from cmir.data import DevelopmentData, HeldoutData, Modality
 
 LANGUAGE = ("text", "language", "words")
-SEQUENTIAL = ("transformer", "transformer_conv")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
     are language sequences, whatever the data set holds in their place.
 
     Raises:
-        InputError: a sequence network for vectors, or an `mlp` for sequences.
+        InputError: a sequence network for vectors, or one of vectors for sequences.
     """
     default: UnimodalKind = "transformer"
     is_vector = modality.steps is None and modality.name not in config.backbone
@@ -107,13 +109,23 @@ def unimodal_kind(modality: Modality, config: ModelConfig) -> UnimodalKind:
     elif modality.name in LANGUAGE or modality.name in config.backbone:
         default = "pool"
     kind = config.unimodal.get(modality.name, default)
-    if (kind == "mlp") != is_vector:
+    if reads_vectors(kind) != is_vector:
         shape = "vectors (N, D)" if is_vector else "sequences (N, T, D)"
-        allowed = "mlp" if is_vector else "pool or transformer or transformer_conv"
+        allowed = " or ".join(one for one in UNIMODAL if reads_vectors(one) == is_vector)
         raise InputError(
             f"model.unimodal.{modality.name} must be {allowed} for {shape}, but got '{kind}'."
         )
     return kind
+
+
+def reads_vectors(kind: UnimodalKind) -> bool:
+    """Whether a network takes features without steps."""
+    return UNIMODAL[kind].reads == "vectors"
+
+
+def reads_steps(kind: UnimodalKind) -> bool:
+    """Whether a network takes every step of a sequence, and its mask."""
+    return UNIMODAL[kind].reads == "steps"
 
 
 def input_kinds(
@@ -139,7 +151,7 @@ def _input_kind(
         return unimodal_kind(modality, config)
     target = data.modalities[config.fuse[name]]
     kind = unimodal_kind(target, config)
-    if kind not in SEQUENTIAL:
+    if not reads_steps(kind):
         return "mlp" if modality.steps is None else "pool"
     has_other_steps = target.name in config.backbone or modality.steps != target.steps
     if has_other_steps or not np.array_equal(
@@ -189,7 +201,7 @@ def pooled_features(data: DevelopmentData, rows: np.ndarray) -> np.ndarray:
 
 def _load(modality: Modality, kind: UnimodalKind, device: torch.device) -> Vectors | Sequences:
     mean, std = torch.from_numpy(modality.mean), torch.from_numpy(modality.std)
-    if kind in SEQUENTIAL:
+    if reads_steps(kind):
         assert modality.lengths is not None
         shared = _without_copy(modality.array)
         values = shared if device.type == "cpu" else shared.to(device)

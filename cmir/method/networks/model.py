@@ -18,10 +18,8 @@ import torch
 from torch import Tensor
 
 from cmir.config import ModelConfig, UnimodalKind
-from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.method.language.backbones import find_backbone
-from cmir.method.networks.features import Inputs, input_kinds
+from cmir.method.networks.features import Inputs
 from cmir.method.networks.replicas import Layout, Part, linear, linear_parts, linear_relu
 from cmir.method.networks.unimodal import unimodal_parts, unimodal_vector
 
@@ -175,20 +173,3 @@ class Network:
             present = [name not in missing for name in self.sizes]
             features = features * torch.tensor(present, device=features.device)[:, None, None]
         return self.predict(weights, self.encode(weights, features))
-
-
-def network_for(data: DevelopmentData, config: ModelConfig) -> Network:
-    """The network that fits a data set.
-
-    Raises:
-        InputError: the configuration names a modality the data set lacks, or a unimodal network
-            that does not fit a modality's shape; or its language model cannot be found.
-    """
-    kinds = input_kinds(data, config)
-    return Network(config, {name: _size(data, name, config) for name in kinds}, kinds)
-
-
-def _size(data: DevelopmentData, name: str, config: ModelConfig) -> int:
-    if name in config.backbone:
-        return find_backbone(config.backbone[name]).width
-    return data.modalities[name].size

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cmir.config import ModelConfig, UnimodalKind
+from cmir.extensions import UNIMODAL, unimodal
 from cmir.method.networks.features import Inputs
 from cmir.method.networks.replicas import (
     Part,
@@ -29,52 +30,81 @@ from cmir.method.networks.replicas import (
 
 KERNEL = 3
 
+Weights = Mapping[str, Tensor]
+
 
 def unimodal_parts(
     name: str, kind: UnimodalKind, inputs: int, config: ModelConfig
 ) -> dict[str, Part]:
     """The weights of one modality's network, `inputs` being the size D of its features."""
-    size = config.representation_size
-    if kind == "pool":
-        return linear_parts(f"{name}.linear", inputs, size)
-    if kind == "mlp":
-        return linear_parts(f"{name}.first", inputs, config.hidden_size) | linear_parts(
-            f"{name}.second", config.hidden_size, size
-        )
-    parts = (
-        linear_parts(f"{name}.convolution", KERNEL * inputs, size)
-        if kind == "transformer"
-        else linear_parts(f"{name}.linear", inputs, size)
-        | linear_parts(f"{name}.convolution", KERNEL * size, size)
-    )
-    for layer in range(config.transformer_layers):
-        parts |= _layer_parts(f"{name}.layer{layer}", size)
-    return parts | norm_parts(f"{name}.norm", size)
+    parts = UNIMODAL[kind].given_parts(config.unimodal_settings)
+    return dict(parts(name, inputs, config))
 
 
 def unimodal_vector(
-    weights: Mapping[str, Tensor],
-    name: str,
-    kind: UnimodalKind,
-    inputs: Inputs,
-    config: ModelConfig,
+    weights: Weights, name: str, kind: UnimodalKind, inputs: Inputs, config: ModelConfig
 ) -> Tensor:
     """X_m of every sample: inputs of one modality to `(replica, batch, d)`."""
-    if kind == "pool":
-        return linear(weights, f"{name}.linear", inputs.values)
-    if kind == "mlp":
-        hidden = linear_relu(weights, f"{name}.first", inputs.values)
-        return linear(weights, f"{name}.second", hidden)
+    network = UNIMODAL[kind].given(config.unimodal_settings)
+    vector: Tensor = network(weights, name, inputs, config)
+    return vector
+
+
+def _pool_parts(name: str, inputs: int, config: ModelConfig) -> dict[str, Part]:
+    return linear_parts(f"{name}.linear", inputs, config.representation_size)
+
+
+@unimodal("pool", parts=_pool_parts, reads="means")
+def _pool(weights: Weights, name: str, inputs: Inputs, config: ModelConfig) -> Tensor:
+    return linear(weights, f"{name}.linear", inputs.values)
+
+
+def _transformer_parts(name: str, inputs: int, config: ModelConfig) -> dict[str, Part]:
+    first = linear_parts(f"{name}.convolution", KERNEL * inputs, config.representation_size)
+    return first | _encoder_parts(name, config)
+
+
+@unimodal("transformer", parts=_transformer_parts, reads="steps")
+def _transformer(weights: Weights, name: str, inputs: Inputs, config: ModelConfig) -> Tensor:
     assert inputs.mask is not None
-    if kind == "transformer":
-        steps = _convolve(weights, name, inputs.values)
-        return _masked_mean(_encode(weights, name, steps, inputs.mask, config), inputs.mask)
+    steps = _convolve(weights, name, inputs.values)
+    return _masked_mean(_encode(weights, name, steps, inputs.mask, config), inputs.mask)
+
+
+def _transformer_conv_parts(name: str, inputs: int, config: ModelConfig) -> dict[str, Part]:
+    size = config.representation_size
+    first = linear_parts(f"{name}.linear", inputs, size)
+    first |= linear_parts(f"{name}.convolution", KERNEL * size, size)
+    return first | _encoder_parts(name, config)
+
+
+@unimodal("transformer_conv", parts=_transformer_conv_parts, reads="steps")
+def _transformer_conv(weights: Weights, name: str, inputs: Inputs, config: ModelConfig) -> Tensor:
+    assert inputs.mask is not None
     steps = linear(weights, f"{name}.linear", inputs.values.flatten(1, 2))
     encoded = _encode(weights, name, steps, inputs.mask, config)
     # What stands beyond the end would reach the last step through the convolution.
     valid = torch.where(inputs.mask[..., None], encoded, 0.0)
     shape = inputs.mask.shape
     return _masked_mean(_convolve(weights, name, valid).view(*shape, -1), inputs.mask)
+
+
+def _mlp_parts(name: str, inputs: int, config: ModelConfig) -> dict[str, Part]:
+    first = linear_parts(f"{name}.first", inputs, config.hidden_size)
+    return first | linear_parts(f"{name}.second", config.hidden_size, config.representation_size)
+
+
+@unimodal("mlp", parts=_mlp_parts, reads="vectors")
+def _mlp(weights: Weights, name: str, inputs: Inputs, config: ModelConfig) -> Tensor:
+    hidden = linear_relu(weights, f"{name}.first", inputs.values)
+    return linear(weights, f"{name}.second", hidden)
+
+
+def _encoder_parts(name: str, config: ModelConfig) -> dict[str, Part]:
+    parts: dict[str, Part] = {}
+    for layer in range(config.transformer_layers):
+        parts |= _layer_parts(f"{name}.layer{layer}", config.representation_size)
+    return parts | norm_parts(f"{name}.norm", config.representation_size)
 
 
 def _layer_parts(name: str, size: int) -> dict[str, Part]:
@@ -88,13 +118,13 @@ def _layer_parts(name: str, size: int) -> dict[str, Part]:
     )
 
 
-def _convolve(weights: Mapping[str, Tensor], name: str, values: Tensor) -> Tensor:
+def _convolve(weights: Weights, name: str, values: Tensor) -> Tensor:
     """`(replica, batch, T, D)` to `(replica, batch * T, d)`."""
     return linear(weights, f"{name}.convolution", _windows(values).flatten(1, 2))
 
 
 def _encode(
-    weights: Mapping[str, Tensor], name: str, hidden: Tensor, mask: Tensor, config: ModelConfig
+    weights: Weights, name: str, hidden: Tensor, mask: Tensor, config: ModelConfig
 ) -> Tensor:
     """The Transformer encoder: `(replica, batch * T, d)` to `(replica, batch, T, d)`."""
     position = _positions(mask.shape[2], config.representation_size, hidden.device)
@@ -112,7 +142,7 @@ def _windows(values: Tensor) -> Tensor:
 
 
 def _layer(
-    weights: Mapping[str, Tensor], name: str, hidden: Tensor, mask: Tensor, config: ModelConfig
+    weights: Weights, name: str, hidden: Tensor, mask: Tensor, config: ModelConfig
 ) -> Tensor:
     """A Transformer layer with normalisation first, `(replica, batch * T, d)` to the same."""
     normal = layer_norm(weights, f"{name}.attention_norm", hidden)

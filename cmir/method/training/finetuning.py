@@ -23,10 +23,10 @@ from cmir.method.environments.partitions import Partitions
 from cmir.method.language.backbones import find_backbone
 from cmir.method.language.tokens import development_tokens, text_column
 from cmir.method.networks.features import (
-    SEQUENTIAL,
     Features,
     input_kinds,
     load_features,
+    reads_steps,
     used_modalities,
 )
 from cmir.method.networks.model import Weights
@@ -158,7 +158,7 @@ def _stacks(
             m: TunedBackbone(
                 copy.deepcopy(models[m]),
                 tokens[m],
-                kinds[m] not in SEQUENTIAL,
+                not reads_steps(kinds[m]),
                 config.training,
                 seed,
                 device,

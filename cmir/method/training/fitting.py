@@ -10,9 +10,9 @@ import torch
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.method.environments.partitions import Partitions
+from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.losses.independence import FEWEST_FOR_HSIC
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, EpochReport
@@ -70,8 +70,7 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
     _check_batch(data, config)
     _check_rates(data, config)
     # Last, because it may take a while.
-    environments = config.environments
-    (partitions or Partitions(data)).diagnosis(environments.partition, environments.group_count)
+    (partitions or Partitions(data)).diagnosis(*partition_of(config.environments))
 
 
 def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:

@@ -16,16 +16,18 @@ from torch import Tensor
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
-from cmir.method.environments.partitions import Partitions
+from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.method.losses.replica_settings import CONSTRAINTS, replica_settings
 from cmir.method.networks.features import Features, load_features
-from cmir.method.networks.model import Weights, network_for
+from cmir.method.networks.model import Weights
+from cmir.method.networks.predictions import predict
 from cmir.method.networks.replicas import BATCH_ORDER, VIEWS, generator
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.optimiser import RowSettings, StackedAdamW
 from cmir.method.training.precision import products_in
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
-from cmir.method.training.split_scores import ByReplica, goal_of, predict, split_metrics, summary
+from cmir.method.training.split_scores import ByReplica, goal_of, split_metrics, summary
 
 
 class Stack:
@@ -52,9 +54,9 @@ class Stack:
         self._goal = goal_of(shared.objective, data.task, data.label_range)
         self._network = network_for(data, shared.model)
         self._features = load_features(data, shared.model, device) if features is None else features
-        partitions, environments = partitions or Partitions(data), shared.environments
-        groups = partitions.groups(environments.partition, environments.group_count)
-        self._diagnosis = partitions.diagnosis(environments.partition, environments.group_count)
+        partitions, wanted = partitions or Partitions(data), partition_of(shared.environments)
+        groups = partitions.groups(*wanted)
+        self._diagnosis = partitions.diagnosis(*wanted)
         self._rows = torch.from_numpy(data.train.rows).to(device)
         self._labels = torch.from_numpy(data.train.labels).to(device)
         self._groups = torch.from_numpy(groups).to(device)

@@ -1,18 +1,14 @@
-"""Scores of a stack of replicas on whole splits, nothing perturbed."""
+"""Metrics of the predictions of a stack of replicas on whole splits, and the goal among them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cmir.data import SplitData
 from cmir.errors import InputError
-from cmir.method.networks.features import Features, Inputs, Sequences
-from cmir.method.networks.model import Network, Weights
 from cmir.metrics.field_metrics import (
     classification_metrics_by_replica,
     regression_metrics_by_replica,
@@ -21,8 +17,6 @@ from cmir.metrics.group_metrics import worst_environment_accuracy, worst_environ
 from cmir.metrics.item_values import MOSI_RANGE
 from cmir.metrics.metric_directions import direction
 
-# Samples over all replicas that are scored at once, and steps of their sequences.
-CHUNK, CHUNK_STEPS = 2048, 16384
 SMALLEST_GROUP = 8
 GROUP_COLUMNS = ("environment", "speaker", "video", "source")
 WORST = "worst_environment_"
@@ -64,43 +58,6 @@ def known_metrics(task: str, label_range: LabelRange = MOSI_RANGE) -> tuple[str,
     """Names of the metrics that `split_metrics` reports for a task and a scale of the labels."""
     one = np.array([[0.0, 1.0]])
     return (*_metrics(one, one[0], task, label_range), f"{WORST}{_error_name(task)}")
-
-
-def predict(
-    network: Network,
-    weights: Weights,
-    features: Features,
-    rows: np.ndarray,
-    device: torch.device,
-    missing: Collection[str] = (),
-) -> Tensor:
-    """Predictions `(replica, n)` for the rows `(n,)` of a data set, on the device.
-
-    Of the `missing` modalities the unimodal vector is zero, see `Network.forward`.
-    """
-    replicas = next(iter(weights.values())).shape[0]
-    index = torch.from_numpy(rows).to(device)
-    steps = max(
-        (f.values.shape[1] for f in features.values() if isinstance(f, Sequences)), default=1
-    )
-    chunk_size = max(16, min(CHUNK, CHUNK_STEPS // steps) // replicas)
-    with torch.no_grad():
-        parts = [
-            network.forward(weights, shared_inputs(features, chunk, replicas), missing)
-            for chunk in torch.split(index, chunk_size)
-        ]
-    return torch.cat(parts, dim=1)
-
-
-def shared_inputs(features: Features, rows: Tensor, replicas: int) -> dict[str, Inputs]:
-    """The same samples `(n,)` for every replica, without copying them."""
-    given = {name: modality.gather(rows[None]) for name, modality in features.items()}
-    return {
-        name: Inputs(
-            _repeat(one.values, replicas), None if one.mask is None else _repeat(one.mask, replicas)
-        )
-        for name, one in given.items()
-    }
 
 
 def split_metrics(
@@ -147,10 +104,6 @@ def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
         for name, values in metrics.items()
     }
     return means | spreads
-
-
-def _repeat(values: Tensor, replicas: int) -> Tensor:
-    return values.expand(replicas, *values.shape[1:])
 
 
 def _metrics(

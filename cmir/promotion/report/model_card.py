@@ -60,12 +60,13 @@ def model_card(
     """The whole card."""
     parts = [
         _head(plan, request, winner, failed_gates(evidence.verdicts)),
+        _plugins(evidence.ensemble.card.plugins),
         _data(plan),
         _choice(plan, candidates),
         ["## Gates", "", *gates_table(evidence.verdicts)],
         _validation(evidence),
         ["## On held-out data", "", *heldout_part(heldout, is_candidate=request.is_candidate)],
-        _differences(heldout.differences),
+        _differences(heldout, evidence),
         _groups(evidence),
         _robustness(shown, metric_of(plan.ood_metric)),
         ["## What its parts hold", "", probe_text(shown.probes)],
@@ -147,17 +148,24 @@ def _choice(plan: PromotionPlan, candidates: Sequence[Candidate]) -> list[str]:
     ]
 
 
+def _plugins(needed: Sequence[str]) -> list[str]:
+    if not needed:
+        return []
+    return [f"Predicting needs the plugin {', '.join(needed)}, which must be importable there."]
+
+
 def _validation(evidence: Evidence) -> list[str]:
     if evidence.plain is None:
         return []
-    title = f"## Against plain training on validation data\n\n{evidence.plain.origin}."
+    title = f"## Against {evidence.plain.name} on validation data\n\n{evidence.plain.origin}."
     return [title, "", *_difference_table(evidence.differences)]
 
 
-def _differences(differences: Mapping[str, Difference]) -> list[str]:
-    if not differences:
+def _differences(heldout: HeldoutFindings, evidence: Evidence) -> list[str]:
+    if not heldout.differences or evidence.plain is None:
         return []
-    return ["Against plain training, in the same reading:", "", *_difference_table(differences)]
+    title = f"Against {evidence.plain.name}, in the same reading:"
+    return [title, "", *_difference_table(heldout.differences)]
 
 
 def _difference_table(differences: Mapping[str, Difference]) -> list[str]:
@@ -182,7 +190,7 @@ def _difference_table(differences: Mapping[str, Difference]) -> list[str]:
 
 
 def _groups(evidence: Evidence) -> list[str]:
-    if not evidence.groups:
+    if not evidence.groups or evidence.plain is None:
         return []
     rows = [
         [
@@ -195,7 +203,8 @@ def _groups(evidence: Evidence) -> list[str]:
         ]
         for g in evidence.groups
     ]
-    head = ["group of ood_val", "samples", "this model", "plain training", "gain", "95 % interval"]
+    opponent = evidence.plain.name
+    head = ["group of ood_val", "samples", "this model", opponent, "gain", "95 % interval"]
     return ["## Groups", "", *markdown(head, rows)]
 
 

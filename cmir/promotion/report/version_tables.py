@@ -15,6 +15,7 @@ from cmir.promotion.comparison import difference, scores_of
 from cmir.promotion.heldout_scores import ENSEMBLE
 from cmir.promotion.selection import metric_of
 from cmir.registry.alias_history import moves
+from cmir.registry.loadable import why_not_loadable
 from cmir.registry.model_registry import CHECKSUM, READINGS
 from cmir.registry.versions import (
     Version,
@@ -33,7 +34,7 @@ def version_rows(client: MlflowClient, model: str) -> list[list[str]]:
     """A row for each version of a registered model, in `VERSION_COLUMNS`.
 
     Scores are of the objective's metric: `ood_val` the mean over the seeds, `ood_test` that of the
-    averaged prediction, which is served.
+    averaged prediction, which is served. The notes say of a version that cannot be loaded why.
     """
     return [_version_row(one) for one in versions(client, model)]
 
@@ -161,4 +162,6 @@ def _notes(one: Version) -> str:
         notes.append(f"forced past {one.tags['forced']}: {one.tags.get('forced_why', '')}")
     if "rolled_back" in one.tags:
         notes.append(f"rolled back {one.tags['rolled_back']}")
+    if obstacle := why_not_loadable(one):
+        notes.append(f"cannot be loaded: {obstacle}")
     return "; ".join(notes)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from cmir.runner.records import TrialRecord
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.tracking.curve_points import insert_points, sqlite_file
 
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 SOURCE = {"mlflow.source.name": "workflows/sweep.py", "mlflow.source.type": "LOCAL"}
@@ -40,6 +41,7 @@ class ClientRuns:
 
     def __init__(self, client: MlflowClient, experiment: str, parent: str) -> None:
         self._client, self._experiment, self._parent = client, experiment, parent
+        self._file = sqlite_file(str(client.tracking_uri))
 
     def find(self) -> Iterator[FoundRun]:
         """The runs that the store has, whole or cut off."""
@@ -50,15 +52,15 @@ class ClientRuns:
                 [self._experiment], query, max_results=PAGE, page_token=page
             )
             for run in runs:
-                tags, status = run.data.tags, run.info.status
-                yield found_run(tags["trial"], run.info.run_id, "outcome" in tags, status)
+                trial, is_whole = int(run.data.tags["trial"]), run.info.status != "RUNNING"
+                yield FoundRun(trial, str(run.info.run_id), is_whole)
             page = runs.token
             if not page:
                 return
 
     def begin(self, record: TrialRecord) -> str:
         """Makes the run of a trial; returns its id."""
-        tags, started = first_tags(record, self._parent), milliseconds(record.started)
+        tags, started = tags_of(record, self._parent), milliseconds(record.started)
         run = self._client.create_run(self._experiment, started, tags, name_of(record))
         return str(run.info.run_id)
 
@@ -67,30 +69,23 @@ class ClientRuns:
         with tempfile.TemporaryDirectory() as folder:
             if write_tables(record, Path(folder)):
                 self._client.log_artifacts(run, folder)
-        tags = [RunTag(key, value) for key, value in last_tags(record).items()]
+        points = list(points_of(record))
+        if self._file is not None and insert_points(self._file, run, points):
+            points = []
         params = [Param(key, value) for key, value in params_of(record).items()]
-        self._client.log_batch(run, list(points_of(record)), params=params, tags=tags)
+        self._client.log_batch(run, points, params=params)
         self._client.set_terminated(run, STATUS[record.outcome], milliseconds(record.ended))
-
-
-def found_run(trial: str, run: str, has_outcome: bool, status: str) -> FoundRun:
-    """A run as it was found; one without an outcome, or still running, was cut off."""
-    return FoundRun(int(trial), str(run), has_outcome and status != "RUNNING")
 
 
 def name_of(record: TrialRecord) -> str:
     """Name of a trial's run."""
-    return f"{record.number:03d} {record.scheme}"
+    return f"{record.number:03d} {record.name}"
 
 
-def first_tags(record: TrialRecord, parent: str) -> dict[str, str]:
-    """What makes a run the run of a trial."""
-    return {MLFLOW_PARENT_RUN_ID: parent, "trial": str(record.number)} | SOURCE
-
-
-def last_tags(record: TrialRecord) -> dict[str, str]:
-    """How the trial ended."""
-    tags = {"scheme": record.scheme, "outcome": record.outcome}
+def tags_of(record: TrialRecord, parent: str) -> dict[str, str]:
+    """Whose run it is, and how the trial ended."""
+    tags = {MLFLOW_PARENT_RUN_ID: parent, "trial": str(record.number)} | SOURCE
+    tags |= {"scheme": record.scheme, "outcome": record.outcome}
     if record.ending.reason:
         tags["reason"] = record.ending.reason[:500]
     if record.retry_of is not None:
@@ -102,7 +97,7 @@ def last_tags(record: TrialRecord) -> dict[str, str]:
 
 def params_of(record: TrialRecord) -> dict[str, str]:
     """The whole configuration."""
-    return {key: _text(value) for key, value in record.config.items()}
+    return {key: _text(value) for key, value in record.config.flat().items()}
 
 
 def points_of(record: TrialRecord) -> Iterator[Metric]:

@@ -1,9 +1,8 @@
 """MLflow, written by the driver only: one parent run per sweep, one child run per trial.
 
 A trial is written once, when it has ended, from the record that the study keeps; a background
-thread does it, many at once where they end faster, so that no trial waits for a server. What could
-not be written is written at the end, or when the sweep is continued: the study is the record,
-MLflow its display.
+thread does it, so that no trial waits for a server. What could not be written is written at the
+end, or when the sweep is continued: the study is the record, MLflow its display.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
@@ -26,12 +26,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
 from cmir.errors import InputError
-from cmir.runner.records import TrialRecord
-from cmir.runner.storage import without_password
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
-
-if TYPE_CHECKING:
-    from cmir.runner.tracking.run_tables import RunTables
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -47,8 +44,6 @@ REST = 30.0
 MOST_FAILURES = 2
 UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
 NOTE = "mlflow.note.content"
-# Trials in one transaction, where MLflow's store is a database.
-MOST_AT_ONCE = 50
 # Opens the experiment in the pages for trained models, not in those for language model traces.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
@@ -106,12 +101,11 @@ class SweepTracker:
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)
-        self._tables = _tables(client, self.experiment, self.parent)
         self._written: dict[int, str] = {}
         self._begun: dict[int, str] = {}
-        self._look()
-        self._most = MOST_AT_ONCE
-        self._backlog: list[TrialRecord] = []
+        # The store holds what an earlier run of the command wrote: the writer looks first.
+        self._is_doubtful = run is not None
+        self._backlog: deque[TrialRecord] = deque()
         self._failures, self._rests_until = 0, 0.0
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
         self._writer = threading.Thread(target=self._write_all, daemon=True)
@@ -132,10 +126,9 @@ class SweepTracker:
         self._waiting.put(record)
 
     def write_missing(self, records: Iterable[TrialRecord]) -> None:
-        """Hands over what an earlier run of the command could not write."""
+        """Hands over all that ended; the writer passes over what is in the store already."""
         for record in records:
-            if record.number not in self._written:
-                self.write(record)
+            self.write(record)
 
     def flush(self) -> int:
         """Waits for the writer, tries once more what failed; returns how many are still missing."""
@@ -186,7 +179,7 @@ class SweepTracker:
 
     def _look(self) -> None:
         """Finds the runs of trials: those that are written, and those that were cut off."""
-        for found in (self._tables or self._runs).find():
+        for found in self._runs.find():
             known = self._written if found.is_whole else self._begun
             known[found.trial] = found.run
         self._is_doubtful = False
@@ -195,8 +188,6 @@ class SweepTracker:
         """The writer's loop: what failed waits in the backlog until the server answers again."""
         while (record := self._waiting.get()) is not None:
             self._backlog.append(record)
-            if self._waiting.qsize() and len(self._backlog) < self._most:
-                continue  # What ended meanwhile goes with it.
             self._write_backlog()
         self._write_backlog()
 
@@ -206,13 +197,8 @@ class SweepTracker:
                 break
 
     def _write_next(self) -> bool:
-        """Writes the first of the backlog, many at once if that goes well.
-
-        One that fails alone goes to the end, and all rest.
-        """
-        if self._tables and self._most > 1 and self._write_many(self._tables):
-            return True
-        record = self._backlog.pop(0)
+        """Writes the first of the backlog; one that fails goes to the end, and all rest."""
+        record = self._backlog.popleft()
         try:
             self._written[record.number] = self._write_one(record)
         except Exception as error:  # A server that went away must not end the sweep.
@@ -224,25 +210,7 @@ class SweepTracker:
             self._failures += 1
             self._rests_until = time.monotonic() + REST
             return False
-        self._failures, self._most = 0, min(2 * self._most, MOST_AT_ONCE)
-        return True
-
-    def _write_many(self, tables: RunTables) -> bool:
-        """Tries to write the first of the backlog in one transaction."""
-        records = self._backlog[: self._most]
-        if any(record.number in self._begun for record in records):
-            return False  # A run that was cut off is filled by the client.
-        try:
-            if self._is_doubtful:
-                self._look()
-            missing = [record for record in records if record.number not in self._written]
-            self._written |= tables.write(missing) if missing else {}
-        except Exception as error:  # One may be at fault, or the database: alone they will tell.
-            logging.getLogger(__name__).debug("%d trials: %s", len(records), first_line(error))
-            self._is_doubtful, self._most = True, 1
-            return False
-        del self._backlog[: len(records)]
-        self._failures, self._most = 0, min(2 * self._most, MOST_AT_ONCE)
+        self._failures = 0
         return True
 
     def _write_one(self, record: TrialRecord) -> str:
@@ -255,15 +223,6 @@ class SweepTracker:
             self._begun[record.number] = self._runs.begin(record)
         self._runs.fill(self._begun[record.number], record)
         return self._begun[record.number]
-
-
-def _tables(client: MlflowClient, experiment: str, parent: str) -> RunTables | None:
-    if str(client.tracking_uri).startswith("http"):
-        return None
-    # A server's driver does not load what opens a database.
-    from cmir.runner.tracking.run_tables import tables_of
-
-    return tables_of(client, experiment, parent)
 
 
 def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:

@@ -13,7 +13,12 @@ import pytest
 from cmir.data.formats.readers import funny
 from cmir.data.formats.source import Source
 from cmir.errors import InputError
-from tests.support.small_layouts import hkt_content, hkt_sample, multibench_content, write_ur_funny
+from tests.support.made_data.small_layouts import (
+    hkt_content,
+    hkt_sample,
+    multibench_content,
+    write_ur_funny,
+)
 
 
 def written(file: Path, content: object, protocol: int = 4) -> Path:

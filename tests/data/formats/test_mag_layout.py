@@ -13,7 +13,7 @@ import pytest
 from cmir.data.formats.readers import mag
 from cmir.data.formats.source import Source
 from cmir.errors import InputError
-from tests.support.small_layouts import mag_content, mag_sample, write_clue
+from tests.support.made_data.small_layouts import mag_content, mag_sample, write_clue
 
 
 def written(file: Path, content: object, protocol: int = 4) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from cmir.data.formats.readers import mmsa, read_source
 from cmir.data.formats.source import Source
 from cmir.errors import InputError
-from tests.support.small_data import Content, mmsa_content, write_pickle
+from tests.support.made_data.small_data import Content, mmsa_content, write_pickle
 
 
 def with_keys(**values: Callable[[int], Any]) -> Content:

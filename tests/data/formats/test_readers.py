@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmir.data.formats.readers import READERS, mmsa, npz
+from cmir.data.formats.readers import mmsa, npz
 from cmir.data.formats.source import Source
 from cmir.errors import InputError
-from tests.support.small_data import (
+from cmir.extensions import FILE_FORMATS
+from tests.support.made_data.small_data import (
     STEPS,
     Content,
     mmsa_content,
@@ -312,7 +313,8 @@ def test_damage_inside_an_npz_is_found(tmp_path: Path) -> None:
 
 
 def test_the_readers_are_listed_by_the_name_of_their_command() -> None:
-    assert {name: reader.__name__ for name, reader in READERS.items()} == {n: n for n in READERS}
+    named = {name: one.make.__name__ for name, one in FILE_FORMATS.items()}
+    assert named == {name: name for name in ("mmsa", "npz", "mag", "funny", "folder")}
 
 
 def test_features_are_read_in_blocks_of_bounded_size(tmp_path: Path) -> None:

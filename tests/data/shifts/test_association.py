@@ -7,7 +7,7 @@ import pytest
 
 from cmir.data.shifts.association import SHRINKAGE, Sides, word_counter, word_table
 from cmir.errors import InputError
-from tests.support.biased_texts import biased_samples
+from tests.support.made_data.biased_texts import biased_samples
 
 SAMPLES = biased_samples(80)
 TEXTS, LABELS = SAMPLES["raw_text"].to_list(), SAMPLES["label"].to_numpy()

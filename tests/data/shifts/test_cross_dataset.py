@@ -15,8 +15,8 @@ from cmir.data.formats.readers import mmsa
 from cmir.data.preparing import prepare
 from cmir.data.shifts.cross_dataset import crossed
 from cmir.errors import InputError
-from tests.support.small_data import mmsa_content, write_pickle
-from tests.support.small_layouts import write_clue
+from tests.support.made_data.small_data import mmsa_content, write_pickle
+from tests.support.made_data.small_layouts import write_clue
 
 
 def sources(folder: Path, **changes: Any) -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ import pytest
 from cmir.data.shifts.given_splits import given, read_given
 from cmir.data.shifts.word_bias import label_bins
 from cmir.errors import InputError
-from tests.support.biased_texts import biased_samples
+from tests.support.made_data.biased_texts import biased_samples
 
 SAMPLES = biased_samples()
 LIMITS = (-3.0, 3.0)

@@ -15,8 +15,8 @@ from cmir.data.formats.readers import mmsa
 from cmir.data.preparing import prepare
 from cmir.data.shifts.making import make_shift, read_shift
 from cmir.errors import InputError
-from tests.support.biased_texts import biased_samples
-from tests.support.small_data import mmsa_content, write_pickle
+from tests.support.made_data.biased_texts import biased_samples
+from tests.support.made_data.small_data import mmsa_content, write_pickle
 
 PNG = b"\x89PNG\r\n"
 

@@ -9,7 +9,7 @@ import pytest
 
 from cmir.data.shifts.split_index import indexed, write_index
 from cmir.errors import InputError
-from tests.support.biased_texts import biased_samples
+from tests.support.made_data.biased_texts import biased_samples
 
 SAMPLES = biased_samples(60)
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from cmir.data import DevelopmentData, load_dataset, write_dataset
 from cmir.data.shifts.strength import PENALTY, shift_strength
 from cmir.data.shifts.word_bias import word_bias
-from tests.support.biased_texts import biased_samples
+from tests.support.made_data.biased_texts import biased_samples
 
 LIMITS = (-3.0, 3.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from cmir.data.shifts.word_bias import anneal, label_bins, label_matched, word_bias
 from cmir.errors import InputError
-from tests.support.biased_texts import biased_samples
+from tests.support.made_data.biased_texts import biased_samples
 
 LIMITS = (-3.0, 3.0)
 SAMPLES = biased_samples()

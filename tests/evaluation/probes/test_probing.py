@@ -15,7 +15,7 @@ from cmir.evaluation.probes.probing import Probes, probe, strength_probe
 from cmir.evaluation.probes.representations import TrainedModel, model_of
 from cmir.method.networks.replicas import Layout
 from cmir.method.training.reports import TrialResult
-from tests.support.learning_data import small_config, trained
+from tests.support.made_data.learning_data import small_config, trained
 
 NOISE = {"environments__view": "noise", "environments__count": 2, "environments__strength": 2.0}
 

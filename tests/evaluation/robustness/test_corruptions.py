@@ -31,7 +31,7 @@ from cmir.evaluation.robustness.corruptions import (
     unseen,
 )
 from cmir.method.networks.features import Inputs, load_features, load_steps
-from cmir.method.networks.model import network_for
+from cmir.method.networks.sized_network import network_for
 from tests.support.plain_network import random_weights
 
 CONFIG = ModelConfig(representation_size=6, hidden_size=8)

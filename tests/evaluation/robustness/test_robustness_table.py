@@ -21,8 +21,10 @@ from cmir.evaluation.robustness.robustness_table import (
     noisy_predictions,
 )
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import Network, network_for
-from cmir.method.training.split_scores import predict, split_metrics
+from cmir.method.networks.model import Network
+from cmir.method.networks.predictions import predict
+from cmir.method.networks.sized_network import network_for
+from cmir.method.training.split_scores import split_metrics
 from tests.support.plain_network import random_weights
 
 CONFIG = ModelConfig(representation_size=6, hidden_size=8)

@@ -18,7 +18,12 @@ from cmir.method.environments.inferred_environments import eiil_environments, er
 from cmir.method.environments.partitions import Partitions, check_partition, partition
 from cmir.method.environments.reference import train_reference
 from cmir.method.networks.features import pooled_features
-from tests.support.learning_data import SIZES, learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    SIZES,
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 
 SCHEMES = (
     *[(scheme, 3) for scheme in ("random", "kmeans", "label_kmeans", "speaker")],
@@ -179,7 +184,9 @@ def test_what_is_kept_is_what_another_instance_uses(
         raise AssertionError("computed again")
 
     monkeypatch.setattr("cmir.method.environments.partitions.train_reference", no_training)
-    monkeypatch.setattr("cmir.method.environments.partitions.kmeans_environments", no_training)
+    monkeypatch.setattr(
+        "cmir.method.environments.partition_schemes.kmeans_environments", no_training
+    )
     second = Partitions(learning, tmp_path)
     assert np.array_equal(second.reference.scores, wanted[0])
     assert np.array_equal(second.groups("kmeans", 3), wanted[1])

@@ -6,12 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmir.method.environments.perturbations import (
-    VIEWS,
-    erase_views,
-    noise_views,
-    swap_views,
-)
+from cmir.extensions import VIEWS
+from cmir.method.environments.perturbations import erase_views, noise_views, swap_views
 
 RATES = torch.tensor([[0.0, 0.3, 1.0], [0.9, 0.5, 0.1]])
 COUNT = 4
@@ -108,15 +104,15 @@ def test_one_sample_alone_is_swapped_for_itself() -> None:
 @pytest.mark.parametrize("name", sorted(VIEWS))
 def test_the_views_of_a_replica_do_not_depend_on_the_other_replicas(name: str) -> None:
     features = samples(6)
-    stacked = VIEWS[name](features, COUNT, RATES, sources(7, 8))
+    stacked = VIEWS[name].make(features, COUNT, RATES, sources(7, 8))
     for replica, seed in enumerate((7, 8)):
         alone = slice(replica, replica + 1)
-        single = VIEWS[name](features[alone], COUNT, RATES[alone], sources(seed))
+        single = VIEWS[name].make(features[alone], COUNT, RATES[alone], sources(seed))
         assert torch.equal(stacked[alone], single)
 
 
 @pytest.mark.parametrize("name", sorted(VIEWS))
 def test_a_rate_of_zero_leaves_every_view_as_the_clean_sample(name: str) -> None:
     features = samples(6)
-    views = VIEWS[name](features, COUNT, torch.zeros(2, 3), sources(0, 1))
+    views = VIEWS[name].make(features, COUNT, torch.zeros(2, 3), sources(0, 1))
     assert torch.equal(views, features[:, :, None].expand_as(views))

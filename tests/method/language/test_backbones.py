@@ -14,7 +14,7 @@ from cmir.data.modality import file_sha256
 from cmir.errors import InputError
 from cmir.method.language.backbones import find_backbone
 from cmir.method.language.tokens import text_column
-from tests.support.learning_data import small_config, trained
+from tests.support.made_data.learning_data import small_config, trained
 from tests.support.tiny_backbones import (
     FAMILIES,
     LAYERS,

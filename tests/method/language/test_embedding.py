@@ -15,8 +15,8 @@ from cmir.data.preparing import prepare
 from cmir.method.language import embedding as module
 from cmir.method.language.backbones import find_backbone
 from cmir.method.language.embedding import Embedding, embed, text_vectors
-from tests.support.learning_data import small_config, trained
-from tests.support.small_data import mmsa_content, write_npz, write_small
+from tests.support.made_data.learning_data import small_config, trained
+from tests.support.made_data.small_data import mmsa_content, write_npz, write_small
 from tests.support.tiny_backbones import FAMILIES, LAYERS, SPECIAL, WIDTH, write_spoken
 from workflows.embed import main
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
-from cmir.method.environments.perturbations import VIEWS
+from cmir.extensions import VIEWS
 from cmir.method.losses.constraints import (
     Reduction,
     decorrelation,
@@ -25,8 +25,8 @@ from cmir.method.losses.objective import Batch, Objective, prediction_loss, weig
 from cmir.method.losses.penalties import coral, fishr, group_dro, irm, vrex
 from cmir.method.losses.replica_settings import CONSTRAINTS, ReplicaSettings, replica_settings
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
-from tests.support.learning_data import small_config
+from cmir.method.networks.sized_network import network_for
+from tests.support.made_data.learning_data import small_config
 from tests.support.plain_network import random_weights
 
 ROWS = torch.tensor([[0, 5, 9, 40, 3, 8], [7, 1, 0, 30, 31, 2]])
@@ -91,7 +91,7 @@ def test_the_terms_are_sums_over_modalities(
     step = Step(learning, config)
     terms = step.terms()
     features, clean, spurious = step.parts()
-    perturbed = VIEWS[view](features, 3, step.settings.rates, step.sources())
+    perturbed = VIEWS[view].make(features, 3, step.settings.rates, step.sources())
     views = [step.encoded(perturbed[:, :, e])[0] for e in range(3)]
     rebuilt = step.network.reconstruct(step.weights, clean, spurious)
     errors = (step.network.predict(step.weights, clean) - step.batch.labels).square()
@@ -139,7 +139,7 @@ def test_the_prediction_loss_over_all_views_is_the_mean_over_the_clean_and_the_p
     )
     step = Step(learning, config)
     features, clean, _ = step.parts()
-    perturbed = VIEWS["swap"](features, 2, step.settings.rates, step.sources())
+    perturbed = VIEWS["swap"].make(features, 2, step.settings.rates, step.sources())
     versions = [clean, *(step.encoded(perturbed[:, :, e])[0] for e in range(2))]
     errors = [
         (step.network.predict(step.weights, version) - step.batch.labels).square()
@@ -159,7 +159,7 @@ def test_a_swapped_sample_keeps_its_own_label(learning: DevelopmentData) -> None
     )
     step = Step(learning, config)
     features, clean, _ = step.parts()
-    swapped = VIEWS["swap"](features, 1, step.settings.rates, step.sources())[:, :, 0]
+    swapped = VIEWS["swap"].make(features, 1, step.settings.rates, step.sources())[:, :, 0]
     assert (swapped != features).any(-1).all()
     scores = step.network.predict(step.weights, step.encoded(swapped)[0])
     noisy = (scores - step.batch.labels).square().mean(1)
@@ -295,7 +295,7 @@ STANDARD: dict[str, Any] = {
 def test_the_standard_invariance_compares_unimodal_predictions(learning: DevelopmentData) -> None:
     step = Step(learning, small_config(**STANDARD))
     features, clean, _ = step.parts()
-    perturbed = VIEWS["swap"](features, 2, step.settings.rates, step.sources())
+    perturbed = VIEWS["swap"].make(features, 2, step.settings.rates, step.sources())
     views = [clean, *(step.encoded(perturbed[:, :, e])[0] for e in range(2))]
 
     def unimodal(invariant: Tensor, modality: int) -> Tensor:

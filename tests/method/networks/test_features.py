@@ -18,7 +18,11 @@ from cmir.method.networks.features import (
     unimodal_kind,
     used_modalities,
 )
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 
 CPU = torch.device("cpu")
 ROWS = torch.tensor([[3, 0, 3], [7, 90, 1]])

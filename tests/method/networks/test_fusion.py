@@ -13,12 +13,17 @@ from cmir.config import ModelConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
 from cmir.method.networks.features import Inputs, input_kinds, load_features, used_modalities
-from cmir.method.networks.model import network_for
 from cmir.method.networks.replicas import Layout
+from cmir.method.networks.sized_network import network_for
 from cmir.method.networks.unimodal import unimodal_parts, unimodal_vector
 from cmir.method.training.fitting import fit
-from cmir.serving.predictor import ensemble_of, load_ensemble
-from tests.support.learning_data import learning_features, learning_samples, write_learning
+from cmir.serving.predictor import load_ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import (
+    learning_features,
+    learning_samples,
+    write_learning,
+)
 from tests.support.plain_network import (
     convolution,
     encoder_layer,

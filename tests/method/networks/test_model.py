@@ -12,8 +12,9 @@ from cmir.config import ModelConfig
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
 from cmir.method.networks.features import Inputs, load_features
-from cmir.method.networks.model import Network, network_for
-from tests.support.learning_data import STEPS, write_learning
+from cmir.method.networks.model import Network
+from cmir.method.networks.sized_network import network_for
+from tests.support.made_data.learning_data import STEPS, write_learning
 from tests.support.plain_network import (
     Weights,
     of_modality,

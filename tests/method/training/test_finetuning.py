@@ -15,7 +15,12 @@ from cmir.method.language.backbones import find_backbone
 from cmir.method.training.fitting import check, fit
 from cmir.method.training.reports import Diverged, TrialResult
 from cmir.runner.weights import save_weights
-from tests.support.learning_data import assert_close, assert_identical, small_config, trained
+from tests.support.made_data.learning_data import (
+    assert_close,
+    assert_identical,
+    small_config,
+    trained,
+)
 from tests.support.tiny_backbones import FAMILIES, WIDTH, write_backbone, write_spoken
 
 

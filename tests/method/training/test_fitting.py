@@ -17,11 +17,12 @@ from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
 from cmir.method.losses.replica_settings import CONSTRAINTS, WEIGHTS
 from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
+from cmir.method.networks.predictions import predict
+from cmir.method.networks.sized_network import network_for
 from cmir.method.training.fitting import check, fit
 from cmir.method.training.reports import Diverged, TrialResult
-from cmir.method.training.split_scores import predict, split_metrics
-from tests.support.learning_data import (
+from cmir.method.training.split_scores import split_metrics
+from tests.support.made_data.learning_data import (
     SIZES,
     VARIANTS,
     assert_identical,

@@ -6,7 +6,7 @@ import torch
 
 from cmir.data import DevelopmentData
 from cmir.method.training.precision import products_in
-from tests.support.learning_data import VARIANTS, assert_identical, small_config, trained
+from tests.support.made_data.learning_data import VARIANTS, assert_identical, small_config, trained
 
 
 def product() -> torch.Tensor:

@@ -12,7 +12,7 @@ from cmir.errors import InputError
 from cmir.method.losses.replica_settings import WEIGHTS
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
-from tests.support.learning_data import (
+from tests.support.made_data.learning_data import (
     VARIANTS,
     assert_close,
     assert_close_weights,

@@ -8,28 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
-import torch
 
-from cmir.config import ModelConfig
 from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
-from cmir.method.networks.features import load_features
-from cmir.method.networks.model import network_for
 from cmir.method.training.split_scores import (
-    CHUNK,
     evaluation_groups,
     goal_of,
     known_metrics,
-    predict,
-    shared_inputs,
     split_metrics,
     summary,
 )
 from cmir.metrics.field_metrics import classification_metrics, regression_metrics
-from tests.support.plain_network import random_weights
-
-CONFIG = ModelConfig(representation_size=6, hidden_size=8)
-CPU = torch.device("cpu")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,26 +27,6 @@ def split_of(labels: FloatArray, **columns: list[str]) -> SplitData:
     rows = np.arange(len(labels))
     samples = pl.DataFrame({"id": [f"s{row}" for row in rows], **columns})
     return SplitData("id_val", rows, labels.astype(np.float32), samples)
-
-
-def test_predictions_of_many_rows_are_those_of_one_batch(learning: DevelopmentData) -> None:
-    network, features = network_for(learning, CONFIG), load_features(learning, CONFIG, CPU)
-    weights = random_weights(network.layout, 3)
-    rows = np.random.default_rng(0).integers(0, 110, 2 * CHUNK + 7)
-    scores = predict(network, weights, features, rows, CPU)
-    index = torch.from_numpy(rows)[None].expand(3, -1)
-    batch = {name: feature.gather(index) for name, feature in features.items()}
-    assert scores.shape == (3, len(rows))
-    torch.testing.assert_close(scores, network.forward(weights, batch))
-
-
-def test_replicas_share_the_samples_they_are_evaluated_on(learning: DevelopmentData) -> None:
-    features = load_features(learning, CONFIG, CPU)
-    inputs = shared_inputs(features, torch.arange(9), 4)
-    assert inputs["audio"].mask is not None
-    for tensor in (inputs["audio"].values, inputs["audio"].mask, inputs["vision"].values):
-        assert tensor.shape[:2] == (4, 9)
-        assert tensor.stride(0) == 0
 
 
 @pytest.mark.parametrize("scale", [(-3.0, 3.0), (-1.0, 1.0), None])

@@ -11,8 +11,9 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.evaluation.robustness.robustness_table import evaluate_robustness
 from cmir.promotion.report.ensemble_robustness import ensemble_robustness
-from cmir.serving.predictor import Ensemble, ensemble_of
-from tests.support.learning_data import small_config, trained
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.made_data.learning_data import small_config, trained
 
 KINDS = ["gaussian", "delayed"]
 

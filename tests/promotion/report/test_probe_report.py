@@ -15,7 +15,7 @@ from cmir.evaluation.probes.ground_truth import GroundTruth
 from cmir.evaluation.probes.probing import Probes, probe
 from cmir.promotion.report.probe_plot import TRUTH, probe_picture
 from cmir.promotion.report.probe_report import probe_metrics, probe_text, probe_values
-from tests.support.learning_data import small_config, trained
+from tests.support.made_data.learning_data import small_config, trained
 from tests.support.small_sweep import write_data
 
 

@@ -1,0 +1,50 @@
+"""Baselines by name: from a winner's configuration to those of which the best is its opponent."""
+
+from __future__ import annotations
+
+from cmir.config import TrialConfig, trial_config
+from cmir.extensions import baseline
+
+CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
+SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
+FACTORS = (1 / 3, 1.0, 3.0)
+
+
+@baseline("plain")
+def plain_recipe(config: TrialConfig) -> list[TrialConfig]:
+    """Plain training at a third, the whole and three times the learning rate."""
+    base = plain(config)
+    return [with_rate(base, factor * base.training.learning_rate) for factor in FACTORS]
+
+
+def plain(config: TrialConfig) -> TrialConfig:
+    """The same sizes and optimiser without views, partition and constraints."""
+    kept = {
+        key: value
+        for key, value in config.flat().items()
+        if key not in ("objective", "seeds") and not key.startswith(SCHEMES)
+    }
+    nothing = dict.fromkeys(CONSTRAINTS, 0.0)
+    return trial_config(
+        {**kept, **nothing}, "plain training", objective=config.objective, seeds=config.seeds
+    )
+
+
+def is_plain(config: TrialConfig) -> bool:
+    """Whether nothing but the prediction loss trains it.
+
+    Example:
+        >>> is_plain(TrialConfig()), is_plain(plain(TrialConfig()))
+        (False, True)
+    """
+    environments, loss = config.environments, config.loss
+    is_penalised = environments.partition != "none" and loss.penalty_weight > 0
+    uses_views = environments.views > 0 and (loss.invariance > 0 or loss.prediction_views == "all")
+    others = loss.mutual_information > 0 or loss.reconstruction > 0
+    return not (is_penalised or uses_views or others)
+
+
+def with_rate(config: TrialConfig, rate: float) -> TrialConfig:
+    """The same configuration with another learning rate."""
+    training = config.training.model_copy(update={"learning_rate": rate})
+    return config.model_copy(update={"training": training})

@@ -1,0 +1,89 @@
+"""The penalties by name: what each takes of a batch, and what it remembers from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cmir.config import TrialConfig
+from cmir.extensions import penalty
+from cmir.method.losses.penalties import Kind, coral, fishr, group_dro, irm, vrex
+
+Penalised = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class PenaltyBatch:
+    """What a penalty may look at in one training step.
+
+    Attributes:
+        errors: `(replica, batch)`, the prediction loss of each sample.
+        scores: `(replica, batch)`, predictions in label units, or logits.
+        labels: `(replica, batch)`.
+        invariant: Z_inv, `(replica, modality, batch, d)`.
+        last_hidden: `(replica, batch, d')`, the inputs of the predictor's last layer.
+        groups: `(replica, batch)`, the environment of each sample, in [0, count).
+        count: number of environments of the partition; some may be absent from a batch.
+        loss: the prediction loss.
+        step: `loss.group_dro_step`, `(replica,)`.
+        memory: `(replica, environment, numbers)`, what the penalty returned the step before.
+    """
+
+    errors: Tensor
+    scores: Tensor
+    labels: Tensor
+    invariant: Tensor
+    last_hidden: Tensor
+    groups: Tensor
+    count: int
+    loss: Kind
+    step: Tensor
+    memory: Tensor
+
+
+@penalty("vrex")
+def _vrex(batch: PenaltyBatch) -> Penalised:
+    return vrex(batch.errors, batch.groups, batch.count), batch.memory
+
+
+@penalty("irm")
+def _irm(batch: PenaltyBatch) -> Penalised:
+    value = irm(batch.scores, batch.labels, batch.groups, batch.count, batch.loss)
+    return value, batch.memory
+
+
+def _equal_weights(count: int, config: TrialConfig) -> Tensor:
+    return torch.full((count, 1), 1 / count)
+
+
+@penalty("group_dro", memory=_equal_weights, is_share=True)
+def _group_dro(batch: PenaltyBatch) -> Penalised:
+    """What the loss of GroupDRO adds to the mean error."""
+    weights = batch.memory.squeeze(-1)
+    worst, weights = group_dro(batch.errors, batch.groups, batch.count, weights, batch.step)
+    return worst - batch.errors.mean(1), weights[..., None]
+
+
+@penalty("coral")
+def _coral(batch: PenaltyBatch) -> Penalised:
+    return coral(batch.invariant, batch.groups, batch.count).sum(1), batch.memory
+
+
+def _no_average(count: int, config: TrialConfig) -> Tensor:
+    """Of the variances of the last layer's weights and bias, and the average's own weight."""
+    return torch.zeros(count, config.model.hidden_size + 2)
+
+
+@penalty("fishr", memory=_no_average)
+def _fishr(batch: PenaltyBatch) -> Penalised:
+    return fishr(
+        batch.scores,
+        batch.labels,
+        batch.last_hidden,
+        batch.groups,
+        batch.count,
+        batch.loss,
+        batch.memory,
+    )

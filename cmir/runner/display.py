@@ -1,0 +1,114 @@
+"""What a person sees while jobs run: a live line, or plain lines without a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.study import AskedTrial, counts
+
+REFRESH_SECONDS = 0.5
+
+
+class RunDisplay:
+    """Trials done, running, pruned, the best so far and the time left."""
+
+    def __init__(self, console: Console, start: RunStart) -> None:
+        self._console, self._start = console, start
+        self._budget = start.total
+        self._done = start.done
+        self._ended = self._ended_epochs = 0
+        self._outcomes: Counter[str] = Counter()
+        self._running: dict[int, int] = {}
+        self._best: TrialRecord | None = None
+        for record in start.records:
+            self._count(record)
+        self._began = self._shown = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> RunDisplay:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def progress(self) -> Progress:
+        """The hooks that a sweep calls."""
+        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick)
+
+    def _on_start(self, asked: AskedTrial) -> None:
+        self._running[asked.number] = 0
+        self._on_tick(now=True)
+
+    def _on_epoch(self, number: int, epoch: int, objective: float) -> None:
+        self._running[number] = epoch
+
+    def _on_end(self, record: TrialRecord) -> None:
+        self._ended_epochs += self._running.pop(record.number, 0)
+        self._ended += 1
+        self._done += counts(record)
+        self._count(record)
+        self._print(record)
+        self._on_tick(now=True)
+
+    def _count(self, record: TrialRecord) -> None:
+        """Takes an ended trial into what is shown of the whole sweep, of earlier starts too."""
+        self._outcomes[record.outcome] += 1
+        if record.outcome == "finished" and self._is_better(record):
+            self._best = record
+
+    def _on_tick(self, now: bool = False) -> None:
+        if self._live.is_started and (now or time.monotonic() - self._shown > REFRESH_SECONDS):
+            self._shown = time.monotonic()
+            self._live.update(self._line(), refresh=True)
+
+    def _is_better(self, record: TrialRecord) -> bool:
+        if self._best is None or self._best.objective is None or record.objective is None:
+            return True
+        return self._start.sign * (record.objective - self._best.objective) > 0
+
+    def _print(self, record: TrialRecord) -> None:
+        score = "" if record.objective is None else f"{record.objective:.4f}"
+        best = " *" if record is self._best else ""
+        reason = f" {record.ending.reason}" if record.ending.reason else ""
+        self._console.print(
+            f"trial {record.number:>3}  {record.outcome:<8}  {score:>8}{best:<2}  "
+            f"{record.name:<16} {record.ending.seconds:6.1f} s  "
+            f"[{self._done}/{self._budget}, {self._left()}]{reason}",
+            markup=False,
+            highlight=False,
+        )
+
+    def _line(self) -> Text:
+        best = "-" if self._best is None else f"{self._best.objective:.4f}"
+        running = ", ".join(f"{n} (epoch {e})" for n, e in sorted(self._running.items()))
+        counted = "  ".join(f"{name} {number}" for name, number in sorted(self._outcomes.items()))
+        return Text(
+            f"{self._done}/{self._budget} done  {counted}  "
+            f"best {best}  {self._left()}  running: {running}",
+            overflow="ellipsis",
+            no_wrap=True,
+        )
+
+    def _left(self) -> str:
+        """Time left at the pace so far, in which trials that still run count by their epochs."""
+        missing = self._budget - self._done
+        if missing <= 0:
+            return "done"
+        longest = self._start.epochs
+        usual = self._ended_epochs / self._ended if self._ended_epochs else longest
+        running = sum(min(1.0, epoch / usual) for epoch in self._running.values())
+        trained = self._ended + running
+        if trained == 0:
+            return "starting"
+        seconds = (time.monotonic() - self._began) / trained * max(0.0, missing - running)
+        return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"

@@ -1,0 +1,274 @@
+"""The one runner: trains what a source asks for, keeps its records, and continues after a kill.
+
+A sweep, an ablation, a promotion and the paper's protocol hand it their jobs. Each job is a trial
+of a study: it runs where Ray places it, its run is in MLflow, and what has ended is not trained
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.storages import BaseStorage
+from ray.tune import Trainable
+
+from cmir.data import DevelopmentData
+from cmir.runner.paths import Places
+from cmir.runner.scheduling.interrupts import terminate_as_interrupt
+from cmir.runner.scheduling.placement import Placement, Resources
+from cmir.runner.scheduling.ray_tune import Plan, ray_running, run_trials
+from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.worker import CmirTrial, Score
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
+from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
+from cmir.runner.weights import WeightsKeeper
+from cmir.space.space_file import EarlyStopping
+
+# MLflow takes seconds to import: what only looks at options does without it.
+if TYPE_CHECKING:
+    from cmir.runner.tracking.sweep_tracker import SweepTracker
+
+NEVER = EarlyStopping(enabled=False)
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """How the jobs appear in MLflow: as children of one run.
+
+    Attributes:
+        experiment: its name.
+        params: of the parent run.
+        tags: of the parent run, beside its data.
+        files: folder to file, attached to the parent run.
+    """
+
+    experiment: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Jobs:
+    """What shall be trained, and what is kept of it.
+
+    Attributes:
+        name: of the study that keeps the records.
+        data: what the trainings may see.
+        source: where their configurations come from.
+        epochs: of the longest.
+        early_stopping: ASHA's settings, off for a list of jobs.
+        keep: weights of so many of the best are kept; None: of all.
+        facts: what else is kept with the study.
+        tracked: how they appear in MLflow; None: not at all.
+        threads: of each training; None: as many as it has processors. One makes the numbers of a
+            training independent of how many run beside it.
+        score: called in the worker on each finished training; what it returns is kept with the
+            weights.
+    """
+
+    name: str
+    data: DevelopmentData
+    source: JobSource
+    epochs: int
+    early_stopping: EarlyStopping = NEVER
+    keep: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    tracked: TrackedRun | None = None
+    threads: int | None = None
+    score: Score | None = None
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What is known when jobs start: for the display.
+
+    Attributes:
+        name: of the study.
+        total: jobs that shall have ended.
+        done: of these, ended by earlier starts of the command.
+        interrupted: left in flight by an earlier start.
+        epochs: of the longest training.
+        resources: what each takes, and how many run at a time.
+        sign: 1 where a larger objective is better, else -1.
+        tracking_uri: of MLflow's store, empty where nothing is logged.
+        records: of all that ended.
+    """
+
+    name: str
+    total: int
+    done: int
+    interrupted: int
+    epochs: int
+    resources: Resources
+    sign: float
+    tracking_uri: str
+    records: Sequence[TrialRecord]
+
+
+Display = Callable[[RunStart], Progress]
+
+
+def silent(start: RunStart) -> Progress:
+    """Shows nothing."""
+    return Progress()
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where jobs run and where their records are.
+
+    Attributes:
+        places: where files are.
+        placement: on which processors or GPUs.
+        storage: address of the studies' database; None: a journal file each.
+        trainable: the class that trains.
+    """
+
+    places: Places
+    placement: Placement = field(default_factory=Placement)
+    storage: str | None = None
+    trainable: type[Trainable] = CmirTrial
+
+    def run(self, jobs: Jobs, display: Display = silent) -> list[TrialRecord]:
+        """Trains what is missing of the jobs.
+
+        Returns:
+            the records of the study: of jobs that ended in earlier calls too.
+
+        Raises:
+            InputError: another process trains them, or the storage went away.
+            KeyboardInterrupt: by SIGINT or SIGTERM; what ended is kept.
+        """
+        with self.opened(jobs) as session:
+            session.train(display)
+            session.close()
+            if session.study.missing:
+                raise KeyboardInterrupt
+            return session.study.records()
+
+    @contextmanager
+    def opened(self, jobs: Jobs) -> Iterator[Session]:
+        """The jobs with their study and their runs, while no other driver has them.
+
+        Raises:
+            InputError: another process has them, or they are not those that the study began with.
+        """
+        self.places.make()
+        with self.places.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
+            facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
+            study = open_study(self.storage_of(jobs.name), jobs.name, jobs.source, facts)
+            yield Session(self, jobs, study, _tracker(study, jobs))
+
+    def storage_of(self, name: str) -> BaseStorage:
+        """The storage of a study, for its only driver."""
+        if self.storage is not None:
+            return storage_at(self.storage)
+        release_left_lock(self.places.journal(name))
+        return journal_storage(self.places.journal(name), alone=True)
+
+
+class Session:
+    """Jobs in the hands of their only driver."""
+
+    def __init__(
+        self, runner: Runner, jobs: Jobs, study: TrialStudy, tracker: SweepTracker | None
+    ) -> None:
+        self._runner, self._jobs = runner, jobs
+        self.study, self.tracker = study, tracker
+        self.keeper = WeightsKeeper(
+            runner.places, jobs.name, jobs.keep, study.sign, study.records()
+        )
+
+    def train(self, display: Display) -> None:
+        """Trains what is missing, and returns early where the command is told to end.
+
+        Args:
+            display: called once; the progress it returns is told of every event.
+        """
+        placement = self._runner.placement
+        if not self.study.missing:
+            display(self._start(placement.here()))
+            return
+        with ray_running(placement) as resources:
+            progress = self._keeping(display(self._start(resources)))
+            run_trials(self.study, self._plan(resources), resources, progress)
+
+    def close(self) -> None:
+        """Writes what MLflow lacks and ends the parent run; a server that is away is no error."""
+        if self.tracker is None:
+            return
+        self.tracker.flush()
+        try:
+            self.tracker.close(complete=not self.study.missing)
+        except Exception:  # MLflow, requests and SQLAlchemy each raise their own.
+            logging.getLogger(__name__).warning("MLflow misses the end of %s", self._jobs.name)
+
+    def _start(self, resources: Resources) -> RunStart:
+        return RunStart(
+            name=self._jobs.name,
+            total=self.study.total,
+            done=self.study.total - self.study.missing,
+            interrupted=self.study.interrupted,
+            epochs=self._jobs.epochs,
+            resources=resources,
+            sign=self.study.sign,
+            tracking_uri=self.tracker.uri if self.tracker else "",
+            records=self.study.records(),
+        )
+
+    def _plan(self, resources: Resources) -> Plan:
+        jobs, places = self._jobs, self._runner.places
+        shared = {
+            "dataset": str(jobs.data.path.resolve()),
+            "partitions": str(places.partitions.resolve()),
+            "threads": jobs.threads or resources.cpus_per_trial,
+            "score": jobs.score,
+        }
+
+        def worker_config(asked: AskedTrial) -> dict[str, Any]:
+            weights = places.weights_of(jobs.name, asked.number).resolve()
+            return {"trial": asked.config, "weights": str(weights), **shared}
+
+        return Plan(
+            budget=self.study.counted + self.study.missing,
+            epochs=jobs.epochs,
+            early_stopping=jobs.early_stopping,
+            worker_config=worker_config,
+            storage=places.scheduler(jobs.name),
+            trainable=self._runner.trainable,
+        )
+
+    def _keeping(self, progress: Progress) -> Progress:
+        def on_end(record: TrialRecord) -> None:
+            self.keeper.add(record)
+            if self.tracker is not None:
+                self.tracker.write(record)
+            progress.on_end(record)
+
+        return replace(progress, on_end=on_end)
+
+
+def _tracker(study: TrialStudy, jobs: Jobs) -> SweepTracker | None:
+    """The runs of the jobs, with what earlier starts of the command could not write on its way."""
+    if jobs.tracked is None:
+        return None
+    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect, dataset_input
+
+    client, data = connect(), jobs.data
+    with answering(client):
+        tracker = SweepTracker(client, jobs.tracked.experiment, jobs.name, study.parent_run)
+        study.remember_parent_run(tracker.parent)
+        profile = {split: len(part.rows) for split, part in data.splits.items()}
+        used = dataset_input(data.name, data.checksum, data.path, profile)
+        tracker.describe(jobs.tracked.params, jobs.tracked.tags, used)
+        for folder, file in jobs.tracked.files.items():
+            tracker.attach(file, folder)
+    tracker.write_missing(study.records())
+    return tracker

@@ -1,0 +1,161 @@
+"""A trial in a Ray worker: a configuration and its data in, one report per epoch out."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import ray
+import torch
+from ray.tune import Trainable
+
+from cmir.config import TrialConfig
+from cmir.data import DevelopmentData, load_dataset
+from cmir.method.environments.partitions import Partitions, partition_of
+from cmir.method.training.fitting import fit
+from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.plugins import load_plugins, needed_plugins
+from cmir.runner.scheduling.placement import device_of
+from cmir.runner.weights import save_weights
+
+REPORT = "report"
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+# From the data, a finished training and the device to what is kept beside its weights.
+Score = Callable[[DevelopmentData, TrialResult, str], Arrays]
+
+
+@dataclass
+class WorkerReport:
+    """One epoch of a trial, or its end, as it travels from a worker to the driver.
+
+    Attributes:
+        epoch: counted from 1; 0 where the trial ended without one.
+        objective: mean over the seeds of the best value so far.
+        metrics: as in `EpochReport`.
+        partition: the diagnosis of its partition as plain values, with the first epoch only.
+        ending: fields of `Ending` that the worker knows; empty while the trial goes on.
+    """
+
+    epoch: int = 0
+    objective: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    partition: Mapping[str, Any] = field(default_factory=dict)
+    ending: Mapping[str, Any] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Lets go of what the driver has read: Ray keeps the last report of every trial."""
+        self.metrics = self.partition = self.ending = {}
+
+
+class CmirTrial(Trainable):
+    """Trains a configuration, one epoch a step; actors are reused from trial to trial.
+
+    The configuration that Ray hands over holds `trial` (a `TrialConfig`), `weights` (file for its
+    weights once it has finished), `dataset` (folder), `partitions` (folder in which workers share
+    them), `threads` and, where finished trainings are scored there, `score`. A step returns a
+    `WorkerReport`.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Takes a trial; nothing runs, and so nothing fails, before the first step."""
+        self._config = dict(config)
+        self._reports: Iterator[EpochReport] | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial in the same process."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains one epoch; the last result has `done`.
+
+        An exception ends the trial, not the process: the next trial finds it warm.
+        """
+        try:
+            report = self._epoch()
+        except Exception as error:  # Whatever it is, it belongs into the trial's record.
+            report = WorkerReport(ending={"outcome": "failed", "reason": _explained(error)})
+        return {REPORT: report, "done": bool(report.ending)}
+
+    def _epoch(self) -> WorkerReport:
+        if self._reports is None:
+            self._reports = self._start()
+        try:
+            report = next(self._reports)
+        except Diverged as fault:
+            return WorkerReport(ending={"outcome": "diverged", "reason": str(fault)})
+        found = WorkerReport(report.epoch, report.objective, dict(report.metrics))
+        if report.epoch == 1:
+            found.partition = self._diagnosis()
+        if report.result is not None:
+            save_weights(report.result, Path(self._config["weights"]), self._scores(report.result))
+            found.ending = _ending(report.result)
+        return found
+
+    def _start(self) -> Iterator[EpochReport]:
+        torch.set_num_threads(int(self._config["threads"]))
+        load_plugins(needed_plugins(self._trial()), "worker")
+        data = development_data(self._config["dataset"])
+        return fit(data, self._trial(), own_device(), self._partitions())
+
+    def _scores(self, result: TrialResult) -> Arrays:
+        score: Score | None = self._config.get("score")
+        data = development_data(self._config["dataset"])
+        return {} if score is None else score(data, result, own_device())
+
+    def _trial(self) -> TrialConfig:
+        trial: TrialConfig = self._config["trial"]
+        return trial
+
+    def _partitions(self) -> Partitions:
+        return partitions_of(self._config["dataset"], self._config["partitions"])
+
+    def _diagnosis(self) -> Mapping[str, Any]:
+        found = self._partitions().diagnosis(*partition_of(self._trial().environments))
+        return {} if found is None else found.as_json()
+
+
+def _explained(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return f"{type(error).__name__} at {where}: {error}"
+
+
+@lru_cache(maxsize=1)
+def development_data(folder: str) -> DevelopmentData:
+    """The development part of a dataset folder, opened once per process."""
+    return load_dataset(folder).development()
+
+
+@lru_cache(maxsize=1)
+def partitions_of(folder: str, cache: str) -> Partitions:
+    """The partitions of a dataset folder, shared by all trials of a process."""
+    return Partitions(development_data(folder), Path(cache))
+
+
+def own_device() -> str:
+    """The device that Ray assigned: a GPU if the trial asked for one, else the CPU.
+
+    A process may see more GPUs than are its own, so the assigned id decides.
+    """
+    if not torch.cuda.is_available():
+        return "cpu"
+    assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    return device_of(assigned, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _ending(result: TrialResult) -> Mapping[str, Any]:
+    return {
+        "outcome": "finished",
+        "objective": result.objective,
+        "metrics": dict(result.metrics),
+        "by_seed": {name: list(values) for name, values in result.by_seed.items()},
+        "best_epochs": list(result.best_epochs),
+    }

@@ -1,0 +1,302 @@
+"""The single record of a sweep: an Optuna study, asked and told here and nowhere else.
+
+A trial costs the storage three writes, whatever its number of epochs: its parameters, its ending
+and its state. Trials that were in flight when a sweep was killed stay RUNNING in the storage and
+are handed out again, with the same number and parameters, before new ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import Trial, TrialState
+
+from cmir.config import TrialConfig
+from cmir.errors import InputError
+from cmir.metrics.metric_directions import direction
+from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.trial_serialisation import (
+    CONFIG,
+    ENDING,
+    JOB,
+    LABEL,
+    RETRY_OF,
+    ending_text,
+    is_ended,
+    record_of,
+)
+
+QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
+# Of a trial that is tried once more, what stays.
+GIVEN = (CONFIG, JOB, LABEL)
+
+
+class JobSource(Protocol):
+    """Where the configurations of a study come from: a sampler over a space, or a list."""
+
+    @property
+    def where(self) -> str:
+        """What the message of an error starts with."""
+
+    @property
+    def objective(self) -> str:
+        """`split/metric` that gives the study its direction."""
+
+    @property
+    def question(self) -> Mapping[str, Any]:
+        """What may not change while the study is continued."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What a question is taken to have said of keys that are younger than it."""
+
+    @property
+    def total(self) -> int:
+        """Number of trials that shall have ended."""
+
+    def missing(self, study: optuna.Study, counted: int) -> int:
+        """Number of trials that have not, of a study of which so many count."""
+
+    def begin(self, study: optuna.Study) -> None:
+        """Asks for what comes first, when the study is new."""
+
+    def resume(self, study: optuna.Study) -> None:
+        """Asks for what is missing, whenever the study is opened."""
+
+    def sampler(self, ended: int) -> BaseSampler:
+        """The sampler of a study of which so many trials have ended."""
+
+    def wants(self, trial: Trial) -> bool:
+        """Whether a trial that an earlier start of the command has left shall be trained."""
+
+    def config(self, trial: Trial) -> TrialConfig:
+        """What a trial shall train; raises InputError where that is a contradiction."""
+
+
+@dataclass(frozen=True)
+class AskedTrial:
+    """A trial to run: its number in the study, the whole configuration, and what it is called."""
+
+    number: int
+    config: TrialConfig
+    label: str = ""
+
+
+class TrialStudy:
+    """The study of a sweep or of a list of jobs, of which one driver at a time may ask and tell."""
+
+    def __init__(self, study: optuna.Study, source: JobSource) -> None:
+        self._study, self._source = study, source
+        self._open = self._in_flight()
+        self._interrupted = list(self._open)
+        self._records = {record.number: record for record in _records(study)}
+        self._counted = sum(counts(record) for record in self._records.values())
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep."""
+        return self._study.study_name
+
+    @property
+    def sign(self) -> float:
+        """1 where a larger objective is better, else -1."""
+        return 1.0 if self._study.direction == StudyDirection.MAXIMIZE else -1.0
+
+    @property
+    def parent_run(self) -> str | None:
+        """The tracking run of the sweep, once it is known."""
+        value = self._study.user_attrs.get(PARENT)
+        return None if value is None else str(value)
+
+    def remember_parent_run(self, run_id: str) -> None:
+        """Keeps the tracking run's id, so that continuing a sweep continues its run."""
+        self._study.set_user_attr(PARENT, run_id)
+
+    @property
+    def in_flight(self) -> int:
+        """Number of trials asked for and not told."""
+        return len(self._open) - len(self._interrupted)
+
+    @property
+    def interrupted(self) -> int:
+        """Number of trials that an earlier run of the command left in flight."""
+        return len(self._interrupted)
+
+    def ask(self) -> AskedTrial:
+        """The next trial: first what was interrupted, then start points and retries, then TPE.
+
+        Raises:
+            InputError: the space allows a contradiction that no two of its ends show. The trial
+                is dropped, so that it does not stop the sweep again when that is continued.
+        """
+        trial = self._next()
+        while not self._source.wants(trial):
+            self._drop(trial)
+            trial = self._next()
+        try:
+            config = self._source.config(trial)
+        except InputError:
+            self._drop(trial)
+            raise
+        if CONFIG not in trial.user_attrs:
+            trial.set_user_attr(CONFIG, config.flat())
+        label = str(trial.user_attrs.get(LABEL, ""))
+        return AskedTrial(trial.number, config, label)
+
+    def _next(self) -> Trial:
+        if self._interrupted:
+            return self._open[self._interrupted.pop(0)]
+        trial = self._study.ask()
+        self._open[trial.number] = trial
+        return trial
+
+    def _drop(self, trial: Trial) -> None:
+        self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
+
+    def tell(self, number: int, ending: Ending) -> TrialRecord:
+        """Ends a trial. A first failure is tried once more, as a trial of its own.
+
+        Finished is COMPLETE with its value. Pruned is PRUNED with its last value, diverged is
+        PRUNED without one, which TPE ranks behind all others; failed is FAIL.
+        """
+        trial = self._open[number]
+        trial.set_user_attr(ENDING, ending_text(ending))
+        if ending.outcome == "pruned":
+            trial.report(_value(ending), max(len(curve) for curve in ending.curve.values()))
+        if ending.outcome == "finished":
+            told = self._study.tell(trial, _value(ending))
+        else:
+            failed = ending.outcome == "failed"
+            told = self._study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
+        del self._open[number]
+        if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
+            kept = {key: told.user_attrs[key] for key in GIVEN if key in told.user_attrs}
+            self._study.enqueue_trial(told.params, user_attrs={**kept, RETRY_OF: number})
+        record = self._records[number] = record_of(told)
+        self._counted += counts(record)
+        return record
+
+    def records(self) -> list[TrialRecord]:
+        """All ended trials, in order. A failed trial that is retried is among them."""
+        return [self._records[number] for number in sorted(self._records)]
+
+    @property
+    def counted(self) -> int:
+        """Trials that count against the budget: all ended ones but a failure to be retried."""
+        return self._counted
+
+    @property
+    def total(self) -> int:
+        """Number of trials that shall have ended."""
+        return self._source.total
+
+    @property
+    def missing(self) -> int:
+        """Number of them that have not."""
+        return self._source.missing(self._study, self._counted)
+
+    def _in_flight(self) -> dict[int, Trial]:
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {frozen.number: Trial(self._study, frozen._trial_id) for frozen in running}
+
+
+def counts(record: TrialRecord) -> bool:
+    """Whether a record counts against the budget: all but a failure that is tried once more."""
+    return record.outcome != "failed" or record.retry_of is not None
+
+
+def open_study(
+    storage: BaseStorage, name: str, source: JobSource, facts: Mapping[str, Any]
+) -> TrialStudy:
+    """Opens a study, or begins it with what its source asks for first.
+
+    Args:
+        storage: where it is or shall be.
+        name: of the sweep, or of the list of jobs.
+        source: whose question must be the one that the study was begun with.
+        facts: what else is kept with the study, such as the data's folder; `data_checksum` is
+            required and, where the source has a question, must be the one that the study was begun
+            with, as the question must.
+
+    Raises:
+        InputError: the study was begun with another question or other data.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    question = dict(source.question)
+    if question:
+        question["data_checksum"] = facts["data_checksum"]
+    study = _found_or_made(storage, name, source.objective)
+    kept = study.user_attrs
+    # Before anything is written: a study that is refused stays as it was.
+    if QUESTION in kept:
+        _check_question(kept[QUESTION], question, name, source)
+    else:
+        source.begin(study)
+        study.set_user_attr(CREATED, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+        study.set_user_attr(QUESTION, question)
+    for key, value in facts.items():
+        if key not in kept or kept[key] != value:
+            study.set_user_attr(key, value)
+    source.resume(study)
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    study.sampler = source.sampler(len(ended))
+    return TrialStudy(study, source)
+
+
+def _found_or_made(storage: BaseStorage, name: str, objective: str) -> optuna.Study:
+    if name in optuna.get_all_study_names(storage):
+        return optuna.load_study(study_name=name, storage=storage)
+    direction = StudyDirection.MAXIMIZE if _maximises(objective) else StudyDirection.MINIMIZE
+    return optuna.create_study(storage=storage, study_name=name, direction=direction)
+
+
+def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:
+    """All ended trials of a sweep, without opening it for writing."""
+    return _records(optuna.load_study(study_name=name, storage=storage))
+
+
+def _records(study: optuna.Study) -> list[TrialRecord]:
+    return [record_of(trial) for trial in study.get_trials(deepcopy=False) if is_ended(trial)]
+
+
+def study_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
+    """What the study was begun with: question, time of creation, tracking run."""
+    return dict(optuna.load_study(study_name=name, storage=storage).user_attrs)
+
+
+def _check_question(
+    begun: Mapping[str, Any], now: Mapping[str, Any], name: str, source: JobSource
+) -> None:
+    then = _filled(begun, source.defaults)
+    changed = sorted(key for key in now if now[key] != then.get(key))
+    if changed:
+        raise InputError(
+            f"{source.where}: the sweep '{name}' was begun with another {', '.join(changed)}; "
+            f"trials of both cannot be compared. Give --fresh to begin a new sweep, or undo the "
+            "change."
+        )
+
+
+def _filled(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, with the defaults of keys that are younger than the sweep."""
+    filled = {**defaults, **begun}
+    for key, value in defaults.items():
+        if isinstance(value, Mapping):
+            filled[key] = _filled(filled[key], value)
+    return filled
+
+
+def _maximises(objective: str) -> bool:
+    return direction(objective.partition("/")[2]) == "max"
+
+
+def _value(ending: Ending) -> float:
+    assert ending.objective is not None
+    return ending.objective

@@ -1,0 +1,49 @@
+"""Which trials Ray Tune is handed, and when it is told that there are no more. No Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import InMemoryStorage
+
+from cmir.runner.scheduling.ray_tune import Plan, StudySearcher
+from cmir.runner.scheduling.rungs import Rungs
+from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
+from cmir.runner.scheduling.worker import WorkerReport
+from cmir.runner.studies.study import open_study
+from cmir.space.search_space import checked_space
+from cmir.space.space_file import EarlyStopping, parse_sweep
+from cmir.space.space_source import SpaceSource
+from tests.support.small_sweep import SMALL
+
+OFF = EarlyStopping(enabled=False)
+DONE: dict[str, Any] = {"outcome": "finished", "objective": 0.5, "metrics": {}}
+
+
+def searching(budget: int) -> tuple[StudySearcher, TrialsInFlight]:
+    space = checked_space(parse_sweep(SMALL | {"trials": budget}, "s"), "s")
+    study = open_study(InMemoryStorage(), "s", SpaceSource(space), {"data_checksum": "abc"})
+    in_flight = TrialsInFlight(study, Rungs(3, OFF), Progress())
+    plan = Plan(budget, 3, OFF, lambda asked: {"number": asked.number}, Path("nowhere"))
+    return StudySearcher(study, plan, in_flight), in_flight
+
+
+def test_no_trial_beyond_the_budget_is_handed_out() -> None:
+    searcher, in_flight = searching(2)
+    assert searcher.suggest("a") == {"number": 0}
+    assert searcher.suggest("b") == {"number": 1}
+    assert searcher.suggest("c") is None
+    for name in ("a", "b"):
+        in_flight.take(name, WorkerReport(1, 0.5, {}, ending=DONE), 1.0)
+        searcher.on_trial_complete(name)
+    assert searcher.suggest("c") == "FINISHED"
+
+
+def test_a_trial_whose_worker_died_is_asked_for_once_more() -> None:
+    searcher, _ = searching(1)
+    assert searcher.suggest("a") == {"number": 0}
+    searcher.on_trial_complete("a", error=True)
+    assert searcher.suggest("b") == {"number": 1}
+    searcher.on_trial_complete("b", error=True)
+    assert searcher.suggest("c") == "FINISHED"

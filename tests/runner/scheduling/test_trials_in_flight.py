@@ -1,0 +1,134 @@
+"""What the driver does with the reports of workers: curves, rungs, endings, retries. No Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.storages import InMemoryStorage
+
+from cmir.runner.scheduling.rungs import Rungs
+from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
+from cmir.runner.scheduling.worker import WorkerReport
+from cmir.runner.studies.records import TrialRecord
+from cmir.runner.studies.study import TrialStudy, open_study
+from cmir.space.search_space import checked_space
+from cmir.space.space_file import EarlyStopping, parse_sweep
+from cmir.space.space_source import SpaceSource
+from tests.support.small_sweep import SMALL
+
+HALVING = EarlyStopping(grace=2, reduction=2.0)
+OFF = EarlyStopping(enabled=False)
+
+
+def opened(storage: InMemoryStorage | None = None) -> TrialStudy:
+    space = checked_space(parse_sweep(SMALL | {"trials": 8, "start_from": []}, "s"), "s")
+    return open_study(
+        storage or InMemoryStorage(), "s", SpaceSource(space), {"data_checksum": "abc"}
+    )
+
+
+def started(
+    study: TrialStudy,
+    count: int,
+    settings: EarlyStopping = OFF,
+    ends: list[TrialRecord] | None = None,
+) -> TrialsInFlight:
+    """Trials under the names `0`, `1`, ... as Ray would name them."""
+    progress = Progress() if ends is None else Progress(on_end=ends.append)
+    in_flight = TrialsInFlight(study, Rungs(8, settings), progress)
+    for name in range(count):
+        in_flight.start(str(name), study.ask())
+    return in_flight
+
+
+GOES_ON: Mapping[str, Any] = {}
+
+
+def report(epoch: int, objective: float, ending: Mapping[str, Any] = GOES_ON) -> WorkerReport:
+    metrics = {"ood_val/mae": objective, "ood_val/mae_std": 0.1}
+    return WorkerReport(epoch, objective, metrics, ending=ending)
+
+
+def last(epoch: int, objective: float) -> WorkerReport:
+    metrics = {"ood_val/mae": objective}
+    ending = {"outcome": "finished", "objective": objective, "metrics": metrics}
+    return report(epoch, objective, ending)
+
+
+def test_each_trial_has_its_own_curve_seconds_and_ending() -> None:
+    study, ends = opened(), list[TrialRecord]()
+    in_flight = started(study, 2, ends=ends)
+    assert not in_flight.take("0", report(1, 0.5), 1.0)
+    assert not in_flight.take("1", report(1, 0.7), 2.0)
+    assert not in_flight.take("0", last(2, 0.4), 1.5)
+    assert [record.number for record in ends] == [0]
+    in_flight.take("1", last(2, 0.3), 1.0)
+    first, second = study.records()
+    assert first.ending.curve == {"objective": [0.5, 0.4], "ood_val/mae": [0.5, 0.4]}
+    assert second.ending.curve["objective"] == [0.7, 0.3]
+    assert (first.ending.seconds, second.ending.seconds) == (2.5, 3.0)
+    assert (len(in_flight), study.in_flight) == (0, 0)
+
+
+def test_who_lags_at_a_rung_is_pruned_with_its_last_values() -> None:
+    study = opened()
+    in_flight = started(study, 3, HALVING)
+    assert [in_flight.take(str(n), report(1, 0.1 * n), 1.0) for n in range(3)] == [False] * 3
+    lagging = [in_flight.take(str(n), report(2, v), 1.0) for n, v in enumerate((0.5, 0.9, 0.6))]
+    assert lagging == [False, True, False]
+    pruned = study.records()
+    assert [(r.number, r.outcome, r.objective) for r in pruned] == [(1, "pruned", 0.9)]
+    assert pruned[0].ending.metrics == {"ood_val/mae": 0.9, "ood_val/mae_std": 0.1}
+    # A report that comes after all, as when Ray closes what was stopped, counts no more.
+    assert not in_flight.take("1", report(3, 0.1), 1.0)
+    assert len(study.records()) == 1
+
+
+def test_a_continued_sweep_judges_by_the_trials_of_its_earlier_starts() -> None:
+    storage = InMemoryStorage()
+    in_flight = started(opened(storage), 2, HALVING)
+    for name in ("0", "1"):
+        for epoch in (1, 2):
+            assert not in_flight.take(name, report(epoch, 0.5), 1.0)
+        in_flight.take(name, last(3, 0.5), 1.0)
+    later = started(opened(storage), 2, HALVING)
+    assert later.take("0", report(2, 0.6), 1.0)
+    assert not later.take("1", report(2, 0.4), 1.0)
+
+
+def test_who_has_finished_counts_at_its_rung_and_is_not_stopped() -> None:
+    study = opened()
+    in_flight = started(study, 3, HALVING)
+    in_flight.take("0", report(2, 0.5), 1.0)
+    assert not in_flight.take("1", last(2, 0.9), 1.0)
+    assert study.records()[0].outcome == "finished"
+    assert in_flight.take("2", report(2, 0.8), 1.0)
+
+
+def test_a_diverged_trial_has_no_objective_and_keeps_its_reason() -> None:
+    study = opened()
+    fault = WorkerReport(ending={"outcome": "diverged", "reason": "non-finite in epoch 1"})
+    started(study, 1).take("0", fault, 1.0)
+    (record,) = study.records()
+    assert (record.outcome, record.objective) == ("diverged", None)
+    assert record.ending.reason == "non-finite in epoch 1"
+
+
+def test_a_trial_whose_worker_died_has_failed_and_one_that_was_interrupted_has_not() -> None:
+    for died in (True, False):
+        study = opened()
+        in_flight = started(study, 2)
+        in_flight.take("0", last(1, 0.5), 1.0)
+        in_flight.take("1", report(1, 0.6), 1.0)
+        in_flight.close("0", died)
+        in_flight.close("1", died)
+        outcomes = {record.number: record.outcome for record in study.records()}
+        assert outcomes == ({0: "finished"} | ({1: "failed"} if died else {}))
+        assert (study.counted, study.in_flight, len(in_flight)) == (1, 0 if died else 1, 0)
+
+
+def test_a_report_of_an_unknown_trial_is_nobodys() -> None:
+    study = opened()
+    assert not started(study, 1).take("other", report(1, 0.5), 1.0)
+    assert study.records() == []

@@ -1,0 +1,101 @@
+"""The trainable of a trial, driven step by step as Ray Tune does, without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cmir.config import TrialConfig, trial_config
+from cmir.data import load_dataset
+from cmir.method.training.fitting import fit
+from cmir.runner.scheduling.worker import CmirTrial, WorkerReport
+from tests.support.small_sweep import write_data
+
+SMALL = {
+    "training.batch_size": 16,
+    "training.epochs": 3,
+    "model.representation_size": 8,
+    "model.hidden_size": 8,
+    "environments.view": "noise",
+    "environments.count": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trial")
+    write_data(folder / "data")
+    return folder
+
+
+def configured(**changes: Any) -> TrialConfig:
+    settings = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    return trial_config(settings, seeds=(0, 1))
+
+
+def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
+    """A worker with this configuration."""
+    places = {"dataset": str(folder / "data"), "partitions": str(folder / "partitions")}
+    weights = str(folder / "weights.safetensors")
+    return CmirTrial({"trial": config, "weights": weights, "threads": 1, **places, **more})
+
+
+def run(trial: CmirTrial, steps: int = 20) -> list[WorkerReport]:
+    """Its reports until it is done."""
+    reports = []
+    for _ in range(steps):
+        result = trial.step()
+        reports.append(result["report"])
+        if result["done"]:
+            return reports
+    raise AssertionError(f"not done after {steps} steps")
+
+
+def test_a_worker_trains_as_fit_does_and_keeps_the_weights(folder: Path) -> None:
+    config = configured()
+    reports = run(worker(folder, config))
+    expected = list(fit(load_dataset(folder / "data").development(), config))
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert [report.metrics for report in reports] == [dict(one.metrics) for one in expected]
+    result = expected[-1].result
+    assert result is not None
+    assert reports[-1].ending["best_epochs"] == list(result.best_epochs)
+    assert reports[-1].ending["metrics"] == dict(result.metrics)
+    assert torch.equal(load_file(folder / "weights.safetensors")["weights"], result.weights)
+
+
+def test_a_divergence_ends_the_trial_and_says_where(folder: Path) -> None:
+    (report,) = run(worker(folder, configured(training__learning_rate=1e30)))
+    assert report.ending["outcome"] == "diverged"
+    assert "non-finite in epoch 1" in report.ending["reason"]
+
+
+def test_an_exception_fails_the_trial_and_the_worker_takes_the_next(folder: Path) -> None:
+    trial = worker(folder, configured(), dataset="/nowhere")
+    (report,) = run(trial)
+    assert report.ending["outcome"] == "failed"
+    assert "/nowhere" in report.ending["reason"]
+    assert trial.reset_config(worker(folder, configured()).config)
+    assert run(trial)[-1].ending["outcome"] == "finished"
+
+
+def test_a_configuration_that_does_not_fit_the_data_says_so(folder: Path) -> None:
+    config = configured(environments__view="swap", environments__rate={"x": 0.1})
+    (report,) = run(worker(folder, config))
+    assert "environments.rate must name modalities" in report.ending["reason"]
+
+
+def test_the_partition_stands_in_the_first_report(folder: Path) -> None:
+    first, *rest = run(worker(folder, configured(environments__partition="error")))
+    assert len(first.partition["environments"]) == 2
+    assert all(not report.partition for report in rest)
+
+
+def test_a_report_that_has_been_read_holds_nothing_large(folder: Path) -> None:
+    *_, report = run(worker(folder, configured()))
+    report.forget()
+    assert (report.metrics, report.partition, report.ending) == ({}, {}, {})

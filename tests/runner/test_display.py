@@ -1,0 +1,47 @@
+"""What a person sees while a sweep runs."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from cmir.runner.display import RunDisplay
+from cmir.runner.runner import RunStart
+from cmir.runner.scheduling.placement import Resources
+from cmir.runner.studies.records import TrialRecord
+from tests.support.small_records import record
+
+
+def started(total: int, before: list[TrialRecord]) -> RunStart:
+    return RunStart("small", total, len(before), 0, 10, Resources(1), -1.0, "", before)
+
+
+def told(before: list[TrialRecord], ending: TrialRecord) -> str:
+    """What the end of a trial prints, in a sweep whose earlier starts left some records."""
+    shown = io.StringIO()
+    with RunDisplay(Console(file=shown, width=100), started(4, before)) as display:
+        display.progress().on_end(ending)
+    return shown.getvalue()
+
+
+@pytest.mark.parametrize(("score", "is_best"), [(0.71, False), (0.69, True)])
+def test_a_sweep_that_continues_remembers_the_best_of_its_earlier_starts(
+    score: float, is_best: bool
+) -> None:
+    text = told([record(0, 0.9), record(1, 0.7)], record(2, score))
+    assert (f"{score:.4f} *" in text) == is_best
+
+
+def test_the_time_left_falls_while_a_trial_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    display, left = RunDisplay(Console(file=io.StringIO()), started(2, [])), []
+    hooks = display.progress()
+    for epoch in range(1, 10):
+        now = 100.0 + epoch
+        hooks.on_epoch(0, epoch, 1.0)
+        left.append(display._left())
+    assert left == [f"{20 - epoch} s left" for epoch in range(1, 10)]
