@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,5 +30,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = "`{}`".format
+    environment.filters |= FILTERS
     return environment
+
+
+def _digits(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+FILTERS: Mapping[str, Callable[[Any], str]] = {
+    "code": "`{}`".format,
+    "decimals": "{:.4f}".format,
+    "signed": "{:+.4f}".format,
+    "digits": _digits,
+}
