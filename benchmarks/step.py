@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.products import Bench, Product, operations, products_of
+from benchmarks.support.measuring import free_memory, seconds
 from benchmarks.support.results import Row, keep, show
 from benchmarks.support.step_cases import Case, larger
 from benchmarks.support.timed import BenchmarkError, end_as_interrupt, scratch
@@ -39,7 +40,6 @@ from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import Shape, generate
 from cmir.extensions import VIEWS
 from cmir.method.networks.sized_network import network_for
-from cmir.method.training.measuring import free_memory, seconds
 from cmir.method.training.precision import products_in
 from cmir.runner.scheduling.placement import trials_per_gpu
 

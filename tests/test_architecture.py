@@ -34,6 +34,7 @@ ROOMS = (
 
 # Library -> the modules that may import it, as prefixes of dotted names.
 ALLOWED_IMPORTERS = {
+    "jinja2": ("cmir.pages",),
     "mlflow": (
         "cmir.runner.tracking.",
         "cmir.serving.",

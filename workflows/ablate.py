@@ -161,8 +161,7 @@ def _report(console: Console, plan: AblationPlan, outcome: AblationOutcome) -> N
         console.print(heldout_sentence(outcome.reading), highlight=False)
     for line in notes(outcome.table):
         console.print(f"  {line}", markup=False, highlight=False)
-    for line in how_to_read(plan):
-        console.print(line, markup=False, highlight=False)
+    console.print(how_to_read(plan), markup=False, highlight=False)
     if outcome.trouble:
         console.print(
             f"MLflow lacks this ablation: {outcome.trouble} Nothing is lost: the same command "

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.support.measuring import peak, seconds, start_of_peak
 from benchmarks.support.timed import BenchmarkError
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
-from cmir.method.training.measuring import peak, seconds, start_of_peak
 from cmir.method.training.replica_stack import Stack
 
 WARM_UP = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -11,54 +11,39 @@ from cmir.ablation.ablation_table import Cells, difference_cells, score_cells
 from cmir.ablation.arm_heldout_scores import Reading
 from cmir.ablation.arm_results import VALIDATION
 from cmir.evaluation.bootstrap_groups import clusters
-from cmir.promotion.report.promotion_report import markdown
+from cmir.pages import page
 
 
 def description(
     plan: AblationPlan, table: pl.DataFrame, heldout: pl.DataFrame | None, reading: Reading | None
 ) -> str:
     """What was taken apart, how it was compared, and the tables."""
-    lines = [
-        f"Taken apart: {plan.origin}; objective `{plan.full.objective}`, data `{plan.data.name}`.",
-        "",
-        *(
-            ["**Synthetic stand-in data: nothing here speaks of real data.**", ""]
-            if plan.is_synthetic
-            else []
-        ),
-        *how_to_read(plan),
-        "",
-        *definitions(plan),
-        "",
-        *_table(score_cells(table, plan.metric, VALIDATION, "on validation data")),
-        *_table(difference_cells(table, plan.metric, VALIDATION)),
-    ]
+    held: tuple[Cells, ...] = ()
     if heldout is not None and reading is not None:
-        lines += [heldout_sentence(reading), ""]
-        lines += _table(score_cells(heldout, plan.metric, reading.splits, "on held-out data"))
-        lines += _table(difference_cells(heldout, plan.metric, reading.splits))
-    return "\n".join(lines)
+        held = _both(heldout, plan, reading.splits, "on held-out data")
+    return page(
+        "ablation/ablation.md.j2",
+        plan=plan,
+        how_to_read=how_to_read(plan),
+        definitions=[DEFINITIONS[family] for family in ("noise", *plan.families)],
+        validation=_both(table, plan, VALIDATION, "on validation data"),
+        reading="" if reading is None else heldout_sentence(reading),
+        heldout=held,
+    )
 
 
-def how_to_read(plan: AblationPlan) -> list[str]:
-    """What the numbers are, in sentences."""
+def _both(
+    table: pl.DataFrame, plan: AblationPlan, splits: Sequence[str], title: str
+) -> tuple[Cells, Cells]:
+    scores = score_cells(table, plan.metric, splits, title)
+    return scores, difference_cells(table, plan.metric, splits)
+
+
+def how_to_read(plan: AblationPlan) -> str:
+    """What the numbers are, a sentence or two a line."""
     groups = {name: clusters(plan.data.splits[name]) for name in VALIDATION}
     resampled = ", ".join(f"{name} {g.number} ({g.what})" for name, g in groups.items())
-    seeds = plan.full.seeds
-    return [
-        f"Every arm was trained with the seeds {seeds[0]} to {seeds[-1]}; scores are means ± "
-        "standard deviations over them. `noise` is the mean over rates .1 to .7 (Mai and Han "
-        "2026, Eq. 14).",
-        f"Intervals hold 95 % and resample seeds and clusters: {resampled}. An interval "
-        "looks at one arm alone; p is two-sided and corrected for the number of arms (Holm 1979): "
-        "where none differs, the smallest p falls below .05 in one ablation of twenty.",
-        "The epoch of each seed was chosen on the objective, which flatters all arms.",
-    ]
-
-
-def definitions(plan: AblationPlan) -> list[str]:
-    """What the families of the plan change, and what to beware of."""
-    return [f"- {DEFINITIONS[family]}" for family in ("noise", *plan.families)]
+    return page("ablation/how_to_read.md.j2", seeds=plan.full.seeds, resampled=resampled)
 
 
 DEFINITIONS: Mapping[str, str] = {
@@ -88,7 +73,3 @@ def heldout_sentence(reading: Reading) -> str:
     earlier = f"been read {times} before" if before else "never been read before"
     warning = f" Beware: {reading.warning}" if reading.warning else ""
     return f"Held-out data was read once for all arms; it had {earlier}.{warning}"
-
-
-def _table(cells: Cells) -> list[str]:
-    return [f"**{cells.title}**", "", *markdown(cells.head, cells.rows), ""]

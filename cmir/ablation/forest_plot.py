@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmir.ablation.arm_results import VALIDATION
@@ -18,9 +17,10 @@ from cmir.sweep.plot_axes import (
     GREEN,
     GREY,
     METRIC_LABEL,
-    PALE,
     SPLIT_LABEL,
     VERMILION,
+    dress,
+    empty_figure,
     message,
 )
 
@@ -55,26 +55,32 @@ def forest(table: pl.DataFrame, metric: str, title: str) -> Figure:
         return message(f"Ablation {title}", "There is nothing to compare with the full.")
     places, heads = _places(rows)
     height = max(places.values()) + 1.5
-    figure = Figure(figsize=(11.0, 1.6 + 0.215 * height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(
-        f"Ablation {title}: each arm less the full configuration",
-        x=0.01, ha="left", fontsize=11, fontweight="bold",
-    )  # fmt: skip
+    headline = f"Ablation {title}: each arm less the full configuration"
+    figure = empty_figure(11.0, 1.6 + 0.215 * height, headline)
     both = figure.subplots(1, 2, sharey=True)
     for axes, split in zip(both, reversed(VALIDATION), strict=True):
         _draw_split(axes, rows, places, f"{split}/{metric}", metric)
         _frame(axes, table, split, metric)
     both[0].set_ylim(height - 0.5, -0.8)
     both[0].set_yticks(list(places.values()), list(places), fontsize=8.5)
-    for family, place in heads.items():
-        label = FAMILY_LABEL.get(family, family)
-        both[0].text(
-            -0.01, place, label, transform=both[0].get_yaxis_transform(),
-            ha="right", va="center", fontsize=9, fontweight="bold", color=BLACK,
-        )  # fmt: skip
+    _name_families(both[0], heads)
     _legend(figure)
     return figure
+
+
+def _name_families(axes: Axes, heads: Mapping[str, float]) -> None:
+    for family, place in heads.items():
+        axes.text(
+            -0.01,
+            place,
+            FAMILY_LABEL.get(family, family),
+            transform=axes.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            color=BLACK,
+        )
 
 
 def _places(rows: Sequence[Row]) -> tuple[dict[str, float], dict[str, float]]:
@@ -97,38 +103,53 @@ def _draw_split(
 ) -> None:
     known = [row for row in rows if row[f"{key}_difference"] is not None]
     reach = _reach(known, key)
-    sign = 1.0 if direction(metric) == "max" else -1.0
     for row in known:
-        value, low, high = (row[f"{key}_{end}"] for end in ("difference", "low", "high"))
-        clear = low > 0 or high < 0
-        colour = GREY if not clear else GREEN if sign * value > 0 else VERMILION
-        shown = float(np.clip(value, -reach, reach))
-        ends = np.clip([low, high], -reach, reach)
-        axes.plot(ends, [places[row["arm"]]] * 2, color=colour, linewidth=1.8, zorder=2)
-        for end, original in zip(ends, (low, high), strict=True):
-            if end != original:  # The interval goes on beyond the edge.
-                axes.plot(end, places[row["arm"]], ">" if end > 0 else "<", color=colour, ms=4)
-        beyond = abs(value) > reach
-        marker = ("<" if value < 0 else ">") if beyond else "o"
-        axes.plot(shown, places[row["arm"]], marker, color=colour, markersize=5.5, zorder=3)
-        if beyond:
-            axes.annotate(
-                f"{value:+.2f}", (shown, places[row["arm"]]), fontsize=8, va="bottom",
-                ha="left" if value < 0 else "right", color=colour,
-                xytext=(6 if value < 0 else -6, 1), textcoords="offset points",
-            )  # fmt: skip
+        _draw_arm(axes, row, key, places[row["arm"]], reach, _colour(row, key, metric))
     for row in rows:
         if row["outcome"] != "finished":
             axes.text(0, places[row["arm"]], row["outcome"], ha="center", va="center", fontsize=8)
     axes.set_xlim(-1.05 * reach, 1.05 * reach)
 
 
+def _colour(row: Row, key: str, metric: str) -> str:
+    """Whether the interval leaves out zero, and on which side."""
+    is_clear = row[f"{key}_low"] > 0 or row[f"{key}_high"] < 0
+    sign = 1.0 if direction(metric) == "max" else -1.0
+    is_better = sign * row[f"{key}_difference"] > 0
+    return GREY if not is_clear else GREEN if is_better else VERMILION
+
+
+def _draw_arm(axes: Axes, row: Row, key: str, place: float, reach: float, colour: str) -> None:
+    """An interval with its difference; what lies beyond the reach is an arrow at the edge."""
+    value, low, high = (row[f"{key}_{end}"] for end in ("difference", "low", "high"))
+    ends = np.clip([low, high], -reach, reach)
+    axes.plot(ends, [place] * 2, color=colour, linewidth=1.8, zorder=2)
+    for end, original in zip(ends, (low, high), strict=True):
+        if end != original:
+            axes.plot(end, place, ">" if end > 0 else "<", color=colour, ms=4)
+    shown = float(np.clip(value, -reach, reach))
+    is_beyond = abs(value) > reach
+    marker = ("<" if value < 0 else ">") if is_beyond else "o"
+    axes.plot(shown, place, marker, color=colour, markersize=5.5, zorder=3)
+    if is_beyond:
+        side, shift = ("left", 6) if value < 0 else ("right", -6)
+        axes.annotate(
+            f"{value:+.2f}",
+            (shown, place),
+            fontsize=8,
+            va="bottom",
+            ha=side,
+            color=colour,
+            xytext=(shift, 1),
+            textcoords="offset points",
+        )
+
+
 def _frame(axes: Axes, table: pl.DataFrame, split: str, metric: str) -> None:
     key = f"{split}/{metric}"
     axes.axvline(0, color=BLACK, linewidth=1.0, zorder=1)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(color=PALE, linewidth=0.6)
-    axes.set_axisbelow(True)
+    dress(axes)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.set_title(f"{SPLIT_LABEL[split]}: full {table[key][0]:.3f}", loc="left", fontsize=9.5)
     name = METRIC_LABEL.get(metric, metric)
@@ -154,6 +175,10 @@ def _legend(figure: Figure) -> None:
                 (GREY, "interval holds zero"),
             )
         ],
-        loc="outside lower center", ncols=3, frameon=False, fontsize=9,
-        title="bars: 95 % intervals over seeds and clusters", title_fontsize=9,
-    )  # fmt: skip
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+        title="bars: 95 % intervals over seeds and clusters",
+        title_fontsize=9,
+    )

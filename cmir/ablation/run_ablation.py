@@ -219,7 +219,7 @@ def _write(
     tables = {"ablation": table} | ({} if heldout is None else {"heldout": heldout})
     files = [folder / "forest.png", folder / "ablation.md"]
     forest(table, plan.metric, plan.name).savefig(files[0])
-    files[1].write_text(text, encoding="utf-8")
+    files[1].write_text(f"{text}\n", encoding="utf-8")
     for name, frame in tables.items():
         frame.write_csv(folder / f"{name}.csv")
         frame.write_parquet(folder / f"{name}.parquet")

@@ -16,8 +16,8 @@ from cmir.promotion.heldout_scores import ENSEMBLE, HeldoutFindings, read_once
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
 from cmir.promotion.report.artifacts import Exhibits, log_exhibits
 from cmir.promotion.report.model_card import TimeUsed, model_card
-from cmir.promotion.report.probe_report import probe_metrics, probe_text
-from cmir.promotion.report.promotion_report import description, failed_gates, fitting, linked_files
+from cmir.promotion.report.probe_report import probe_metrics
+from cmir.promotion.report.promotion_report import failed_gates, page_values, version_page
 from cmir.promotion.selection import metric_of
 from cmir.registry.alias_history import check_holder
 from cmir.registry.model_registry import CHECKSUM, READINGS, Registry, describe_run, promotion_run
@@ -140,10 +140,9 @@ def _log_and_register(
     assert winner.result is not None
     tags = facts_of(plan) | _reading_tags(heldout) | _force_tags(request, evidence)
     files = [CARD, RECIPE, "by_seed.json", *log_exhibits(client, run, shown)]
-    text = description(plan, request, judged.candidates, winner, evidence.verdicts, heldout)
+    values = page_values(plan, request, judged.candidates, winner, evidence.verdicts, heldout)
     experiment = str(client.get_run(run).info.experiment_id)
-    links = "\n".join(linked_files(experiment, run, files))
-    text = fitting(f"{text}\n{links}\n\n{probe_text(shown.probes)}")
+    text = version_page(values, experiment, run, files, shown.probes)
     describe_run(
         client,
         run,
@@ -153,16 +152,7 @@ def _log_and_register(
         data=plan.data,
     )
     recipe = recipe_of(winner.result, plan.dataset, judged.device, provenance())
-    card = model_card(
-        plan,
-        request,
-        judged.candidates,
-        winner,
-        evidence,
-        shown,
-        heldout,
-        _time_used(plan, judged.began),
-    )
+    card = model_card(values, evidence, shown, _time_used(plan, judged.began))
     client.log_text(run, recipe.model_dump_json(indent=1), RECIPE)
     client.log_text(run, card, CARD)
     client.log_dict(run, {k: list(v) for k, v in winner.result.by_seed.items()}, "by_seed.json")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from cmir.pages import page
 from cmir.runner.studies.records import OUTCOMES, TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.runner.weights import WeightsKeeper
@@ -120,41 +121,14 @@ def _description(
     schemes: pl.DataFrame,
 ) -> str:
     """Markdown for the parent's page: which trial is best, why, and where to click."""
-    file = prepared.file
-    best = best_trial(records, file.objective)
-    lines: list[str] = []
-    if prepared.is_synthetic:
-        lines += ["**Synthetic stand-in data: these numbers say nothing about real data.**", ""]
-    size = f"{len(records)} trials of {file.seeds} seeds; objective `{file.objective}`."
-    if best is None:
-        return "\n".join([*lines, "No trial finished.", "", size])
-    run = tracker.run_of(best.number)
-    link = f"[trial {best.number}](#/experiments/{tracker.experiment}/runs/{run})"
-    spread = best.ending.metrics.get(f"{file.objective}_std", 0.0)
-    lines += [
-        f"**Best: {link}**, scheme `{best.scheme}`, `{file.objective}` "
-        f"{best.objective:.4f} (standard deviation over seeds {spread:.4f}).",
-        "",
-        size,
-        "",
-        "| setting of the best | value |",
-        "|---|---|",
-        *(f"| `{key}` | {_shown(value)} |" for key, value in best.params.items()),
-        "",
-        "## Schemes",
-        "",
-        *_markdown(schemes),
-        "",
-        "Pictures and the whole leaderboard are under Artifacts.",
-    ]
-    return "\n".join(lines)
-
-
-def _markdown(table: pl.DataFrame) -> list[str]:
-    head = "| " + " | ".join(table.columns) + " |"
-    rows = ["| " + " | ".join(_shown(value) for value in row) + " |" for row in table.rows()]
-    return [head, "|" + "---|" * table.width, *rows]
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    best = best_trial(records, prepared.file.objective)
+    return page(
+        "sweep/sweep_page.md.j2",
+        file=prepared.file,
+        is_synthetic=prepared.is_synthetic,
+        trials=len(records),
+        best=best,
+        experiment=tracker.experiment,
+        run=tracker.run_of(best.number) if best else None,
+        schemes=schemes,
+    )

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmir.runner.studies.records import Outcome
@@ -149,16 +148,24 @@ def label_of(objective: str) -> str:
 
 def blank(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """A figure of so many inches with one titled pair of axes, known to no global state."""
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(width, height)
     axes = figure.add_subplot()
     dress(axes, title)
     return figure, axes
 
 
-def dress(axes: Axes, title: str) -> None:
+def empty_figure(width: float, height: float, headline: str = "", size: float = 11) -> Figure:
+    """A figure of so many inches without axes; its headline stands above all that will be there."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    if headline:
+        figure.suptitle(headline, x=0.01, ha="left", fontsize=size, fontweight="bold")
+    return figure
+
+
+def dress(axes: Axes, title: str = "") -> None:
     """The look that all axes share."""
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    if title:
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.6)
     axes.set_axisbelow(True)

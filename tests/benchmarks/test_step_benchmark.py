@@ -15,12 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import step
 from benchmarks.products import Bench, Product, operations, products_of
+from benchmarks.support.measuring import free_memory
 from benchmarks.support.step_cases import Case, larger
 from benchmarks.support.timed import ROOT, BenchmarkError
 from benchmarks.support.training_core import WARM_UP, Training, memory, shortened
 from cmir.data import DevelopmentData
 from cmir.method.networks.sized_network import network_for
-from cmir.method.training.measuring import free_memory
 
 CPU = torch.device("cpu")
 SMALL = Case(2, 2, 6, 4, 8, "noise", 3, "all", "full")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmir.promotion.comparison import GroupChange
-from cmir.sweep.plot_axes import BLUE, GREY, PALE, VERMILION, label_of
+from cmir.sweep.plot_axes import BLUE, GREY, VERMILION, dress, empty_figure, label_of
 
 LARGEST = 30
 
@@ -24,9 +23,11 @@ def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
         task: `regression` or `binary`, which says what the scores are.
     """
     shown = list(groups[:LARGEST])[::-1]
-    figure = Figure(figsize=(7.5, 1.5 + 0.3 * len(shown)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    title = "Groups of ood_val: from plain training (bar) to this model (dot); red: worse"
+    figure = empty_figure(7.5, 1.5 + 0.3 * len(shown), title, 10)
     axes = figure.subplots()
+    dress(axes)
+    axes.grid(False, axis="y")
     places = np.arange(len(shown))
     for place, group in zip(places, shown, strict=True):
         colour = VERMILION if group.gain < 0 else BLUE
@@ -36,8 +37,4 @@ def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
     axes.set_yticks(places, [f"{group.group} ({group.samples})" for group in shown], fontsize=8)
     metric = "accuracy" if task == "binary" else "mae"
     axes.set_xlabel(label_of(f"ood_val/{metric}"), fontsize=9)
-    axes.grid(axis="x", color=PALE, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    title = "Groups of ood_val: from plain training (bar) to this model (dot); red: worse"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     return figure

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmir.evaluation.probes.ground_truth import GroundTruth
 from cmir.evaluation.probes.linear_probes import BySeed
 from cmir.evaluation.probes.probing import ROLES, Probes
-from cmir.sweep.plot_axes import BLACK, BLUE, GREY, ORANGE, dress, legend
+from cmir.sweep.plot_axes import BLACK, BLUE, GREY, ORANGE, dress, empty_figure, legend
 
 COLOUR = {"invariant": BLUE, "spurious": ORANGE}
 NAME = {
@@ -59,8 +58,7 @@ def probe_picture(probes: Probes) -> Figure:
     heights = [0.75 * len(rows) + 0.8 for rows in panels]
     if probes.truth is not None:
         heights.insert(1, 2.1)
-    figure = Figure(figsize=(10.0, sum(heights) + 0.9), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(10.0, sum(heights) + 0.9)
     axes = np.atleast_1d(figure.subplots(len(heights), 1, height_ratios=heights))
     if probes.truth is not None:
         _draw(axes[0], "Can it be read out of the part?", panels[0], "R²: 0 nothing, 1 all of it")

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 
-from cmir.evaluation.probes.ground_truth import GroundTruth
 from cmir.evaluation.probes.linear_probes import BySeed
 from cmir.evaluation.probes.probing import ROLES, Probes
+from cmir.pages import page
 from cmir.promotion.report.probe_plot import probe_picture
-from cmir.promotion.report.promotion_report import markdown
 
 FILE, PICTURE = "probes.json", "probes.png"
 SPLIT = {"id_val": "known groups", "ood_val": "new groups"}
@@ -52,16 +51,15 @@ def probe_metrics(probes: Probes) -> dict[str, float]:
 
 def probe_text(probes: Probes) -> str:
     """A short table in Markdown, and in words what is alarming."""
-    head = ["linear probes", "from Z_inv", "from Z_spu", "constant or input"]
-    lines = [
-        "**What the parts hold** (R² on validation samples, mean ± std over seeds; predictions are "
-        "made from Z_inv alone)" + (", label as accuracy" if _is_binary(probes) else ""),
-        "",
-        *markdown(head, _rows(probes)),
-    ]
-    if probes.truth is not None:
-        lines += ["", *_words(probes.truth)]
-    return "\n".join(lines)
+    truth = probes.truth
+    return page(
+        "promotion/report/probes.md.j2",
+        is_binary=probes.label.measure == "accuracy",
+        rows=_rows(probes),
+        moved={} if truth is None else {kind: _shown(v) for kind, v in truth.moved.items()},
+        swapped=0 if truth is None else int(truth.swapped.sum()),
+        seeds=0 if truth is None else len(truth.swapped),
+    )
 
 
 def probe_values(probes: Probes) -> dict[str, Any]:
@@ -108,23 +106,6 @@ def _rows(probes: Probes) -> list[list[str]]:
     return rows
 
 
-def _words(truth: GroundTruth) -> list[str]:
-    causal, spurious = truth.moved["causal"], truth.moved["spurious"]
-    lines = [
-        f"Exchanging what is spurious, and nothing else, moves predictions by {_shown(spurious)} "
-        f"of their standard deviation (an invariant model: 0); exchanging the causes moves them by "
-        f"{_shown(causal)}."
-    ]
-    swapped = int(truth.swapped.sum())
-    if swapped:
-        lines += [
-            "",
-            f"**The parts have changed roles in {swapped} of {len(truth.swapped)} seeds**: Z_spu "
-            "holds more of the causes than Z_inv, and less of what is spurious.",
-        ]
-    return lines
-
-
 def _pair(values: Mapping[str, BySeed]) -> list[str]:
     return [_shown(values[part]) for part in ROLES]
 
@@ -151,7 +132,3 @@ def _spread(values: BySeed) -> float:
 def _finite(value: float) -> float | None:
     """JSON has no NaN."""
     return value if math.isfinite(value) else None
-
-
-def _is_binary(probes: Probes) -> bool:
-    return probes.label.measure == "accuracy"

@@ -1,58 +1,59 @@
-"""What a promotion found, as Markdown for the registry's pages."""
+"""What a promotion found: its tables, and the pages of a version or a refusal in Markdown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from cmir.evaluation.probes.probing import Probes
+from cmir.pages import page
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.gates import Verdict
 from cmir.promotion.heldout_scores import ENSEMBLE, HeldoutFindings
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
+from cmir.promotion.report.probe_report import probe_text
 
-SYNTHETIC_CAVEAT = "**Trained on the synthetic stand-in: this model says nothing about real data.**"
 GATE_COLUMNS = ["gate", "required", "measured", "95 % interval", "passed"]
 # The column of MLflow's databases.
 LONGEST_DESCRIPTION = 5000
 
 
-def description(
+def version_page(
+    values: Mapping[str, Any], experiment: str, run: str, files: Iterable[str], probes: Probes
+) -> str:
+    """What the registered version is, how it was chosen, what it scores and what to beware of.
+
+    Args:
+        values: from `page_values`.
+        experiment: of the promotion's run.
+        run: of the promotion.
+        files: artifacts of the run.
+        probes: of the winner.
+    """
+    links = {"experiment": experiment, "run": run, "files": files, "probes": probe_text(probes)}
+    return fitting(page("promotion/report/version_page.md.j2", **values, **links))
+
+
+def page_values(
     plan: PromotionPlan,
     request: PromotionRequest,
     candidates: Sequence[Candidate],
     winner: Candidate,
     verdicts: Sequence[Verdict],
     heldout: HeldoutFindings,
-) -> str:
-    """What the registered version is, how it was chosen, what it scores and what to beware of."""
-    seeds = ", ".join(map(str, plan.seeds))
-    inputs = ", ".join(f"`{name}`" for name in plan.data.modalities)
-    failed = failed_gates(verdicts)
-    lines = [
-        f"Trial {winner.record.number} of the sweep `{plan.sweep}` on `{plan.data.name}` "
-        f"({plan.data.task}), trained with the seeds {seeds}; predictions are averaged over them.",
-        "",
-        *([SYNTHETIC_CAVEAT, ""] if plan.is_synthetic else []),
-        *([f"**Registered by force in spite of: {failed}.** {request.why}", ""] if failed else []),
-        f"Takes {inputs}, raw as in the data file.",
-        "",
-        f"**Chosen** by the rule `{plan.rule}` (`{plan.metric}`) among {plan.finished} finished "
-        f"trials: the best {len(candidates)} were trained again with seeds that the sweep had not "
-        "used, the best of these is this one.",
-        "",
-        *gates_table(verdicts),
-        "",
-        *heldout_part(heldout, is_candidate=request.is_candidate),
-    ]
-    return "\n".join(lines)
-
-
-def linked_files(experiment: str, run: str, files: Iterable[str]) -> list[str]:
-    """Where the files of a promotion are, for a version's page."""
-    names = ", ".join(f"`{name}`" for name in files)
-    return [
-        f"**Files** of [its promotion](#/experiments/{experiment}/runs/{run}/artifacts): {names}."
-    ]
+) -> dict[str, Any]:
+    """What the page of a version and its card have in common, by the names in their templates."""
+    return {
+        "plan": plan,
+        "request": request,
+        "winner": winner,
+        "failed": failed_gates(verdicts),
+        "heldout": heldout,
+        "time_of_reading": "first" if heldout.readings == 1 else ordinal(heldout.readings),
+        "heldout_rows": heldout_rows(heldout.scores),
+        **_tables(plan, candidates, verdicts),
+    }
 
 
 def fitting(text: str, limit: int = LONGEST_DESCRIPTION) -> str:
@@ -67,14 +68,8 @@ def refusal(
     plan: PromotionPlan, candidates: Sequence[Candidate], verdicts: Sequence[Verdict]
 ) -> str:
     """Why nothing was registered."""
-    lines = [
-        f"No model of the sweep `{plan.sweep}` was registered.",
-        "",
-        *gates_table(verdicts),
-    ]
-    if candidates:
-        lines += ["", *candidates_table(plan, candidates)]
-    return "\n".join(lines)
+    tables = _tables(plan, candidates, verdicts)
+    return page("promotion/report/refusal.md.j2", plan=plan, **tables)
 
 
 def failed_gates(verdicts: Iterable[Verdict]) -> str:
@@ -103,16 +98,6 @@ def candidate_rows(plan: PromotionPlan, candidates: Iterable[Candidate]) -> list
     return rows
 
 
-def candidates_table(plan: PromotionPlan, candidates: Iterable[Candidate]) -> list[str]:
-    """The candidates in Markdown."""
-    return markdown(candidate_columns(plan), candidate_rows(plan, candidates))
-
-
-def gates_table(verdicts: Iterable[Verdict]) -> list[str]:
-    """The gates in Markdown."""
-    return markdown(GATE_COLUMNS, verdict_rows(verdicts))
-
-
 def verdict_rows(verdicts: Iterable[Verdict]) -> list[list[str]]:
     """One row per gate."""
     return [
@@ -132,12 +117,6 @@ def heldout_rows(heldout: Mapping[str, float]) -> list[list[str]]:
     return rows
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
 def ordinal(number: int) -> str:
     """A number as a place in a row.
 
@@ -150,29 +129,12 @@ def ordinal(number: int) -> str:
     return f"{number}{end}"
 
 
-def heldout_part(heldout: HeldoutFindings, *, is_candidate: bool = False) -> list[str]:
-    """The held-out scores, and how often this data has been read before."""
-    if is_candidate:
-        return ["**A candidate: held-out data was not read for it.**", ""]
-    if heldout.tally is None:
-        return ["**The data set has no held-out split: no unbiased score is known.**", ""]
-    readings = heldout.readings
-    times = "for the first time" if readings == 1 else f"for the {ordinal(readings)} time"
-    caveat = ""
-    if readings > 1:
-        caveat = " Each reading makes the scores a little more optimistic."
-    if heldout.tally.warning:
-        caveat += f" **Beware**: {heldout.tally.warning}"
-    head = ["held-out", "mean over seeds", "std over seeds", "averaged prediction (served)"]
-    return [
-        f"Held-out data was read {times} by any command, after the gates.{caveat}",
-        "",
-        *markdown(head, heldout_rows(heldout.scores)),
-        "",
-    ]
-
-
-def settings_table(winner: Candidate) -> list[str]:
-    """What the sweep searched, and the values it found."""
-    rows = [[f"`{key}`", str(value)] for key, value in winner.record.params.items()]
-    return markdown(["searched setting", "value"], rows) if rows else ["Nothing was searched."]
+def _tables(
+    plan: PromotionPlan, candidates: Sequence[Candidate], verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
+    return {
+        "gate_columns": GATE_COLUMNS,
+        "gate_rows": verdict_rows(verdicts),
+        "candidate_columns": candidate_columns(plan),
+        "candidate_rows": candidate_rows(plan, candidates),
+    }

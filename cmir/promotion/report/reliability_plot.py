@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cmir.sweep.plot_axes import GREY, PALE, SCHEME_STYLES
+from cmir.sweep.plot_axes import GREY, SCHEME_STYLES, dress, empty_figure
 
 BINS = 10
 
@@ -47,9 +46,9 @@ def reliability_curve(probability: npt.NDArray[np.float64], labels: npt.ArrayLik
 
 def reliability_picture(curves: Mapping[str, Curve]) -> Figure:
     """Share of class 1 over the probability, one curve for each split; the area is the count."""
-    figure = Figure(figsize=(5.2, 5.0), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(5.2, 5.0, "Reliability")
     axes = figure.subplots()
+    dress(axes)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
     for (name, curve), (colour, _) in zip(curves.items(), SCHEME_STYLES, strict=False):
         axes.plot(curve.probability, curve.share, color=colour, linewidth=1.2, label=name)
@@ -58,7 +57,5 @@ def reliability_picture(curves: Mapping[str, Curve]) -> Figure:
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
     axes.set_xlabel("probability of class 1 (mean over the seeds)", fontsize=9)
     axes.set_ylabel("share of class 1", fontsize=9)
-    axes.grid(color=PALE, linewidth=0.6)
     axes.legend(frameon=False, fontsize=9)
-    figure.suptitle("Reliability", x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure

@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cmir.errors import InputError
-from cmir.sweep.plot_axes import PALE, SCHEME_STYLES, label_of
+from cmir.sweep.plot_axes import SCHEME_STYLES, dress, empty_figure, label_of
 
 Panel = tuple[str, str, str]
 
@@ -60,8 +59,6 @@ def robustness_curves(tables: Mapping[str, pl.DataFrame], objective: str) -> Fig
             draw = _draw_points if panel[0] == "missing_modality" else _draw_curve
             draw(axes, table, panel, name, colour, marker)
         _name_panel(axes, panel)
-    title = "Scores under damage, mean ± standard deviation over the seeds"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     figure.supylabel(label_of(objective), fontsize=10)
     _legend(figure, chosen)
     return figure
@@ -96,15 +93,13 @@ def _panels(tables: Sequence[pl.DataFrame]) -> list[Panel]:
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(COLUMNS, max(count, 1))
     rows = max(1, math.ceil(count / columns))
-    figure = Figure(figsize=(2.2 + 2.6 * columns, 1.4 + 2.3 * rows), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    title = "Scores under damage, mean ± standard deviation over the seeds"
+    figure = empty_figure(2.2 + 2.6 * columns, 1.4 + 2.3 * rows, title)
     places = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten().tolist()
     for axes in places[count:]:
         axes.remove()
     for axes in places[:count]:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=PALE, linewidth=0.6)
-        axes.set_axisbelow(True)
+        dress(axes)
     return figure, places[:count]
 
 

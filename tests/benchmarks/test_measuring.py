@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from cmir.method.training.measuring import free_memory, peak, seconds, start_of_peak
+from benchmarks.support.measuring import free_memory, peak, seconds, start_of_peak
 
 CPU = torch.device("cpu")
 
