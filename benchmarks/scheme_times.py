@@ -1,8 +1,8 @@
-"""What each scheme, penalty and form of a constraint costs: an epoch as a ratio to plain training.
+"""What each scheme, penalty and form of a constraint costs: an epoch as a ratio to one of ERM.
 
     python benchmarks/scheme_times.py [--data FOLDER] [--pairs 7]
 
-Epochs of plain training and of the variant run in turn in one process, on one thread; the ratio is
+Epochs of ERM and of the other setting run in turn in one process, on one thread; the ratio is
 taken pair by pair, so that it holds when the machine's speed drifts.
 """
 
@@ -76,7 +76,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def configured(changes: Mapping[str, Any], seeds: int) -> TrialConfig:
-    """Plain training at the paper's sizes with some settings changed."""
+    """ERM at the paper's sizes with some settings changed."""
     return trial_config({**SIZES, **OFF, **changes}, seeds=tuple(range(seeds)))
 
 
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
             {"variant": name, **paired(data, changes, given.pairs, given.seeds)}
             for name, changes in VARIANTS.items()
         ]
-    show(f"seconds per epoch as a ratio to plain training ({given.pairs} pairs)", rows)
+    show(f"seconds per epoch as a ratio to ERM ({given.pairs} pairs)", rows)
     print(f"kept in {keep(rows, 'scheme_times', given.out)}")
 
 

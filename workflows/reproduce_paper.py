@@ -4,7 +4,7 @@ python workflows/reproduce_paper.py --space search_spaces/paper/mosi.yaml
 python workflows/reproduce_paper.py --all
 
 Draws 50 random configurations, judges them on the validation split, trains the best again with 5
-fresh seeds and reads the test split once. Runs or continues: what is done is not done again.
+fresh seeds, evaluates it once on the test split. Runs or continues: what is done is not repeated.
 
 Exit codes: 0 done; 1 no trial finished; 2 bad input, or no data for --space; 130 interrupted,
 nothing lost.
@@ -67,23 +67,32 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--space", type=Path, help="a sweep file of search_spaces/paper")
-    which.add_argument("--all", action="store_true", help="all six data sets, as far as they are")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("search_spaces/paper"), help="of the files of --all"
+    which.add_argument("--space", type=Path, help="one sweep file of search_spaces/paper")
+    which.add_argument(
+        "--all", action="store_true", help="all six data sets, as far as they are on disk"
     )
-    parser.add_argument("--trials", type=positive, help="configurations (default: the file's, 50)")
-    parser.add_argument("--epochs", type=positive, help="in place of the file's")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("search_spaces/paper"),
+        help="folder of the sweep files for --all (default: search_spaces/paper)",
+    )
+    parser.add_argument(
+        "--trials", type=positive, help="configurations drawn (default: the file's, 50)"
+    )
+    parser.add_argument("--epochs", type=positive, help="most epochs (default: the file's)")
     parser.add_argument(
         "--retrain",
         type=positive,
         default=RETRAININGS,
-        help="fresh seeds of the best (default: 5)",
+        help="fresh seeds with which the best is trained again (default: 5)",
     )
     add_placement(parser, "trials")
-    parser.add_argument("--storage", help="Optuna storage URL, in place of journal files")
+    parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     parser.add_argument(
-        "--stand-in", action="store_true", help="where the data is missing, a synthetic one"
+        "--stand-in",
+        action="store_true",
+        help="generate synthetic data where a data set is missing (default: skip it)",
     )
     return parser.parse_args(arguments)
 
@@ -114,7 +123,7 @@ def _reproduce(
     if not outcome.is_complete:
         raise KeyboardInterrupt
     if all(record.outcome != "finished" for record in outcome.records):
-        raise NoTrialError(f"{outcome.sweep}: no trial finished. Reasons stand in MLflow.")
+        raise NoTrialError(f"{outcome.sweep}: no trial finished. The reasons are in MLflow.")
     rule = outcome.records[0].config.objective.partition("/")[0]
     request = PromotionRequest(
         sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain, storage=given.storage

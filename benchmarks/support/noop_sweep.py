@@ -1,4 +1,4 @@
-"""A sweep whose trials train nothing: what is left is the cost of conducting it.
+"""A sweep whose trials train nothing: what is left is the cost of the runner.
 
 Run by `benchmarks/overhead.py` and `benchmarks/scale.py` in an empty folder: `noop_sweep TRIALS
 EPOCHS`. Study, scheduler and tracking are the real ones, over the real space of MOSI; each

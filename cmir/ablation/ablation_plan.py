@@ -39,7 +39,7 @@ class AblationRequest:
         space: the sweep file.
         sweep: name of the sweep whose best trial is taken apart; None: the latest of the space.
         config: file of a configuration that is taken apart instead.
-        budget: trials of the tuning of plain training; None: as many as the sweep spent.
+        budget: trials of the tuning of the ERM baseline; None: as many as the sweep spent.
         seeds: number of fresh seeds of every arm.
         epochs: longest training, in place of the configuration's.
         families: of arms.
@@ -68,7 +68,7 @@ class AblationPlan:
         file: the sweep file, with the question that the sweep really asked.
         space_name: under which everything is logged; ends in `-synthetic` for the stand-in.
         full: the configuration that is taken apart, with the seeds of all arms.
-        budget: trials of the tuning of plain training.
+        budget: trials of the tuning of the ERM baseline.
         families: of arms, in their fixed order.
         dataset: the whole data set, of which only `development` is used without `--final`.
         data: its development part.
@@ -99,7 +99,7 @@ class AblationPlan:
 
     @property
     def model_name(self) -> str:
-        """The registered model's name, under which readings of held-out data are counted."""
+        """The registered model's name, under which test-set accesses are counted."""
         return f"cmir-{self.space_name}"
 
 

@@ -8,14 +8,17 @@ import polars as pl
 
 from cmir.ablation.ablation_plan import AblationPlan
 from cmir.ablation.ablation_table import Cells, difference_cells, score_cells
-from cmir.ablation.arm_heldout_scores import Reading
+from cmir.ablation.arm_heldout_scores import HeldoutAccess
 from cmir.ablation.arm_results import VALIDATION
-from cmir.evaluation.bootstrap_groups import clusters
+from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.promotion.report.promotion_report import markdown
 
 
 def description(
-    plan: AblationPlan, table: pl.DataFrame, heldout: pl.DataFrame | None, reading: Reading | None
+    plan: AblationPlan,
+    table: pl.DataFrame,
+    heldout: pl.DataFrame | None,
+    access: HeldoutAccess | None,
 ) -> str:
     """What was taken apart, how it was compared, and the tables."""
     lines = [
@@ -33,26 +36,27 @@ def description(
         *_table(score_cells(table, plan.metric, VALIDATION, "on validation data")),
         *_table(difference_cells(table, plan.metric, VALIDATION)),
     ]
-    if heldout is not None and reading is not None:
-        lines += [heldout_sentence(reading), ""]
-        lines += _table(score_cells(heldout, plan.metric, reading.splits, "on held-out data"))
-        lines += _table(difference_cells(heldout, plan.metric, reading.splits))
+    if heldout is not None and access is not None:
+        lines += [heldout_sentence(access), ""]
+        lines += _table(score_cells(heldout, plan.metric, access.splits, "on held-out data"))
+        lines += _table(difference_cells(heldout, plan.metric, access.splits))
     return "\n".join(lines)
 
 
 def how_to_read(plan: AblationPlan) -> list[str]:
     """What the numbers are, in sentences."""
-    groups = {name: clusters(plan.data.splits[name]) for name in VALIDATION}
+    groups = {name: resampled_groups(plan.data.splits[name]) for name in VALIDATION}
     resampled = ", ".join(f"{name} {g.number} ({g.what})" for name, g in groups.items())
     seeds = plan.full.seeds
     return [
         f"Every arm was trained with the seeds {seeds[0]} to {seeds[-1]}; scores are means ± "
         "standard deviations over them. `noise` is the mean over rates .1 to .7 (Mai and Han "
         "2026, Eq. 14).",
-        f"Intervals hold 95 % and resample seeds and clusters: {resampled}. An interval "
+        f"Intervals hold 95 % and resample seeds and groups: {resampled}. An interval "
         "looks at one arm alone; p is two-sided and corrected for the number of arms (Holm 1979): "
         "where none differs, the smallest p falls below .05 in one ablation of twenty.",
-        "The epoch of each seed was chosen on the objective, which flatters all arms.",
+        "The epoch of each seed was chosen on the objective, which makes the scores of all arms "
+        "optimistic.",
     ]
 
 
@@ -66,27 +70,30 @@ DEFINITIONS: Mapping[str, str] = {
     "arm with longer vectors is hurt less.",
     "constraints": "Constraints: without the invariance there are no views at all, and without its "
     "weight those that the prediction looks at stay. A term of weight zero has no gradient, so "
-    "that both readings of the other constraints are one training.",
-    "plain": "Plain training has no views, no partition and no constraint; its hidden layers are "
+    "that both forms of the other constraints are one training.",
+    "plain": "The ERM baseline has no views, no partition and no constraint; its hidden layers are "
     "as wide as gives it the number of parameters that the full configuration trains. Tuned: the "
     "best of a sweep of its own over what else the space searches.",
-    "random": "The control: a random partition with the full's number of groups and penalty.",
+    "random": "The control: a random partition with the number of groups and the penalty of the "
+    "full configuration.",
     "count": "K views: the budget is the strength of the last one. Noise has alpha_1 * e in view "
     "e: fixed means alpha_1 = budget / K, growing leaves alpha_1. Erase and swap have rate * e / "
-    "K: fixed leaves the rate, growing multiplies it by K over the full's K, up to 1.",
-    "schemes": "Schemes keep all other settings of the full, which were tuned for its own scheme.",
+    "K: fixed leaves the rate, growing multiplies it by K over that of the full "
+    "configuration, up to 1.",
+    "schemes": "Schemes keep all other settings of the full configuration, which were tuned for "
+    "its own scheme.",
     "penalties": "Penalties share one weight, tuned for none of the others, on one partition.",
 }
 
 
-def heldout_sentence(reading: Reading) -> str:
+def heldout_sentence(access: HeldoutAccess) -> str:
     """How often held-out data has been read."""
-    if not reading.is_new:
-        return f"Held-out data was not read again; it has been read {reading.readings} times."
-    before = reading.readings - 1
+    if not access.is_new:
+        return f"Held-out data was not read again; it has been read {access.accesses} times."
+    before = access.accesses - 1
     times = {1: "once", 2: "twice"}.get(before, f"{before} times")
     earlier = f"been read {times} before" if before else "never been read before"
-    warning = f" Beware: {reading.warning}" if reading.warning else ""
+    warning = f" Beware: {access.warning}" if access.warning else ""
     return f"Held-out data was read once for all arms; it had {earlier}.{warning}"
 
 

@@ -15,12 +15,12 @@ from cmir.ablation.ablation_report import description
 from cmir.ablation.ablation_runs import publish
 from cmir.ablation.ablation_table import ablation_table, scored
 from cmir.ablation.arm import Arm, distinct
-from cmir.ablation.arm_heldout_scores import Reading, read_arms
+from cmir.ablation.arm_heldout_scores import HeldoutAccess, read_arms
 from cmir.ablation.arm_results import VALIDATION, ArmResult, results_of, validation_scores
 from cmir.ablation.arm_scores import Yardstick, measured
 from cmir.ablation.arms import arms
 from cmir.ablation.forest_plot import forest
-from cmir.ablation.matched_baseline import tuning_file, untuned_plain
+from cmir.ablation.matched_baseline import tuning_file, untuned_baseline
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
@@ -58,14 +58,14 @@ class AblationOutcome:
     Attributes:
         table: on validation data, see `ablation_table`.
         heldout: the same on the held-out splits, where they were asked for.
-        reading: of the held-out splits.
+        access: of the held-out splits.
         files: the picture, the text and the tables.
         trouble: why MLflow lacks something, empty if it has all.
     """
 
     table: pl.DataFrame
     heldout: pl.DataFrame | None
-    reading: Reading | None
+    access: HeldoutAccess | None
     files: Sequence[Path]
     trouble: str
 
@@ -108,7 +108,7 @@ def ablate(
     runner.places.make()
     tuned, note = None, ""
     if "plain" in plan.families:
-        tuned, note = tune_plain(plan, runner, watch)
+        tuned, note = tune_baseline(plan, runner, watch)
     rows = arms(plan.full, plan.data, tuned, note, plan.families)
     watch.on_arms(rows)
     refused = _refused(rows, plan, runner.places)
@@ -124,14 +124,16 @@ def ablate(
         return _conclude(plan, request, rows, {**found, **refused}, client, runner, session)
 
 
-def tune_plain(plan: AblationPlan, runner: Runner, watch: Watch) -> tuple[TrialConfig | None, str]:
-    """Plain training of the full's size after a sweep of its own, and how it was tuned.
+def tune_baseline(
+    plan: AblationPlan, runner: Runner, watch: Watch
+) -> tuple[TrialConfig | None, str]:
+    """The ERM baseline of equal size after a sweep of its own, and how it was tuned.
 
     The sweep is named after what it asks, so that the same ablation continues it. None where the
-    space searches nothing that plain training has, or no trial finished.
+    space searches nothing that the ERM baseline has, or no trial finished.
     """
-    plain, _ = untuned_plain(plan.full, plan.data)
-    file = tuning_file(plan.file, plan.full, plain, str(plan.data.path))
+    baseline, _ = untuned_baseline(plan.full, plan.data)
+    file = tuning_file(plan.file, plan.full, baseline, str(plan.data.path))
     if not file.search:
         return None, ""
     name = control_name(plan.space_name, file.fingerprint)
@@ -199,16 +201,16 @@ def _conclude(
     yardstick = Yardstick(plan.metric, validation, plan.data.task, plan.data.label_range)
     columns = scored(wanted, results, yardstick, full)
     table = ablation_table(rows, results, columns, measured(plan.metric, VALIDATION))
-    reading = heldout = None
+    access = heldout = None
     if request.final:
         registry = Registry(client, plan.model_name)
-        reading = read_arms(plan, wanted, results, folder, full, registry, runner.places)
-        keys = measured(plan.metric, reading.splits)
-        heldout = ablation_table(rows, results, reading.columns, keys)
-    text = description(plan, table, heldout, reading)
+        access = read_arms(plan, wanted, results, folder, full, registry, runner.places)
+        keys = measured(plan.metric, access.splits)
+        heldout = ablation_table(rows, results, access.columns, keys)
+    text = description(plan, table, heldout, access)
     files = _write(folder, plan, table, heldout, text)
     trouble = publish(client, session, rows, results, (table, heldout), files, text)
-    return AblationOutcome(table, heldout, reading, files, trouble)
+    return AblationOutcome(table, heldout, access, files, trouble)
 
 
 def _write(

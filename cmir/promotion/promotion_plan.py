@@ -33,7 +33,7 @@ class PromotionRequest:
         rule: of selection, a name in `RULES`.
         top: number of trials that are trained again.
         seeds: number of fresh seeds.
-        alias: that the registered version gets; `candidate`: without a held-out reading.
+        alias: that the registered version gets; `candidate`: without a test-set access.
         dry_run: stop before held-out data is read; write nothing.
         storage: of the study, in place of a journal file.
         force: go on in spite of failed gates.
@@ -70,7 +70,7 @@ class PromotionPlan:
         seconds: of training by the clock, the sum over all trials.
         ranked: the finished trials, best first.
         shortlist: those of them to train again.
-        tuned_plain: trials of sweeps that tuned plain training for an ablation of this space, on
+        tuned_baseline: trials of sweeps that tuned the ERM baseline for an ablation, on
             the same data and objective, best first.
         seeds: fresh ones, which no trial of the sweep has seen.
         gates: what the winner must show.
@@ -89,7 +89,7 @@ class PromotionPlan:
     seconds: float
     ranked: Sequence[TrialRecord]
     shortlist: Sequence[TrialRecord]
-    tuned_plain: Sequence[TrialRecord]
+    tuned_baseline: Sequence[TrialRecord]
     seeds: tuple[int, ...]
     gates: Gates
     dataset: MultimodalDataset
@@ -141,7 +141,9 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
         seconds=sum(record.ending.seconds for record in records),
         ranked=ranked,
         shortlist=ranked[: request.top],
-        tuned_plain=_tuned_plain(str(attributes["space_name"]), data, metric, objective, places),
+        tuned_baseline=_tuned_baseline(
+            str(attributes["space_name"]), data, metric, objective, places
+        ),
         seeds=fresh_seeds(seeds_of(records), request.seeds),
         gates=Gates.model_validate(attributes.get("gates", {})),
         dataset=dataset,
@@ -151,7 +153,7 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
     )
 
 
-def _tuned_plain(
+def _tuned_baseline(
     space: str, data: DevelopmentData, metric: str, objective: str, places: Places
 ) -> list[TrialRecord]:
     found: list[TrialRecord] = []

@@ -1,4 +1,4 @@
-"""Trainings that a promotion needs: handed to the runner, each done once, side by side."""
+"""The trainings that a promotion needs: handed to the runner, each done once, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained configuration as one predictor: its seeds vote, raw features go in.
+"""A trained configuration as one predictor: raw features in, the average of its seeds out.
 
 Knows nothing of MLflow. The files hold no code: two safetensors and a JSON text.
 """

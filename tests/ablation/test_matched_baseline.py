@@ -1,4 +1,4 @@
-"""The sweep that tunes the plain training of an ablation."""
+"""The sweep that tunes the ERM baseline of an ablation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cmir.ablation.matched_baseline import tuning_file, untuned_plain
+from cmir.ablation.matched_baseline import tuning_file, untuned_baseline
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
@@ -39,7 +39,7 @@ def derived(learning: DevelopmentData, **full: Any) -> tuple[SweepFile, TrialCon
         objective=space.objective,
         seeds=(1000,),
     )
-    plain, _ = untuned_plain(config, learning)
+    plain, _ = untuned_baseline(config, learning)
     return tuning_file(space, config, plain, "data/small"), plain
 
 

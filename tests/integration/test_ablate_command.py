@@ -87,7 +87,7 @@ def test_interrupted_it_continues_and_a_failing_arm_is_a_row(
     rows = {row["arm"]: row for row in outcome.table.iter_rows(named=True)}
     assert rows[FAILING]["outcome"] == "failed"
     assert "planted" in rows[FAILING]["note"]
-    assert "best of 2 trials" in rows["plain, tuned"]["note"]
+    assert "best of 2 trials" in rows["ERM, tuned"]["note"]
 
     arguments = ["--space", str(space), "--config", str(config), "--budget", "2", "--seeds", "2"]
     assert main([*arguments, "--families", ",".join(FAMILIES), "--concurrency", "2"]) == 0

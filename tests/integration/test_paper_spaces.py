@@ -127,4 +127,4 @@ def test_a_file_in_its_layout_goes_through_the_protocol_to_the_table(
     assert published[2:] == [score.printed for score in one.row.scores]
     assert ours[1] == "ours, mean ± sd of 2 seeds"
     assert all(re.fullmatch(r"-?[\d.]+ ± [\d.]+", cell) for cell in ours[2:])
-    assert f"{found.sizes[one.row.split]} test samples, reading no. 1" in one.note
+    assert f"{found.sizes[one.row.split]} test samples, test-set access no. 1" in one.note

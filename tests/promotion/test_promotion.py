@@ -57,7 +57,7 @@ def runs(client: MlflowClient) -> list[Any]:
     return [run for run in client.search_runs(experiments) if "promotion" in run.data.tags]
 
 
-def readings(client: MlflowClient) -> int:
+def accesses(client: MlflowClient) -> int:
     known = {model.name: model.tags for model in client.search_registered_models()}
     return int(known.get(NAME, {}).get("heldout_readings", 0))
 
@@ -136,7 +136,7 @@ def test_a_refused_candidate_costs_no_reading_and_registers_nothing(
     printed = capsys.readouterr().out
     assert "refused: ood_val/mae against a constant: required below 1.6680" in printed
     assert "held-out data was not read" in printed
-    assert readings(client) == 0
+    assert accesses(client) == 0
     assert list(client.search_registered_models()) == []
     (run,) = runs(client)
     assert run.data.tags["promotion"] == "refused"
@@ -160,7 +160,7 @@ def test_a_dry_run_reads_and_writes_nothing(
     assert main(["--seeds", "2", "--top", "1", "--dry-run"]) == 0
     assert "would become cmir-small@champion" in capsys.readouterr().out
     assert main(["--seeds", "1", "--dry-run"]) == 3
-    assert readings(client) == 0
+    assert accesses(client) == 0
     assert runs(client) == []
 
 
@@ -181,7 +181,7 @@ def test_a_later_candidate_must_not_be_worse_than_the_champion(
     assert failed.name == "ood_val/mae against the champion"
     assert "version 2, same seeds" in failed.required
     assert failed.interval
-    assert readings(client) == 2
+    assert accesses(client) == 2
 
 
 def test_a_reading_is_counted_even_if_nothing_is_registered_after_it(
@@ -193,9 +193,9 @@ def test_a_reading_is_counted_even_if_nothing_is_registered_after_it(
     client.create_experiment("small", artifact_location=str(blocked))
     with pytest.raises(OSError, match="blocked"):
         promoted(client)
-    assert readings(client) == 1
+    assert accesses(client) == 1
     blocked.unlink()
-    assert promoted(client).readings == 2
+    assert promoted(client).accesses == 2
     made = client.get_model_version_by_alias(NAME, "champion")
     assert "for the 2nd time" in str(made.description)
 
@@ -225,7 +225,7 @@ def test_data_without_held_out_splits_is_registered_without_a_reading(
     outcome = promoted(client)
     assert outcome.status == "registered"
     assert outcome.heldout == {}
-    assert readings(client) == 0
+    assert accesses(client) == 0
     made = client.get_model_version_by_alias(NAME, "champion")
     assert "no held-out split" in str(made.description)
 

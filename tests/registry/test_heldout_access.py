@@ -1,4 +1,4 @@
-"""Every reading of held-out data is counted, written down, and missed where the ledger is cut."""
+"""Every test-set access is counted, written down, and missed where the ledger is cut."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_a_reading_leaves_one_line_that_says_what_was_read_and_why(
     }
 
 
-def test_readings_are_counted_by_data_whatever_model_they_were_for(
+def test_accesses_are_counted_by_data_whatever_model_they_were_for(
     client: MlflowClient, dataset: MultimodalDataset, tmp_path: Path
 ) -> None:
     other = load_dataset(write_learning(tmp_path / "other", heldout_seed=3))
     befores = [
-        read(data, Registry(client, name)).readings
+        read(data, Registry(client, name)).accesses
         for data, name in ((dataset, "cmir-a"), (other, "cmir-a"), (dataset, "cmir-b"))
     ]
     assert befores == [0, 0, 1]
@@ -101,8 +101,8 @@ def test_a_ledger_that_was_deleted_or_cut_is_noticed(
     if kept:
         ledger.write_text("".join(kept))
     before = read(dataset, registry)
-    assert before.readings == 2
-    assert f"knows of 2 readings of this data, the ledger holds {left}" in before.warning
+    assert before.accesses == 2
+    assert f"knows of 2 test-set accesses to this data, the ledger lists {left}" in before.warning
 
 
 def test_a_new_registry_does_not_make_the_ledger_forget(
@@ -112,7 +112,7 @@ def test_a_new_registry_does_not_make_the_ledger_forget(
     read(dataset, registry)
     client.delete_registered_model("cmir-a")
     found = tally(dataset, registry, Places())
-    assert (found.readings, found.warning) == (1, "")
+    assert (found.accesses, found.warning) == (1, "")
 
 
 def test_a_reading_that_fails_is_counted_and_told(
@@ -148,7 +148,7 @@ def test_a_reading_that_cannot_be_counted_is_not_done(
     assert (seen, ledger_lines(Places())) == ([], [])
 
 
-def test_readings_from_before_they_were_counted_by_data_are_not_forgotten(
+def test_accesses_from_before_they_were_counted_by_data_are_not_forgotten(
     client: MlflowClient, dataset: MultimodalDataset
 ) -> None:
     client.create_registered_model("cmir-a", {"heldout_readings": "3"})

@@ -77,10 +77,10 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
         "Data and shift",
         "How it was chosen",
         "Gates",
-        "Against plain training on validation data",
+        "Against the ERM baseline on validation data",
         "On held-out data",
         "Groups",
-        "Under damage: mae on ood_val, mean over the severities",
+        "Under corruption: mae on ood_val, mean over the severities",
         "What its parts hold",
         "Ablation of its sweep",
         "Not tested on",
@@ -108,7 +108,7 @@ def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
     assert main([*ARGUMENTS, "--force", "--why", "again"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "this data was read 1 times before" in printed
-    assert "the registry knows of 1 readings of this data, the ledger holds 0" in printed
+    assert "the registry knows of 1 test-set accesses to this data, the ledger lists 0" in printed
     tags = client.get_model_version(NAME, "2").tags
     assert tags["heldout_readings_before"] == "1"
     assert "the ledger holds 0" in tags["heldout_ledger"]
@@ -118,14 +118,14 @@ def test_force_needs_a_reason_and_the_version_carries_it(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tags = client.get_model_version(NAME, "1").tags
-    assert "every group against plain training" in tags["forced"]
+    assert "every group against the ERM baseline" in tags["forced"]
     assert tags["forced_why"] == "a test"
     assert main([*ARGUMENTS, "--force"]) == 2
     assert "--force must come with --why TEXT" in capsys.readouterr().err
     assert main([*ARGUMENTS, "--why", "because"]) == 2
     assert main(ARGUMENTS) == 3
     printed = capsys.readouterr().out
-    assert "refused: every group against plain training: required a gain of at least" in printed
+    assert "refused: every group against the ERM baseline: required a loss of at most" in printed
     assert moves(client, NAME)[-1].why == "promotion of small by ood_val; by force: a test"
 
 
@@ -148,7 +148,7 @@ def test_the_list_shows_versions_and_who_was_champion_when_and_why(
     for words in (
         "cmir-small",
         "champion",
-        "every group against plain training: a test",
+        "every group against the ERM baseline: a test",
         "nobody",
         "promoted",
     ):

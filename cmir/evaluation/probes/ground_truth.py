@@ -1,4 +1,4 @@
-"""Does the split recover the causal factors? Asked of a model where the truth is known.
+"""Whether invariant and spurious part recover the causal factors, on data where these are known.
 
 In the observed data the label causes the spurious latents s, so that s can be guessed from the
 causal latents z: a probe of s would find it in a part that holds nothing but z. All probes of

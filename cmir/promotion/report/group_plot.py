@@ -1,4 +1,4 @@
-"""How every group fares with the winner and with plain training, as a picture."""
+"""Picture of how every group fares with the winner and with the ERM baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST = 30
 
 
 def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
-    """A row for each group: an arrow from plain training to the winner, red where it falls.
+    """A row for each group: an arrow from the ERM baseline to the winner, red where it falls.
 
     With more than 30 groups the 30 that fall most are shown.
 
@@ -38,6 +38,6 @@ def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
     axes.set_xlabel(label_of(f"ood_val/{metric}"), fontsize=9)
     axes.grid(axis="x", color=PALE, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    title = "Groups of ood_val: from plain training (bar) to this model (dot); red: worse"
+    title = "Groups of ood_val: from the ERM baseline (bar) to this model (dot); red: worse"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     return figure

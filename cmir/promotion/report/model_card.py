@@ -18,7 +18,7 @@ from cmir.promotion.candidate import Candidate
 from cmir.promotion.evidence import Evidence
 from cmir.promotion.heldout_scores import HeldoutFindings
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
-from cmir.promotion.report.artifacts import WINNER, Exhibits
+from cmir.promotion.report.artifacts import WINNER, Artifacts
 from cmir.promotion.report.probe_report import probe_text
 from cmir.promotion.report.promotion_report import (
     SYNTHETIC_CAVEAT,
@@ -53,7 +53,7 @@ def model_card(
     candidates: Sequence[Candidate],
     winner: Candidate,
     evidence: Evidence,
-    shown: Exhibits,
+    shown: Artifacts,
     heldout: HeldoutFindings,
     time: TimeUsed,
 ) -> str:
@@ -142,7 +142,7 @@ def _choice(plan: PromotionPlan, candidates: Sequence[Candidate]) -> list[str]:
         f"By the rule `{plan.rule}` (`{plan.metric}`) among {plan.finished} finished trials; "
         f"the best {len(candidates)} were trained again with the seeds "
         f"{', '.join(map(str, plan.seeds))}, which the sweep had not used. The epoch of each seed "
-        "was chosen on the objective, which flatters all scores on validation data.",
+        "was chosen on the objective, so that all scores on validation data are optimistic.",
         "",
         *candidates_table(plan, candidates),
     ]
@@ -155,16 +155,16 @@ def _plugins(needed: Sequence[str]) -> list[str]:
 
 
 def _validation(evidence: Evidence) -> list[str]:
-    if evidence.plain is None:
+    if evidence.baseline is None:
         return []
-    title = f"## Against {evidence.plain.name} on validation data\n\n{evidence.plain.origin}."
+    title = f"## Against {evidence.baseline.name} on validation data\n\n{evidence.baseline.origin}."
     return [title, "", *_difference_table(evidence.differences)]
 
 
 def _differences(heldout: HeldoutFindings, evidence: Evidence) -> list[str]:
-    if not heldout.differences or evidence.plain is None:
+    if not heldout.differences or evidence.baseline is None:
         return []
-    title = f"Against {evidence.plain.name}, in the same reading:"
+    title = f"Against {evidence.baseline.name}, in the same test-set access:"
     return [title, "", *_difference_table(heldout.differences)]
 
 
@@ -180,17 +180,17 @@ def _difference_table(differences: Mapping[str, Difference]) -> list[str]:
         ]
         for key, d in differences.items()
     ]
-    head = ["metric", "difference", "95 % interval", "P(better)", "detectable at 80 %", "clusters"]
+    head = ["metric", "difference", "95 % interval", "P(better)", "detectable at 80 %", "groups"]
     return [
         *markdown(head, rows),
         "",
-        "Paired over the same samples; intervals resample the seeds and the clusters (speakers, "
+        "Paired over the same samples; intervals resample the seeds and the groups (speakers, "
         "where the data names them).",
     ]
 
 
 def _groups(evidence: Evidence) -> list[str]:
-    if not evidence.groups or evidence.plain is None:
+    if not evidence.groups or evidence.baseline is None:
         return []
     rows = [
         [
@@ -203,12 +203,12 @@ def _groups(evidence: Evidence) -> list[str]:
         ]
         for g in evidence.groups
     ]
-    opponent = evidence.plain.name
+    opponent = evidence.baseline.name
     head = ["group of ood_val", "samples", "this model", opponent, "gain", "95 % interval"]
     return ["## Groups", "", *markdown(head, rows)]
 
 
-def _robustness(shown: Exhibits, metric: str) -> list[str]:
+def _robustness(shown: Artifacts, metric: str) -> list[str]:
     summaries = {
         name: curve_summary(table.filter(metric=metric)) for name, table in shown.robustness.items()
     }
@@ -224,9 +224,9 @@ def _robustness(shown: Exhibits, metric: str) -> list[str]:
         ["none", "", "", *(_clean(table, metric) for table in shown.robustness.values())],
     ]
     return [
-        f"## Under damage: {metric} on ood_val, mean over the severities",
+        f"## Under corruption: {metric} on ood_val, mean over the severities",
         "",
-        *markdown(["damage", "where", "modality", *summaries], clean + rows),
+        *markdown(["corruption", "where", "modality", *summaries], clean + rows),
     ]
 
 
@@ -240,7 +240,7 @@ def _clean(table: pl.DataFrame, metric: str) -> str:
     return f"{table.filter(corruption='clean', metric=metric)['mean'].item():.4f}"
 
 
-def _ablation(shown: Exhibits) -> list[str]:
+def _ablation(shown: Artifacts) -> list[str]:
     text = next((file for file in shown.ablation if file.suffix == ".md"), None)
     if text is None:
         return []
@@ -256,8 +256,8 @@ def _untested(plan: PromotionPlan) -> list[str]:
     lines = [
         "other data sets, languages, recording devices and feature extractors than those of the "
         "data named above;",
-        "shifts other than the one named above; damage was tested on validation data alone;",
-        "samples far from what training saw, and inputs made to deceive it;",
+        "shifts other than the one named above; corruptions were tested on validation data alone;",
+        "samples with a high out-of-distribution score, and inputs made to deceive it;",
         "fairness towards groups that the data does not name.",
     ]
     lines += [f"{what}: the data set has none." for what in missing]

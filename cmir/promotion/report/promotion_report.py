@@ -156,11 +156,11 @@ def heldout_part(heldout: HeldoutFindings, *, is_candidate: bool = False) -> lis
         return ["**A candidate: held-out data was not read for it.**", ""]
     if heldout.tally is None:
         return ["**The data set has no held-out split: no unbiased score is known.**", ""]
-    readings = heldout.readings
-    times = "for the first time" if readings == 1 else f"for the {ordinal(readings)} time"
+    accesses = heldout.accesses
+    times = "for the first time" if accesses == 1 else f"for the {ordinal(accesses)} time"
     caveat = ""
-    if readings > 1:
-        caveat = " Each reading makes the scores a little more optimistic."
+    if accesses > 1:
+        caveat = " Each test-set access makes the scores a little more optimistic."
     if heldout.tally.warning:
         caveat += f" **Beware**: {heldout.tally.warning}"
     head = ["held-out", "mean over seeds", "std over seeds", "averaged prediction (served)"]

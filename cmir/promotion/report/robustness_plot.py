@@ -22,7 +22,7 @@ TITLE: Mapping[str, str] = {
     "unseen": "Laplace noise or dropout",
     "missing_modality": "Modality missing",
     "missing_steps": "Steps missing",
-    "swapped": "Of another sample",
+    "swapped": "Swapped with another sample",
     "delayed": "Delayed",
 }
 SEVERITY: Mapping[str, str] = {
@@ -37,7 +37,7 @@ SEVERITY: Mapping[str, str] = {
 def robustness_curves(tables: Mapping[str, pl.DataFrame], objective: str) -> Figure:
     """A panel for each corruption, a curve for each model: mean and deviation over the seeds.
 
-    All panels share their height. Curves begin at the undamaged score; of missing modalities, which
+    All panels share their height. Curves begin at the clean score; of missing modalities, which
     have no order, there are points.
 
     Args:
@@ -60,7 +60,7 @@ def robustness_curves(tables: Mapping[str, pl.DataFrame], objective: str) -> Fig
             draw = _draw_points if panel[0] == "missing_modality" else _draw_curve
             draw(axes, table, panel, name, colour, marker)
         _name_panel(axes, panel)
-    title = "Scores under damage, mean ± standard deviation over the seeds"
+    title = "Scores under corruption, mean ± standard deviation over the seeds"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     figure.supylabel(label_of(objective), fontsize=10)
     _legend(figure, chosen)
@@ -86,8 +86,9 @@ def _panels(tables: Sequence[pl.DataFrame]) -> list[Panel]:
     """
     panels: dict[Panel, None] = {}
     for table in tables:
-        damaged = table.filter(pl.col("corruption") != "clean")
-        for corruption, where, modality in damaged.select("corruption", "where", "modality").rows():
+        corrupted = table.filter(pl.col("corruption") != "clean")
+        curves = corrupted.select("corruption", "where", "modality").rows()
+        for corruption, where, modality in curves:
             alone = corruption != "missing_modality"
             panels[corruption, where, modality if alone else ""] = None
     return list(panels)
@@ -112,10 +113,10 @@ def _draw_curve(
     axes: Axes, table: pl.DataFrame, panel: Panel, name: str, colour: str, marker: str
 ) -> None:
     corruption, where, modality = panel
-    damaged = table.filter(corruption=corruption, where=where, modality=modality)
-    if damaged.is_empty():
+    corrupted = table.filter(corruption=corruption, where=where, modality=modality)
+    if corrupted.is_empty():
         return
-    curve = pl.concat([table.filter(corruption="clean"), damaged.sort("severity")])
+    curve = pl.concat([table.filter(corruption="clean"), corrupted.sort("severity")])
     severity, mean, std = curve["severity"], curve["mean"], curve["std"]
     axes.plot(severity, mean, color=colour, marker=marker, markersize=4, label=name)
     axes.fill_between(severity, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
@@ -124,10 +125,10 @@ def _draw_curve(
 def _draw_points(
     axes: Axes, table: pl.DataFrame, panel: Panel, name: str, colour: str, marker: str
 ) -> None:
-    damaged = table.filter(corruption=panel[0], where=panel[1])
-    if damaged.is_empty():
+    corrupted = table.filter(corruption=panel[0], where=panel[1])
+    if corrupted.is_empty():
         return
-    points = pl.concat([table.filter(corruption="clean"), damaged])
+    points = pl.concat([table.filter(corruption="clean"), corrupted])
     axes.errorbar(
         points["modality"],
         points["mean"],

@@ -58,7 +58,7 @@ def test_panels_share_their_height() -> None:
     assert first.get_ylim() == second.get_ylim()
 
 
-def test_missing_modalities_are_points_beside_the_undamaged_score() -> None:
+def test_missing_modalities_are_points_beside_the_clean_score() -> None:
     (axes,) = drawn(robustness_curves({"plain": table(1.0, ("missing_modality",))}, MAE))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["none", "audio", "audio+text"]
     (bars,) = axes.containers
