@@ -114,8 +114,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         shapes = {"text": 128, "audio": 73, "vision": 100}
-        place = given.data or generate(Path(folder, "data"), modalities=shapes)
-        data = load_dataset(place).development()
+        path = given.data or generate(Path(folder, "data"), modalities=shapes)
+        data = load_dataset(path).development()
         rows = [
             {"variant": name, **paired(data, changes, given.pairs, given.seeds)}
             for name, changes in VARIANTS.items()

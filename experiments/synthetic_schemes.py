@@ -181,10 +181,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tasks = []
         for seed in range(given.data_seeds):
-            place = Path(folder, str(seed))
-            write_data(place / "linked", seed, given.spurious, CORRELATIONS)
-            write_data(place / "cut", seed, given.spurious, (0.0, 0.0, 0.0))
-            tasks += [Task(name, place, given.draws, seed) for name in names]
+            path = Path(folder, str(seed))
+            write_data(path / "linked", seed, given.spurious, CORRELATIONS)
+            write_data(path / "cut", seed, given.spurious, (0.0, 0.0, 0.0))
+            tasks += [Task(name, path, given.draws, seed) for name in names]
         with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
             rows: list[Row] = []
             for done in pool.map(run, tasks):

@@ -27,7 +27,7 @@ from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
 from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.runner.display import RunDisplay
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import Runner, RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request, placement = _parse(arguments)
     console = _console()
     try:
-        plan = plan_ablation(request, Places())
+        plan = plan_ablation(request, Paths())
         client = connect()
         _announce(console, plan)
-        runner = Runner(Places(), placement, request.storage)
+        runner = Runner(Paths(), placement, request.storage)
         with Shown(console, plan) as shown:
             outcome = ablate(plan, request, client, runner, shown.watch())
     except InputError as error:

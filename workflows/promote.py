@@ -48,7 +48,7 @@ from cmir.promotion.selection import RULES
 from cmir.registry.alias_history import roll_back
 from cmir.registry.versions import known_model, model_names
 from cmir.runner.display import RunDisplay
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.list or given.compare or given.rollback:
             return _look(console, given)
         request = _request(given)
-        plan = plan_promotion(request, Places())
+        plan = plan_promotion(request, Paths())
         client = connect()
         _announce(console, plan)
         with Watch(console) as watch, answering(client):
@@ -288,9 +288,9 @@ def _look(console: Console, given: argparse.Namespace) -> int:
         title = f"{model}: A = version {found.a.number}, B = version {found.b.number}, paired"
         console.print(_table(title, COMPARISON_COLUMNS, comparison_rows(found)))
         return 0
-    places = Places()
-    places.make()
-    with places.waiting_lock(LOCK):
+    paths = Paths()
+    paths.make()
+    with paths.waiting_lock(LOCK):
         move = roll_back(client, model, given.alias, given.why or "no reason given")
     console.print(
         f"{model}: {move.alias} is version {move.version} again, no longer version {move.before}",

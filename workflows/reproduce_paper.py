@@ -28,13 +28,13 @@ from cmir.paper.published_numbers import PAPER
 from cmir.promotion.promotion import trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.display import RunDisplay
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.space.space_file import read_sweep_file
-from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
 
 RETRAININGS = 5
 
@@ -106,20 +106,20 @@ def _spaces(given: argparse.Namespace) -> list[Path]:
 def _entry(space: Path, given: argparse.Namespace, console: Console) -> Entry:
     file = read_sweep_file(space)
     known = entry(file.name, None)
-    places = Places()
-    if not (places.root / file.data.path).exists() and not given.stand_in:
+    paths = Paths()
+    if not (paths.root / file.data.path).exists() and not given.stand_in:
         console.print(
             f"{known.row.title}: there is no data at {file.data.path}; {space} says how to make it",
             highlight=False,
         )
         return known
-    return entry(file.name, _reproduce(space, given, console, places))
+    return entry(file.name, _reproduce(space, given, console, paths))
 
 
 def _reproduce(
-    space: Path, given: argparse.Namespace, console: Console, places: Places
+    space: Path, given: argparse.Namespace, console: Console, paths: Paths
 ) -> Reproduction:
-    outcome = _search(space, given, console, places)
+    outcome = _search(space, given, console, paths)
     if not outcome.is_complete:
         raise KeyboardInterrupt
     if all(record.outcome != "finished" for record in outcome.records):
@@ -129,7 +129,7 @@ def _reproduce(
         sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain, storage=given.storage
     )
 
-    plan = plan_promotion(request, places)
+    plan = plan_promotion(request, paths)
     displays: list[RunDisplay] = []
 
     def show(start: RunStart) -> Progress:
@@ -148,9 +148,7 @@ def _placement(given: argparse.Namespace) -> Placement:
     return Placement(given.concurrency, given.trials_per_gpu, given.address)
 
 
-def _search(
-    space: Path, given: argparse.Namespace, console: Console, places: Places
-) -> SweepOutcome:
+def _search(space: Path, given: argparse.Namespace, console: Console, paths: Paths) -> SweepOutcome:
     chosen = {"trials": given.trials, "epochs": given.epochs}
     overrides = {name: value for name, value in chosen.items() if value is not None}
     displays: list[RunDisplay] = []
@@ -168,7 +166,7 @@ def _search(
 
     try:
         request = SweepRequest(space, overrides, _placement(given), storage=given.storage)
-        return conduct(request, places, show)
+        return run_sweep(request, paths, show)
     finally:
         for display in displays:
             display.__exit__()

@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace, console: Console) -> int:
     from cmir.runner.display import RunDisplay
-    from cmir.runner.paths import Places
+    from cmir.runner.paths import Paths
     from cmir.runner.scheduling.placement import Placement
-    from cmir.sweep.run_sweep import SweepRequest, conduct
+    from cmir.sweep.run_sweep import SweepRequest, run_sweep
 
     overrides = {
         name: value
@@ -68,7 +68,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         return displays[0].progress()
 
     try:
-        outcome = conduct(request, Places(), show)
+        outcome = run_sweep(request, Paths(), show)
     except InputError as error:
         print_error(error)
         return 2

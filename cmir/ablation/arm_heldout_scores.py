@@ -19,7 +19,7 @@ from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def read_arms(
     folder: Path,
     full: str,
     registry: Registry,
-    places: Places,
+    paths: Paths,
 ) -> HeldoutAccess:
     """Counts one test-set access and scores all finished arms; nothing is read a second time.
 
@@ -59,7 +59,7 @@ def read_arms(
         folder: where the scores are kept.
         full: fingerprint of the full configuration, with which all are compared.
         registry: that counts, under the same name as promotion.
-        places: where the ledger is.
+        paths: where the ledger is.
 
     Raises:
         InputError: the test-set access could not be counted; nothing was read.
@@ -71,7 +71,7 @@ def read_arms(
     known: dict[str, Columns] = json.loads(kept.read_text()) if kept.exists() else {}
     if set(finished) <= set(known):
         columns = {name: known[name] for name in finished}
-        so_far = tally(plan.dataset, registry, places).accesses
+        so_far = tally(plan.dataset, registry, paths).accesses
         return HeldoutAccess(splits, columns, so_far, is_new=False)
     chosen = {name: arms[name] for name in finished}
     columns, before = read_heldout(
@@ -79,7 +79,7 @@ def read_arms(
         lambda data: _scores(plan, data, chosen, results, full),
         lambda found: found.get(full, {}),
         registry=registry,
-        places=places,
+        paths=paths,
         purpose=f"ablation of {plan.name}, {len(chosen)} arms",
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,11 +29,11 @@ from cmir.promotion.selection import best_first
 from cmir.registry.heldout_access import heldout_splits
 from cmir.registry.model_registry import Registry
 from cmir.runner.job_list import JobList
-from cmir.runner.paths import Places, control_name
+from cmir.runner.paths import Paths, control_name
 from cmir.runner.provenance import code_checksum, provenance
 from cmir.runner.runner import Display, Jobs, Runner, Session, TrackedRun, silent
 from cmir.runner.scheduling.trials_in_flight import Progress
-from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class AblationOutcome:
     trouble: str
 
 
-def folder_of(plan: AblationPlan, places: Places) -> Path:
+def folder_of(plan: AblationPlan, paths: Paths) -> Path:
     """Where the tables and pictures of an ablation are kept."""
-    return places.ablation(plan.name)
+    return paths.ablation(plan.name)
 
 
 def study_of(plan: AblationPlan) -> str:
@@ -105,13 +105,13 @@ def ablate(
             f"--final: the data set '{plan.data.name}' has no held-out split. Leave --final out, "
             "or make one with `prepare.py --shift`."
         )
-    runner.places.make()
+    runner.paths.make()
     tuned, note = None, ""
     if "plain" in plan.families:
         tuned, note = tune_baseline(plan, runner, watch)
     rows = arms(plan.full, plan.data, tuned, note, plan.families)
     watch.on_arms(rows)
-    refused = _refused(rows, plan, runner.places)
+    refused = _refused(rows, plan, runner.paths)
     jobs = _jobs(rows, plan, refused)
     with runner.opened(jobs) as session:
         session.train(watch.display)
@@ -120,7 +120,7 @@ def ablate(
             raise KeyboardInterrupt
         assert isinstance(jobs.source, JobList)
         records = jobs.source.own(session.study.records()).values()
-        found = results_of(records, study_of(plan), runner.places, plan.data)
+        found = results_of(records, study_of(plan), runner.paths, plan.data)
         return _conclude(plan, request, rows, {**found, **refused}, client, runner, session)
 
 
@@ -137,12 +137,12 @@ def tune_baseline(
     if not file.search:
         return None, ""
     name = control_name(plan.space_name, file.fingerprint)
-    path = folder_of(plan, runner.places) / f"{name}.yaml"
+    path = folder_of(plan, runner.paths) / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**file.model_dump(mode="json"), "name": name}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     sweep = SweepRequest(path, {"trials": plan.budget}, runner.placement, storage=runner.storage)
-    outcome = conduct(sweep, runner.places, watch.on_tuning)
+    outcome = run_sweep(sweep, runner.paths, watch.on_tuning)
     if not outcome.is_complete:
         raise KeyboardInterrupt
     ranked = best_first(outcome.records, file.objective)
@@ -151,9 +151,9 @@ def tune_baseline(
     return ranked[0].trial(plan.full.seeds), f"best of {outcome.counted} trials ({name})"
 
 
-def _refused(rows: Sequence[Arm], plan: AblationPlan, places: Places) -> dict[str, ArmResult]:
+def _refused(rows: Sequence[Arm], plan: AblationPlan, paths: Paths) -> dict[str, ArmResult]:
     """The arms that do not fit the data, with the reason; they are not trained."""
-    partitions, found = Partitions(plan.data, places.partitions), {}
+    partitions, found = Partitions(plan.data, paths.partitions), {}
     for fingerprint, arm in distinct(rows).items():
         try:
             check(plan.data, arm.config, partitions)
@@ -196,7 +196,7 @@ def _conclude(
     session: Session,
 ) -> AblationOutcome:
     wanted, full = distinct(rows), rows[0].fingerprint
-    folder = folder_of(plan, runner.places)
+    folder = folder_of(plan, runner.paths)
     validation = {name: plan.data.splits[name] for name in VALIDATION}
     yardstick = Yardstick(plan.metric, validation, plan.data.task, plan.data.label_range)
     columns = scored(wanted, results, yardstick, full)
@@ -204,7 +204,7 @@ def _conclude(
     access = heldout = None
     if request.final:
         registry = Registry(client, plan.model_name)
-        access = read_arms(plan, wanted, results, folder, full, registry, runner.places)
+        access = read_arms(plan, wanted, results, folder, full, registry, runner.paths)
         keys = measured(plan.metric, access.splits)
         heldout = ablation_table(rows, results, access.columns, keys)
     text = description(plan, table, heldout, access)

@@ -70,7 +70,7 @@ def read_once(
         measure,
         lambda findings: findings.scores,
         registry=registry,
-        places=plan.places,
+        paths=plan.paths,
         purpose=purpose,
     )
     return HeldoutFindings(found.scores, found.differences, before)

@@ -135,7 +135,7 @@ def trainings_of(
     tags = provenance() | {"sweep": plan.sweep, "kind": "promotion trainings"}
     tracked = TrackedRun(plan.space_name, {"objective": plan.objective}, tags) if log else None
     return RunnerTrainings(
-        Runner(plan.places, placement, storage), name, plan.data, tracked, display
+        Runner(plan.paths, placement, storage), name, plan.data, tracked, display
     )
 
 

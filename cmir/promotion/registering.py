@@ -70,8 +70,8 @@ def register_winner(
         OvertakenError: the alias has moved since the gates looked.
         InputError: the test-set access could not be counted.
     """
-    plan.places.make()
-    with plan.places.waiting_lock(LOCK):
+    plan.paths.make()
+    with plan.paths.waiting_lock(LOCK):
         alias = judged_alias(request.alias)
         check_holder(client, registry.name, alias, judged.evidence.rival)
         with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:

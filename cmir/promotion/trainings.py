@@ -78,7 +78,7 @@ class RunnerTrainings:
     def _training(self, record: TrialRecord) -> Training:
         if record.outcome != "finished":
             return Training(None, record.ending.reason)
-        path = self.runner.places.weights_of(self.name, record.number)
+        path = self.runner.paths.weights_of(self.name, record.number)
         return Training(load_result(record, path))
 
 

@@ -22,7 +22,7 @@ from cmir.data import HeldoutData, MultimodalDataset
 from cmir.data.manifest import HELDOUT_SPLITS
 from cmir.errors import InputError
 from cmir.registry.model_registry import Registry
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.sweep_tracker import first_line
 
@@ -64,13 +64,13 @@ def heldout_splits(dataset: MultimodalDataset) -> tuple[str, ...]:
     return tuple(name for name in HELDOUT_SPLITS if name in dataset.sizes)
 
 
-def tally(dataset: MultimodalDataset, registry: Registry, places: Places) -> Tally:
+def tally(dataset: MultimodalDataset, registry: Registry, paths: Paths) -> Tally:
     """How often a data set has been read until now, by any command and under any name.
 
     Raises:
         InputError: the ledger cannot be read, or MLflow does not answer.
     """
-    lines = ledger_lines(places)
+    lines = ledger_lines(paths)
     known = sum(line.get("data_checksum") == dataset.checksum for line in lines)
     with _asking_the_registry():
         return Tally(known, registry.accesses_of(dataset.checksum))
@@ -82,7 +82,7 @@ def read_heldout(
     result: Callable[[Found], Mapping[str, float]],
     *,
     registry: Registry,
-    places: Places,
+    paths: Paths,
     purpose: str,
 ) -> tuple[Found, Tally]:
     """Counts a test-set access, reads, and writes down what came out.
@@ -96,7 +96,7 @@ def read_heldout(
         measure: reads them.
         result: the numbers of what `measure` returns that the ledger keeps.
         registry: that counts, under its model's name.
-        places: where the ledger is.
+        paths: where the ledger is.
         purpose: of the access, in a few words.
 
     Returns:
@@ -105,28 +105,28 @@ def read_heldout(
     Raises:
         InputError: the access could not be counted, or the ledger not read; nothing was read.
     """
-    places.make()
-    with places.waiting_lock(LOCK):
-        before = tally(dataset, registry, places)
+    paths.make()
+    with paths.waiting_lock(LOCK):
+        before = tally(dataset, registry, paths)
         with _asking_the_registry():
             registry.count_access(dataset.checksum)
         line = _line(dataset, registry, purpose)
         try:
             found = measure(dataset.heldout())
         except BaseException as error:
-            _append(places, line | {"result": None, "fault": type(error).__name__})
+            _append(paths, line | {"result": None, "fault": type(error).__name__})
             raise
-        _append(places, line | {"result": _finite(result(found))})
+        _append(paths, line | {"result": _finite(result(found))})
     return found, before
 
 
-def ledger_lines(places: Places) -> list[dict[str, Any]]:
+def ledger_lines(paths: Paths) -> list[dict[str, Any]]:
     """The test-set accesses, in their order; no ledger is an empty one.
 
     Raises:
         InputError: the ledger cannot be read, or a line of it is no JSON object.
     """
-    path = places.heldout_ledger
+    path = paths.heldout_ledger
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -178,8 +178,8 @@ def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[
     }
 
 
-def _append(places: Places, line: Mapping[str, Any]) -> None:
-    with places.heldout_ledger.open("a", encoding="utf-8") as ledger:
+def _append(paths: Paths, line: Mapping[str, Any]) -> None:
+    with paths.heldout_ledger.open("a", encoding="utf-8") as ledger:
         ledger.write(json.dumps(line) + "\n")
 
 

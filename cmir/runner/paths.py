@@ -31,7 +31,7 @@ def is_control(sweep: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """The files of all sweeps below one folder, by default the one a command runs in."""
 
     root: Path = Path()

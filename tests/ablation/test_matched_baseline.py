@@ -11,7 +11,7 @@ from cmir.ablation.matched_baseline import tuning_file, untuned_baseline
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
-from cmir.runner.paths import Places, control_name
+from cmir.runner.paths import Paths, control_name
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import SweepFile, parse_sweep
 from tests.support.small_promotion import finished_sweep
@@ -85,6 +85,6 @@ def test_promotion_takes_no_tuning_sweep_by_itself(
     finished_sweep(tmp_path, trials=1)
     control = control_name("small", "0123456789ab")
     finished_sweep(tmp_path, name=control, trials=1)
-    assert Places(tmp_path).sweeps()[-1] == control
-    assert plan_promotion(PromotionRequest(), Places(tmp_path)).sweep == "small"
-    assert plan_promotion(PromotionRequest(sweep=control), Places(tmp_path)).sweep == control
+    assert Paths(tmp_path).sweeps()[-1] == control
+    assert plan_promotion(PromotionRequest(), Paths(tmp_path)).sweep == "small"
+    assert plan_promotion(PromotionRequest(sweep=control), Paths(tmp_path)).sweep == control

@@ -17,7 +17,7 @@ from cmir.method.training.split_scores import split_metrics
 from cmir.paper.protocol import reproduce
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from tests.support.small_promotion import open_store
 from tests.support.small_protocol import followed, swept
 
@@ -32,7 +32,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 
 def plan(seeds: int = 2) -> PromotionPlan:
-    return plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Places())
+    return plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Paths())
 
 
 def accesses(client: MlflowClient) -> int:

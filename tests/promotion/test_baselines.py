@@ -14,7 +14,7 @@ from cmir.promotion.baselines import baseline_training, known_baseline, noise_tr
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places, control_name
+from cmir.runner.paths import Paths, control_name
 from tests.support.made_data.learning_data import small_config
 from tests.support.small_promotion import finished_sweep
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(folder: Path, sweep: str) -> PromotionPlan:
-    return plan_promotion(PromotionRequest(sweep=sweep, seeds=2), Places(folder))
+    return plan_promotion(PromotionRequest(sweep=sweep, seeds=2), Paths(folder))
 
 
 def test_the_baseline_keeps_sizes_and_optimiser_and_nothing_else() -> None:
@@ -109,7 +109,7 @@ def test_trials_that_tuned_the_baseline_for_an_ablation_come_first(folder: Path)
         assert found.origin == "trial 0 of the tuning of the ERM baseline"
         assert planned(folder, "bare").tuned_baseline == []
     finally:
-        Places(folder).journal(name).unlink()
+        Paths(folder).journal(name).unlink()
         shutil.rmtree(other)
 
 

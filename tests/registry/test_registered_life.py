@@ -17,7 +17,7 @@ from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.report.promotion_report import LONGEST_DESCRIPTION, fitting
 from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.alias_history import holder, move_alias, moves
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import finished_sweep, open_store
 from workflows import reproduce
@@ -30,7 +30,7 @@ ARGUMENTS = ["--seeds", "2", "--top", "1"]
 
 def promoted(client: MlflowClient, **changes: Any) -> PromotionOutcome:
     request = PromotionRequest(**{"seeds": 2, "top": 1, **changes})
-    plan = plan_promotion(request, Places())
+    plan = plan_promotion(request, Paths())
     return promote(plan, request, client, LocalTrainings(plan.data))
 
 
@@ -41,7 +41,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         client = open_store(folder, patch)
         finished_sweep(folder, gates=GATES | {"group_margin": 0.0}, epochs=2)
-        ablation = Places().ablation("small")
+        ablation = Paths().ablation("small")
         ablation.mkdir()
         (ablation / "ablation.md").write_text("Taken apart: everything.")
         first = promoted(client, force=True, why="a test")
@@ -99,12 +99,12 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
 def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = [json.loads(text) for text in Places().heldout_ledger.read_text().splitlines()]
+    (line,) = [json.loads(text) for text in Paths().heldout_ledger.read_text().splitlines()]
     tags = client.get_model_version(NAME, "1").tags
     assert (line["purpose"], line["model"]) == ("promotion of small", NAME)
     assert line["result"]["ood_test/mae"] == float(tags["ood_test/mae"])
     assert tags["heldout_readings_before"] == "0"
-    Places().heldout_ledger.unlink()
+    Paths().heldout_ledger.unlink()
     assert main([*ARGUMENTS, "--force", "--why", "again"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "this data was read 1 times before" in printed
@@ -134,7 +134,7 @@ def test_a_candidate_is_registered_without_a_reading_and_the_champion_stays(
 ) -> None:
     assert main([*ARGUMENTS, "--alias", "candidate", "--force", "--why", "to try"]) == 0
     assert "held-out data was not read" in capsys.readouterr().out
-    assert len(Places().heldout_ledger.read_text().splitlines()) == 1
+    assert len(Paths().heldout_ledger.read_text().splitlines()) == 1
     assert holder(client, NAME, "champion") == "1"
     assert holder(client, NAME, "candidate") == "2"
     assert "was not read for it" in str(client.get_model_version(NAME, "2").description)
@@ -249,7 +249,7 @@ def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) 
         if step.startswith("scores under corruption"):
             move_alias(client, NAME, "champion", "2", kind="promoted", why="faster")
 
-    plan = plan_promotion(request, Places())
+    plan = plan_promotion(request, Paths())
     outcome = promote(plan, request, client, LocalTrainings(plan.data), faster)
     assert (outcome.status, outcome.version) == ("refused", None)
     failed = outcome.verdicts[-1]
@@ -258,7 +258,7 @@ def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) 
         "version 1",
         "version 2",
     )
-    assert len(Places().heldout_ledger.read_text().splitlines()) == 1
+    assert len(Paths().heldout_ledger.read_text().splitlines()) == 1
     assert len(client.search_model_versions(f"name='{NAME}'")) == 2
 
 
@@ -267,7 +267,7 @@ def test_a_version_trains_again_to_the_same_bits(
 ) -> None:
     assert reproduce.main(["--version", "champion"]) == 0
     assert "bit for bit" in capsys.readouterr().out
-    assert len(Places().heldout_ledger.read_text().splitlines()) == 1
+    assert len(Paths().heldout_ledger.read_text().splitlines()) == 1
 
 
 def test_numbers_that_do_not_agree_and_data_that_is_other_are_told(

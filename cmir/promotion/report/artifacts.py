@@ -67,7 +67,7 @@ def artifacts(
         figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
     if plan.data.task == "binary":
         figures["reliability.png"] = _reliability(plan, evidence.ensemble)
-    folder = plan.places.ablation(plan.sweep)
+    folder = plan.paths.ablation(plan.sweep)
     ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
     return Artifacts(tables, probe(winner.result, plan.data), figures, ablation)
 
