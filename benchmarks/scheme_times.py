@@ -41,7 +41,7 @@ OFF: Mapping[str, Any] = {
     "loss.reconstruction": 0.0,
 }
 GROUPS: Mapping[str, Any] = {"environments.partition": "kmeans", "environments.groups": 4}
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "reconstruction": {"loss.reconstruction": 0.01},
     "decorrelation, between samples (as printed)": {"loss.mutual_information": 0.01},
     "decorrelation, cross-covariance": {
@@ -81,19 +81,19 @@ def configured(changes: Mapping[str, Any], seeds: int) -> TrialConfig:
 
 
 def paired(data: DevelopmentData, changes: Mapping[str, Any], pairs: int, seeds: int) -> Row:
-    """Median, least and largest ratio of a variant's epoch to a plain one."""
+    """Median, least and largest ratio of an epoch with a setting to a plain one."""
     cpu = torch.device("cpu")
-    plain, variant = (Stack(data, [configured(c, seeds)], cpu) for c in ({}, changes))
+    plain, setting = (Stack(data, [configured(c, seeds)], cpu) for c in ({}, changes))
     _seconds(plain)
-    _seconds(variant)
-    times = [(_seconds(plain), _seconds(variant)) for _ in range(pairs)]
+    _seconds(setting)
+    times = [(_seconds(plain), _seconds(setting)) for _ in range(pairs)]
     ratios = [other / base for base, other in times]
     return {
         "median": median(ratios),
         "least": min(ratios),
         "largest": max(ratios),
         "plain s": median(base for base, _ in times),
-        "variant s": median(other for _, other in times),
+        "setting s": median(other for _, other in times),
     }
 
 
@@ -117,8 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
         path = given.data or generate(Path(folder, "data"), modalities=shapes)
         data = load_dataset(path).development()
         rows = [
-            {"variant": name, **paired(data, changes, given.pairs, given.seeds)}
-            for name, changes in VARIANTS.items()
+            {"setting": name, **paired(data, changes, given.pairs, given.seeds)}
+            for name, changes in SETTINGS.items()
         ]
     show(f"seconds per epoch as a ratio to ERM ({given.pairs} pairs)", rows)
     print(f"kept in {keep(rows, 'scheme_times', given.out)}")

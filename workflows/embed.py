@@ -62,7 +62,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of the model (default: float16 on a GPU, else float32)",
+        help="floating-point format (default: float16 on a GPU, else float32)",
     )
     parser.add_argument(
         "--batch-tokens",

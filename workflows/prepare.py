@@ -85,7 +85,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=SPLIT",
-        help="what a split of the source means, such as test=ood_test; may be repeated",
+        help="what a split of the source means, such as test=ood_test; repeatable (default: none)",
     )
     parser.add_argument(
         "--steps",
@@ -97,7 +97,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module that adds a file format (docs/extending.md); may be repeated",
+        help="a module that adds a file format (docs/extending.md); repeatable (default: none)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset at OUT")
     return parser.parse_args(arguments)

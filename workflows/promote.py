@@ -152,7 +152,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
     add_placement(parser, "trainings")
     parser.add_argument("--force", action="store_true", help="register in spite of failed gates")
-    parser.add_argument("--why", default="", help="reason for --force or --rollback, recorded")
+    parser.add_argument(
+        "--why", default="", help="reason for --force or --rollback, recorded (default: none)"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
         "--list", action="store_true", help="show the versions and the history of the aliases"

@@ -41,7 +41,7 @@ class AblationRequest:
         config: file of a configuration that is taken apart instead.
         budget: trials of the tuning of the ERM baseline; None: as many as the sweep spent.
         seeds: number of fresh seeds of every arm.
-        epochs: longest training, in place of the configuration's.
+        epochs: longest training; None: the configuration's.
         families: of arms.
         final: read the held-out splits once all arms are trained.
         storage: of the studies; None: a journal file each.

@@ -53,7 +53,7 @@ def prepare_sweep(path: Path, overrides: Mapping[str, int], paths: Paths) -> Pre
 
     Args:
         path: the sweep file.
-        overrides: `trials`, `seeds` or `epochs` in place of the file's.
+        overrides: `trials`, `seeds` or `epochs` instead of the file's.
         paths: where files are.
 
     Raises:

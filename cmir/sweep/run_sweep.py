@@ -32,7 +32,7 @@ class SweepRequest:
 
     Attributes:
         space: the sweep file.
-        overrides: `trials`, `seeds`, `epochs` in place of the file's.
+        overrides: `trials`, `seeds`, `epochs` instead of the file's.
         placement: where its trials run.
         fresh: begin a new sweep beside the old one.
         storage: of the study, in place of a journal file.

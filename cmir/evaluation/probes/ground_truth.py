@@ -81,8 +81,8 @@ def ground_truth(model: Encoder, data: DevelopmentData, fit_on: np.ndarray) -> G
     """
     seen, cut = observed(data), intervened(data, "spurious")
     # An unknown environment has no class of its own in training, hence not ood_val.
-    latents = _readings(model, cut, LATENTS, fit_on, VALIDATION)
-    environment = _readings(model, seen, {"environment": _indicators(seen)}, fit_on, ("id_val",))
+    latents = _probed(model, cut, LATENTS, fit_on, VALIDATION)
+    environment = _probed(model, seen, {"environment": _indicators(seen)}, fit_on, ("id_val",))
     every = {part: {**latents[part], **environment[part]} for part in latents}
     inputs = {target: float(value[0]) for target, value in every.pop("inputs").items()}
     moved: dict[LatentKind, BySeed] = {
@@ -92,7 +92,7 @@ def ground_truth(model: Encoder, data: DevelopmentData, fit_on: np.ndarray) -> G
     return GroundTruth(every, inputs, moved)
 
 
-def _readings(
+def _probed(
     model: Encoder,
     known: KnownData,
     targets: Mapping[str, Target],
