@@ -25,6 +25,7 @@ TITLE: Mapping[str, str] = {
     "swapped": "Swapped with another sample",
     "delayed": "Delayed",
 }
+LEVEL: Mapping[str, str] = {"features": "at feature level", "vectors": "at embedding level"}
 SEVERITY: Mapping[str, str] = {
     "gaussian": "noise rate",
     "unseen": "noise rate",
@@ -153,7 +154,7 @@ def _legend(figure: Figure, models: Collection[str]) -> None:
 def _name_panel(axes: Axes, panel: Panel) -> None:
     corruption, where, modality = panel
     whose = f"{modality}, " if modality else ""
-    axes.set_title(f"{TITLE[corruption]}\n{whose}{where}", loc="left", fontsize=9)
+    axes.set_title(f"{TITLE[corruption]}\n{whose}{LEVEL[where]}", loc="left", fontsize=9)
     axes.set_xlabel(SEVERITY.get(corruption, ""), fontsize=9)
     axes.tick_params(labelsize=8)
     if corruption == "missing_modality":
