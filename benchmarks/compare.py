@@ -35,7 +35,7 @@ from benchmarks.stacks.job import Done, Job, read_done
 from benchmarks.support.results import Row, keep, show
 from benchmarks.support.timed import ROOT, BenchmarkError, Timing, end_as_interrupt, scratch, timed
 from cmir.errors import InputError
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import records_of
 
@@ -82,7 +82,7 @@ def run_ours(work: Work, folder: Path) -> tuple[Timing, Done]:
     command = [sys.executable, script, "--space", str(path), "--concurrency", "2"]
     timing = timed(command, folder)
     name = work.sweep["name"]
-    records = records_of(journal_storage(Places(folder).journal(name)), name)
+    records = records_of(journal_storage(Paths(folder).journal(name)), name)
     epochs = sum(len(record.ending.curve["objective"]) for record in records) * work.job.seeds
     objectives = [x for record in records for x in record.ending.by_seed["ood_val/mae"]]
     return timing, Done(epochs, objectives)

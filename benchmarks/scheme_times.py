@@ -1,8 +1,8 @@
-"""What each scheme, penalty and form of a constraint costs: an epoch as a ratio to plain training.
+"""What each scheme, penalty and form of a constraint costs: an epoch as a ratio to one of ERM.
 
     python benchmarks/scheme_times.py [--data FOLDER] [--pairs 7]
 
-Epochs of plain training and of the variant run in turn in one process, on one thread; the ratio is
+Epochs of ERM and of the other setting run in turn in one process, on one thread; the ratio is
 taken pair by pair, so that it holds when the machine's speed drifts.
 """
 
@@ -41,7 +41,7 @@ OFF: Mapping[str, Any] = {
     "loss.reconstruction": 0.0,
 }
 GROUPS: Mapping[str, Any] = {"environments.partition": "kmeans", "environments.groups": 4}
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "reconstruction": {"loss.reconstruction": 0.01},
     "decorrelation, between samples (as printed)": {"loss.mutual_information": 0.01},
     "decorrelation, cross-covariance": {
@@ -76,24 +76,24 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def configured(changes: Mapping[str, Any], seeds: int) -> TrialConfig:
-    """Plain training at the paper's sizes with some settings changed."""
+    """ERM at the paper's sizes with some settings changed."""
     return trial_config({**SIZES, **OFF, **changes}, seeds=tuple(range(seeds)))
 
 
 def paired(data: DevelopmentData, changes: Mapping[str, Any], pairs: int, seeds: int) -> Row:
-    """Median, least and largest ratio of a variant's epoch to a plain one."""
+    """Median, least and largest ratio of an epoch with a setting to a plain one."""
     cpu = torch.device("cpu")
-    plain, variant = (Stack(data, [configured(c, seeds)], cpu) for c in ({}, changes))
+    plain, setting = (Stack(data, [configured(c, seeds)], cpu) for c in ({}, changes))
     _seconds(plain)
-    _seconds(variant)
-    times = [(_seconds(plain), _seconds(variant)) for _ in range(pairs)]
+    _seconds(setting)
+    times = [(_seconds(plain), _seconds(setting)) for _ in range(pairs)]
     ratios = [other / base for base, other in times]
     return {
         "median": median(ratios),
         "least": min(ratios),
         "largest": max(ratios),
         "plain s": median(base for base, _ in times),
-        "variant s": median(other for _, other in times),
+        "setting s": median(other for _, other in times),
     }
 
 
@@ -114,13 +114,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         shapes = {"text": 128, "audio": 73, "vision": 100}
-        place = given.data or generate(Path(folder, "data"), modalities=shapes)
-        data = load_dataset(place).development()
+        path = given.data or generate(Path(folder, "data"), modalities=shapes)
+        data = load_dataset(path).development()
         rows = [
-            {"variant": name, **paired(data, changes, given.pairs, given.seeds)}
-            for name, changes in VARIANTS.items()
+            {"setting": name, **paired(data, changes, given.pairs, given.seeds)}
+            for name, changes in SETTINGS.items()
         ]
-    show(f"seconds per epoch as a ratio to plain training ({given.pairs} pairs)", rows)
+    show(f"seconds per epoch as a ratio to ERM ({given.pairs} pairs)", rows)
     print(f"kept in {keep(rows, 'scheme_times', given.out)}")
 
 

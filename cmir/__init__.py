@@ -1,6 +1,6 @@
 """CmIR-Sweep: find, and prove, multimodal models that hold out of distribution.
 
-The rooms, each of which may import those before it: `metrics`, `data` (dataset folders), `method`
+The packages, each may import those before it: `metrics`, `data` (dataset folders), `method`
 (networks, environments, losses, training), `evaluation`, `serving`, `space` (what a sweep may ask),
 `runner` (study, Ray, MLflow), `registry`, `sweep`, `promotion`, `paper`, `ablation`.
 """

@@ -37,12 +37,14 @@ def add_placement(parser: ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--concurrency",
         type=positive,
-        help=f"{what} at a time (default: one a processor, or --trials-per-gpu a GPU)",
+        help=f"{what} at a time (default: one per processor, or --trials-per-gpu per GPU)",
     )
     parser.add_argument(
         "--trials-per-gpu", type=positive, default=4, help=f"{what} that share a GPU (default: 4)"
     )
-    parser.add_argument("--address", help="of a Ray cluster, host:port (default: this machine)")
+    parser.add_argument(
+        "--address", help="address of a Ray cluster, host:port (default: this machine)"
+    )
 
 
 def print_error(error: InputError) -> None:

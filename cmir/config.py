@@ -1,4 +1,4 @@
-"""What one trial may say: frozen models that refuse unknown keys and unused settings.
+"""The configuration of one trial: frozen models that refuse unknown keys and unused settings.
 
 A trial is one configuration times its seeds. Every field states its range; fields marked
 `PER_REPLICA` may differ between the replicas of one stack, all others shape the network or the
@@ -148,11 +148,11 @@ class EnvironmentsConfig(Section):
 
 
 class LossConfig(Section):
-    """The terms of the objective (Mai and Han 2026, Eq. 9) and their readings.
+    """The terms of the objective (Mai and Han 2026, Eq. 9) and their forms.
 
     A weight multiplies a term that may be absent: `invariance` without views and the `penalty`
     without a partition are zero terms. For `group_dro` the term is what its loss adds to the mean
-    error, so that a weight of 1 is GroupDRO and 0 plain training.
+    error, so that a weight of 1 is GroupDRO and 0 ERM.
     """
 
     prediction: Literal["auto", "mse", "mae", "bce"] = "auto"
@@ -188,7 +188,7 @@ class LossConfig(Section):
         if self.penalty_weight > 1 and PENALTIES[self.penalty].is_share:
             raise ValueError(
                 f"penalty_weight must be at most 1 with penalty '{self.penalty}', but got "
-                f"{self.penalty_weight}: 1 is the penalty itself, 0 plain training. Where several "
+                f"{self.penalty_weight}: 1 is the penalty itself, 0 ERM. Where several "
                 "penalties are searched, give the weight a condition (when: {loss.penalty: "
                 f"[vrex, ...]}}) and {self.penalty} keeps the default of 1"
             )

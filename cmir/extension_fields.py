@@ -1,4 +1,4 @@
-"""Fields of a configuration that an extension fills: its name, and settings of its own."""
+"""Fields of a configuration that name an extension, such as a plugin's view, and its settings."""
 
 from __future__ import annotations
 

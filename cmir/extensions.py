@@ -1,4 +1,4 @@
-"""The doors for extension: what can be added by one decorator, and is found by its name.
+"""Extension points: registries of views, partitions, penalties, networks, file formats, baselines.
 
 A view, a partition, a penalty, a unimodal network, a file format and a baseline are each a function
 with a decorator of this file above it; those of this project stand in the module that their door

@@ -1,4 +1,4 @@
-"""Modules from outside that add to the doors: `plugins: [module]` in a sweep file."""
+"""Modules of the user that add extensions, named in a sweep file by `plugins: [module]`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The methods on the linear unit tests: plain training, IRMv1, this project's penalties.
+"""The methods on the linear unit tests: ERM, IRMv1, this project's penalties.
 
 A method says how its objective rises with the scores of a stack of models. Only this slope is asked
-for: plain training then needs no loss and no automatic differentiation.
+for: ERM then needs no loss and no automatic differentiation.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def risk_variance(scores: Tensor, rows: Rows) -> Tensor:
     return penalties.vrex(errors, rows.groups, rows.count)
 
 
-# The oracle is plain training on a shuffled spurious block.
+# The oracle is ERM on a shuffled spurious block.
 ORACLE = "oracle"
 METHODS: Mapping[str, Method] = {
     "ERM": plain,

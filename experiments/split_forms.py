@@ -92,8 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        place = write_data(Path(folder, "data"), 0, "vision", CORRELATIONS)
-        data = load_dataset(place).development()
+        path = write_data(Path(folder, "data"), 0, "vision", CORRELATIONS)
+        data = load_dataset(path).development()
         for form, grid in GRID.items():
             ended = trained(data, [configured(form, weights, given.seeds) for weights in grid])
             rows += [row(form, grid[index], result, data) for index, result in ended.items()]

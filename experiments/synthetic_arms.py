@@ -80,7 +80,7 @@ def _groups(partition: str, penalty: str = "vrex", search: Log = STRONG) -> Arm:
 
 
 ARMS: Mapping[str, Arm] = {
-    "plain training": Arm(),
+    "ERM": Arm(),
     "paper: noise, all constraints": Arm(
         {"environments.view": "noise", "environments.count": 4},
         {"environments.strength": (1e-3, 1.0), **CONSTRAINTS},

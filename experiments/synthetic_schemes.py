@@ -128,15 +128,11 @@ def tested(
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """Per scheme and rule: accuracies over the data sets, and the difference to plain training.
+    """Per scheme and rule: accuracies over the data sets, and the difference to the ERM baseline.
 
     The interval is Student's over the data sets, paired: each is a world of its own.
     """
-    plain = {
-        (row["rule"], row["data"]): row["ood_test"]
-        for row in rows
-        if row["scheme"] == "plain training"
-    }
+    plain = {(row["rule"], row["data"]): row["ood_test"] for row in rows if row["scheme"] == "ERM"}
     shown = []
     for rule in RULES:
         for name in ARMS:
@@ -181,14 +177,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="Parquet file")
     given = parser.parse_args()
-    names = dict.fromkeys(["plain training", *given.schemes])
+    names = dict.fromkeys(["ERM", *given.schemes])
     with tempfile.TemporaryDirectory() as folder:
         tasks = []
         for seed in range(given.data_seeds):
-            place = Path(folder, str(seed))
-            write_data(place / "linked", seed, given.spurious, CORRELATIONS)
-            write_data(place / "cut", seed, given.spurious, (0.0, 0.0, 0.0))
-            tasks += [Task(name, place, given.draws, seed) for name in names]
+            path = Path(folder, str(seed))
+            write_data(path / "linked", seed, given.spurious, CORRELATIONS)
+            write_data(path / "cut", seed, given.spurious, (0.0, 0.0, 0.0))
+            tasks += [Task(name, path, given.draws, seed) for name in names]
         with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
             rows: list[Row] = []
             for done in pool.map(run, tasks):

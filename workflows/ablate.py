@@ -27,7 +27,7 @@ from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
 from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.runner.display import RunDisplay
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import Runner, RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request, placement = _parse(arguments)
     console = _console()
     try:
-        plan = plan_ablation(request, Places())
+        plan = plan_ablation(request, Paths())
         client = connect()
         _announce(console, plan)
-        runner = Runner(Places(), placement, request.storage)
+        runner = Runner(Paths(), placement, request.storage)
         with Shown(console, plan) as shown:
             outcome = ablate(plan, request, client, runner, shown.watch())
     except InputError as error:
@@ -76,7 +76,7 @@ class Shown:
 
     def _on_tuning(self, start: SweepStart) -> Progress:
         self._console.print(
-            f"plain training: a sweep of its own, {start.run.name}, {start.run.total} trials, of "
+            f"the ERM baseline: a sweep of its own, {start.run.name}, {start.run.total} trials, of "
             f"which {start.run.done} are done",
             highlight=False,
         )
@@ -102,31 +102,33 @@ def _parse(arguments: Sequence[str] | None) -> tuple[AblationRequest, Placement]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--space", type=Path, required=True, help="the sweep file")
+    parser.add_argument("--space", type=Path, required=True, help="the sweep file, required")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--sweep", help="whose best trial; default: the space's latest sweep")
-    start.add_argument("--config", type=Path, help="a configuration instead, YAML or JSON")
+    start.add_argument("--sweep", help="sweep whose best trial is taken apart (default: latest)")
+    start.add_argument("--config", type=Path, help="a configuration file instead, YAML or JSON")
     parser.add_argument(
         "--budget",
         type=positive,
-        help="trials to tune plain training (default: as many as the sweep spent, else 8)",
+        help="trials to tune the ERM baseline (default: as many as the sweep spent, else 8)",
     )
     parser.add_argument(
-        "--seeds", type=positive, default=5, help="fresh seeds of every arm (default: 5)"
+        "--seeds", type=positive, default=5, help="fresh seeds per arm (default: 5)"
     )
     parser.add_argument(
-        "--epochs", type=positive, help="longest training (default: the configuration's)"
+        "--epochs", type=positive, help="most epochs of a training (default: the configuration's)"
     )
     parser.add_argument(
         "--families",
         type=lambda text: tuple(text.split(",")),
         default=FAMILIES,
-        help=f"of arms, with commas between (default: {','.join(FAMILIES)})",
+        help=f"families of arms, separated by commas (default: {','.join(FAMILIES)})",
     )
     parser.add_argument(
-        "--final", action="store_true", help="read held-out data once all arms are trained"
+        "--final",
+        action="store_true",
+        help="one test-set access, once all arms are trained (default: none)",
     )
-    parser.add_argument("--storage", help="Optuna storage URL, in place of journal files")
+    parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     add_placement(parser, "trainings")
     given = vars(parser.parse_args(arguments))
     where = Placement(*(given.pop(name) for name in ("concurrency", "trials_per_gpu", "address")))
@@ -153,12 +155,12 @@ def _announce(console: Console, plan: AblationPlan) -> None:
 def _report(console: Console, plan: AblationPlan, outcome: AblationOutcome) -> None:
     title = f"ablation of {plan.name}, {plan.metric} on validation data"
     console.print(_table(score_cells(outcome.table, plan.metric, VALIDATION, title)))
-    if outcome.heldout is not None and outcome.reading is not None:
+    if outcome.heldout is not None and outcome.access is not None:
         title = f"the same on held-out data, {plan.metric}"
         console.print(
-            _table(score_cells(outcome.heldout, plan.metric, outcome.reading.splits, title))
+            _table(score_cells(outcome.heldout, plan.metric, outcome.access.splits, title))
         )
-        console.print(heldout_sentence(outcome.reading), highlight=False)
+        console.print(heldout_sentence(outcome.access), highlight=False)
     for line in notes(outcome.table):
         console.print(f"  {line}", markup=False, highlight=False)
     console.print(how_to_read(plan), markup=False, highlight=False)

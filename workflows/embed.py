@@ -41,19 +41,34 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="BERT, ALBERT or DeBERTa: a folder, or a name of the Hugging Face hub",
     )
     parser.add_argument(
-        "--from", dest="column", choices=TEXT_COLUMNS, help="default: raw_text where it is there"
+        "--from",
+        dest="column",
+        choices=TEXT_COLUMNS,
+        help="column of the texts (default: raw_text, else text_bert)",
     )
-    parser.add_argument("--modality", default="text", help="made or replaced (default: text)")
-    parser.add_argument("--layer", type=int, help="0 is the embedding (default: the last layer)")
     parser.add_argument(
-        "--longest", type=positive, metavar="TOKENS", help="cut texts (default: the model's limit)"
+        "--modality", default="text", help="modality that is made or replaced (default: text)"
+    )
+    parser.add_argument(
+        "--layer", type=int, help="layer whose vectors are kept; 0: embedding (default: last)"
+    )
+    parser.add_argument(
+        "--longest",
+        type=positive,
+        metavar="TOKENS",
+        help="cut longer texts (default: the model's limit)",
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, help="default: float16 on a GPU, else float32"
+        "--precision",
+        choices=PRECISIONS,
+        help="floating-point format (default: float16 on a GPU, else float32)",
     )
     parser.add_argument(
-        "--batch-tokens", type=positive, default=8192, help="padded tokens at a time (8192)"
+        "--batch-tokens",
+        type=positive,
+        default=8192,
+        help="padded tokens at a time (default: 8192)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the data set at OUT")
     return parser.parse_args(arguments)

@@ -1,8 +1,8 @@
 """Scores samples with a registered model: `python workflows/predict.py SOURCE`.
 
 SOURCE is a dataset folder, an .npz file or a .json file with one sample or many. Prints a table
-with the prediction, its spread over the seeds, and whether the input lies outside what training
-saw; or writes it to a .csv, .parquet or .json file.
+with the prediction, its spread over the seeds, and `outside`: whether an out-of-distribution
+score exceeds its .99 quantile in training; or writes it to a .csv, .parquet or .json file.
 
 Exit codes: 0 scored; 2 bad input.
 """
@@ -61,12 +61,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("source", type=Path, help="dataset folder, .npz or .json file")
-    parser.add_argument("--model", help="registered model; default: the only one")
+    parser.add_argument("--model", help="registered model (default: the only one)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", help="number or alias")
-    which.add_argument("--alias", default=CHAMPION, help=f"default: {CHAMPION}")
-    parser.add_argument("--split", help="of a dataset folder, the only one to score")
-    parser.add_argument("--out", type=Path, help="file for the table: .csv, .parquet or .json")
+    which.add_argument("--version", help="number or alias of the version (default: see --alias)")
+    which.add_argument(
+        "--alias", default=CHAMPION, help=f"alias of the version (default: {CHAMPION})"
+    )
+    parser.add_argument(
+        "--split", help="the only split of a dataset folder to score (default: all)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file for the table: .csv, .parquet or .json (default: print)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -108,12 +114,12 @@ def _write(console: Console, table: pl.DataFrame, path: Path) -> None:
 
 
 def _summarise(console: Console, table: pl.DataFrame, ensemble: Ensemble) -> None:
-    """Says what was imputed and what lies outside, which a column of numbers hides."""
+    """Says what was imputed and what is out of distribution, which a column of numbers hides."""
     limits = ensemble.card.distance_limits
     if not limits:
         console.print(
-            "This version was registered before distances to training were kept: whether an "
-            "input is unlike them is not known."
+            "This version was registered before out-of-distribution scores were kept: whether an "
+            "input is far from its training data is not known."
         )
         return
     missing = [name for name in limits if f"distance_{name}" not in table.columns]
@@ -129,8 +135,8 @@ def _summarise(console: Console, table: pl.DataFrame, ensemble: Ensemble) -> Non
     }
     told = ", ".join(f"{name} {count}" for name, count in beyond.items() if count)
     console.print(
-        f"{int(table['outside'].sum())} of {table.height} samples lie outside what training saw"
-        f"{f' ({told})' if told else ''}",
+        f"{int(table['outside'].sum())} of {table.height} samples have an out-of-distribution "
+        f"score beyond the .99 quantile of training{f' ({told})' if told else ''}",
         highlight=False,
         markup=False,
     )

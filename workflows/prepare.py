@@ -58,33 +58,46 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "on another feature file; none. Default: "
         "the splits of the source if it brings ood_valid, else speakers, videos or clusters",
     )
-    parser.add_argument("--shift-seed", type=int, default=0, help="of every draw of the shift")
     parser.add_argument(
-        "--shift-share", type=float, default=0.15, help="share of the samples in each split made"
+        "--shift-seed", type=int, default=0, help="random seed of the shift (default: 0)"
     )
-    parser.add_argument("--label", metavar="KEY", help="key of the label in the source")
-    parser.add_argument("--task", choices=("regression", "binary"), help="default: by the labels")
     parser.add_argument(
-        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the label"
+        "--shift-share",
+        type=float,
+        default=0.15,
+        help="share of the samples in each split that is made (default: 0.15)",
+    )
+    parser.add_argument(
+        "--label", metavar="KEY", help="key of the label in the source (default: found by name)"
+    )
+    parser.add_argument(
+        "--task", choices=("regression", "binary"), help="what is learned (default: by the labels)"
+    )
+    parser.add_argument(
+        "--label-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="scale of the label (default: by the labels)",
     )
     parser.add_argument(
         "--split",
         action="append",
         default=[],
         metavar="NAME=SPLIT",
-        help="what a split of the source means, such as test=ood_test; may be repeated",
+        help="what a split of the source means, such as test=ood_test; repeatable (default: none)",
     )
     parser.add_argument(
         "--steps",
         type=int,
-        help="funny: longest sequence, the beginning of the context is cut off",
+        help="funny: longest sequence, the beginning of the context is cut off (default: not cut)",
     )
     parser.add_argument(
         "--plugin",
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module that adds a file format (docs/extending.md); may be repeated",
+        help="a module that adds a file format (docs/extending.md); repeatable (default: none)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the dataset at OUT")
     return parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Promotes the best of a sweep, or refuses with reasons: `python workflows/promote.py`.
 
-Selects by a rule, trains the best again with fresh seeds, judges them against plain training and
-the champion, reads held-out data once, registers the winner.
+Selects by a rule, trains the best again with fresh seeds, judges them against the ERM baseline and
+the champion, evaluates once on held-out data (a test-set access), registers the winner.
 
 --list, --compare A B and --rollback look at what is registered instead, and take it back.
 
@@ -48,7 +48,7 @@ from cmir.promotion.selection import RULES
 from cmir.registry.alias_history import roll_back
 from cmir.registry.versions import known_model, model_names
 from cmir.runner.display import RunDisplay
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.list or given.compare or given.rollback:
             return _look(console, given)
         request = _request(given)
-        plan = plan_promotion(request, Places())
+        plan = plan_promotion(request, Paths())
         client = connect()
         _announce(console, plan)
         with Watch(console) as watch, answering(client):
@@ -128,35 +128,52 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     rules = "\n".join(f"{name}: {rule.__doc__}" for name, rule in RULES.items())
-    parser.add_argument("--sweep", help="name of the sweep; default: the latest one here")
+    parser.add_argument("--sweep", help="name of the sweep (default: the latest one here)")
     parser.add_argument(
-        "--rule", default="ood_val", help=f"of selection (default: ood_val)\n{rules}"
+        "--rule",
+        default="ood_val",
+        help=f"rule that selects the trials (default: ood_val)\n{rules}",
     )
-    parser.add_argument("--top", type=positive, default=3, help="trials trained again (default: 3)")
-    parser.add_argument("--seeds", type=positive, default=5, help="fresh seeds each (default: 5)")
+    parser.add_argument(
+        "--top", type=positive, default=3, help="candidates, the best trials (default: 3)"
+    )
+    parser.add_argument(
+        "--seeds", type=positive, default=5, help="fresh seeds per candidate (default: 5)"
+    )
     parser.add_argument(
         "--alias",
         default=CHAMPION,
-        help="that the new version gets (default: champion)\n"
-        "candidate: registers after the gates without reading held-out data",
+        help="alias of the new version (default: champion)\n"
+        "candidate: registers after the gates without a test-set access",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="stop before held-out data; write nothing"
+        "--dry-run", action="store_true", help="judge only: no test-set access, register nothing"
     )
-    parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
+    parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
     add_placement(parser, "trainings")
     parser.add_argument("--force", action="store_true", help="register in spite of failed gates")
-    parser.add_argument("--why", default="", help="reason for --force or --rollback; is recorded")
+    parser.add_argument(
+        "--why", default="", help="reason for --force or --rollback, recorded (default: none)"
+    )
     shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--list", action="store_true", help="versions and history of the aliases")
     shown.add_argument(
-        "--compare", nargs=2, metavar=("A", "B"), help="versions or aliases, on validation data"
+        "--list", action="store_true", help="show the versions and the history of the aliases"
+    )
+    shown.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="compare two versions or aliases on validation data",
     )
     shown.add_argument(
         "--rollback", action="store_true", help="give the alias back to the version before"
     )
-    parser.add_argument("--model", help="registered model of --list, --compare and --rollback")
-    parser.add_argument("--data", type=Path, help="dataset folder for --compare, if it has moved")
+    parser.add_argument(
+        "--model", help="for --list, --compare, --rollback (default: all, else the only one)"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="dataset folder for --compare (default: the recorded one)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -231,9 +248,9 @@ def _report_refusal(console: Console, outcome: PromotionOutcome) -> int:
 
 def _report_version(console: Console, outcome: PromotionOutcome, request: PromotionRequest) -> None:
     if outcome.heldout:
-        head = ["metric", "mean over seeds", "std", "averaged (served)"]
-        before = outcome.readings - 1
-        title = f"held-out scores of the winner (this data was read {before} times before)"
+        head = ["metric", "mean over seeds", "std", "averaged prediction (served)"]
+        before = outcome.accesses - 1
+        title = f"held-out scores of the winner (test-set accesses before: {before})"
         console.print(_table(title, head, heldout_rows(outcome.heldout)))
         tally = outcome.findings.tally
         if tally is not None and tally.warning:
@@ -273,9 +290,9 @@ def _look(console: Console, given: argparse.Namespace) -> int:
         title = f"{model}: A = version {found.a.number}, B = version {found.b.number}, paired"
         console.print(_table(title, COMPARISON_COLUMNS, comparison_rows(found)))
         return 0
-    places = Places()
-    places.make()
-    with places.waiting_lock(LOCK):
+    paths = Paths()
+    paths.make()
+    with paths.waiting_lock(LOCK):
         move = roll_back(client, model, given.alias, given.why or "no reason given")
     console.print(
         f"{model}: {move.alias} is version {move.version} again, no longer version {move.before}",

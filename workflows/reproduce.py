@@ -66,9 +66,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--version", required=True, help="number or alias")
-    parser.add_argument("--model", help="registered model; default: the only one")
-    parser.add_argument("--data", type=Path, help="dataset folder; default: the recorded one")
+    parser.add_argument("--version", required=True, help="number or alias of the version, required")
+    parser.add_argument("--model", help="registered model (default: the only one)")
+    parser.add_argument("--data", type=Path, help="dataset folder (default: the recorded one)")
     return parser.parse_args(arguments)
 
 
@@ -87,7 +87,7 @@ def _show(status: Status, report: EpochReport) -> None:
 
 def _report(console: Console, found: Reproduction) -> int:
     table = Table(title="validation data", title_justify="left")
-    for column in ("metric", "recorded", "again", "spread of the seeds", "agrees"):
+    for column in ("metric", "recorded", "reproduced", "spread of the seeds", "agrees"):
         table.add_column(column)
     for score in found.scores:
         agrees = "exactly" if score.is_exact else "within" if score.agrees else "NO"

@@ -4,7 +4,7 @@ python workflows/reproduce_paper.py --space search_spaces/paper/mosi.yaml
 python workflows/reproduce_paper.py --all
 
 Draws 50 random configurations, judges them on the validation split, trains the best again with 5
-fresh seeds and reads the test split once. Runs or continues: what is done is not done again.
+fresh seeds, evaluates it once on the test split. Runs or continues: what is done is not repeated.
 
 Exit codes: 0 done; 1 no trial finished; 2 bad input, or no data for --space; 130 interrupted,
 nothing lost.
@@ -28,13 +28,13 @@ from cmir.paper.published_numbers import PAPER
 from cmir.promotion.promotion import trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.display import RunDisplay
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
 from cmir.space.space_file import read_sweep_file
-from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
 
 RETRAININGS = 5
 
@@ -67,23 +67,32 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--space", type=Path, help="a sweep file of search_spaces/paper")
-    which.add_argument("--all", action="store_true", help="all six data sets, as far as they are")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("search_spaces/paper"), help="of the files of --all"
+    which.add_argument("--space", type=Path, help="one sweep file of search_spaces/paper")
+    which.add_argument(
+        "--all", action="store_true", help="all six data sets, as far as they are on disk"
     )
-    parser.add_argument("--trials", type=positive, help="configurations (default: the file's, 50)")
-    parser.add_argument("--epochs", type=positive, help="in place of the file's")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("search_spaces/paper"),
+        help="folder of the sweep files for --all (default: search_spaces/paper)",
+    )
+    parser.add_argument(
+        "--trials", type=positive, help="configurations drawn (default: the file's, 50)"
+    )
+    parser.add_argument("--epochs", type=positive, help="most epochs (default: the file's)")
     parser.add_argument(
         "--retrain",
         type=positive,
         default=RETRAININGS,
-        help="fresh seeds of the best (default: 5)",
+        help="fresh seeds with which the best is trained again (default: 5)",
     )
     add_placement(parser, "trials")
-    parser.add_argument("--storage", help="Optuna storage URL, in place of journal files")
+    parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     parser.add_argument(
-        "--stand-in", action="store_true", help="where the data is missing, a synthetic one"
+        "--stand-in",
+        action="store_true",
+        help="generate synthetic data where a data set is missing (default: skip it)",
     )
     return parser.parse_args(arguments)
 
@@ -97,30 +106,30 @@ def _spaces(given: argparse.Namespace) -> list[Path]:
 def _entry(space: Path, given: argparse.Namespace, console: Console) -> Entry:
     file = read_sweep_file(space)
     known = entry(file.name, None)
-    places = Places()
-    if not (places.root / file.data.path).exists() and not given.stand_in:
+    paths = Paths()
+    if not (paths.root / file.data.path).exists() and not given.stand_in:
         console.print(
             f"{known.row.title}: there is no data at {file.data.path}; {space} says how to make it",
             highlight=False,
         )
         return known
-    return entry(file.name, _reproduce(space, given, console, places))
+    return entry(file.name, _reproduce(space, given, console, paths))
 
 
 def _reproduce(
-    space: Path, given: argparse.Namespace, console: Console, places: Places
+    space: Path, given: argparse.Namespace, console: Console, paths: Paths
 ) -> Reproduction:
-    outcome = _search(space, given, console, places)
+    outcome = _search(space, given, console, paths)
     if not outcome.is_complete:
         raise KeyboardInterrupt
     if all(record.outcome != "finished" for record in outcome.records):
-        raise NoTrialError(f"{outcome.sweep}: no trial finished. Reasons stand in MLflow.")
+        raise NoTrialError(f"{outcome.sweep}: no trial finished. The reasons are in MLflow.")
     rule = outcome.records[0].config.objective.partition("/")[0]
     request = PromotionRequest(
         sweep=outcome.sweep, rule=rule, top=1, seeds=given.retrain, storage=given.storage
     )
 
-    plan = plan_promotion(request, places)
+    plan = plan_promotion(request, paths)
     displays: list[RunDisplay] = []
 
     def show(start: RunStart) -> Progress:
@@ -139,9 +148,7 @@ def _placement(given: argparse.Namespace) -> Placement:
     return Placement(given.concurrency, given.trials_per_gpu, given.address)
 
 
-def _search(
-    space: Path, given: argparse.Namespace, console: Console, places: Places
-) -> SweepOutcome:
+def _search(space: Path, given: argparse.Namespace, console: Console, paths: Paths) -> SweepOutcome:
     chosen = {"trials": given.trials, "epochs": given.epochs}
     overrides = {name: value for name, value in chosen.items() if value is not None}
     displays: list[RunDisplay] = []
@@ -159,7 +166,7 @@ def _search(
 
     try:
         request = SweepRequest(space, overrides, _placement(given), storage=given.storage)
-        return conduct(request, places, show)
+        return run_sweep(request, paths, show)
     finally:
         for display in displays:
             display.__exit__()

@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace, console: Console) -> int:
     from cmir.runner.display import RunDisplay
-    from cmir.runner.paths import Places
+    from cmir.runner.paths import Paths
     from cmir.runner.scheduling.placement import Placement
-    from cmir.sweep.run_sweep import SweepRequest, conduct
+    from cmir.sweep.run_sweep import SweepRequest, run_sweep
 
     overrides = {
         name: value
@@ -68,7 +68,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         return displays[0].progress()
 
     try:
-        outcome = conduct(request, Places(), show)
+        outcome = run_sweep(request, Paths(), show)
     except InputError as error:
         print_error(error)
         return 2
@@ -85,12 +85,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--space", type=Path, required=True, help="the sweep file")
+    parser.add_argument("--space", type=Path, required=True, help="the sweep file, required")
     for name in ("trials", "seeds", "epochs"):
-        parser.add_argument(f"--{name}", type=positive, help="in place of the file's")
+        instead = f"{name} instead of those in the sweep file (default: the file's)"
+        parser.add_argument(f"--{name}", type=positive, help=instead)
     add_placement(parser, "trials")
-    parser.add_argument("--fresh", action="store_true", help="begin anew beside the old sweep")
-    parser.add_argument("--storage", help="Optuna storage URL, in place of a journal file")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start a new sweep beside the old one (default: continue)",
+    )
+    parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
     return parser.parse_args(arguments)
 
 
@@ -140,7 +145,7 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
         )
         return 130
     if finished.is_empty():
-        console.print("No trial finished. Reasons stand with the trials above and in MLflow.")
+        console.print("No trial finished. The reasons are in the lines above and in MLflow.")
         return 1
     from cmir.runner.studies.storage import without_password
 

@@ -1,7 +1,7 @@
 """CmIR as the reader of a tutorial would write it: torch.nn modules, one seed, no replica axis.
 
 It shares no code with `cmir`: the comparison trains it in place of `cmir.learning`, and a test
-holds the two against each other. Equations are those of Mai and Han 2026, in the readings of
+holds the two against each other. Equations are those of Mai and Han 2026, in the forms of
 `loss.reduction`; the other settings that are not in `KNOWN` are refused.
 """
 

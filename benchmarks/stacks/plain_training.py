@@ -42,12 +42,12 @@ class PlainData:
 @lru_cache(maxsize=1)
 def read(folder: str) -> PlainData:
     """A dataset folder whose sequences are pooled: what a linear layer and a mean make of them."""
-    place = Path(folder)
-    samples = pl.read_parquet(place / "samples.parquet")
+    path = Path(folder)
+    samples = pl.read_parquet(path / "samples.parquet")
     split = samples["split"].to_numpy()
-    files = sorted(f for f in place.glob("*.npy") if not f.name.endswith(".pooled.npy"))
+    files = sorted(f for f in path.glob("*.npy") if not f.name.endswith(".pooled.npy"))
     pooled = tuple(f.stem for f in files if np.load(f, mmap_mode="r").ndim == 3)
-    with np.load(place / "statistics.npz") as statistics:
+    with np.load(path / "statistics.npz") as statistics:
         features = {
             f.stem: _standardised(
                 f.with_suffix(".pooled.npy") if f.stem in pooled else f, statistics

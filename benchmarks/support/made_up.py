@@ -1,4 +1,4 @@
-"""Endings of trials that trained nothing, with numbers that mean nothing, of real size."""
+"""Made-up outcomes of trials that trained nothing, of the size of real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training takes of a machine: seconds, and bytes of memory."""
+"""What a training costs: seconds, and bytes of memory."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A sweep whose trials train nothing: what is left is the cost of conducting it.
+"""A sweep whose trials train nothing: what is left is the cost of the runner.
 
 Run by `benchmarks/overhead.py` and `benchmarks/scale.py` in an empty folder: `noop_sweep TRIALS
 EPOCHS`. Study, scheduler and tracking are the real ones, over the real space of MOSI; each
 report carries as many metrics as a real one. Leaves `noop.json`: seconds since the call of
-`conduct` at which trials ended, what the driver's memory was then, and the size of its files.
+`run_sweep` at which trials ended, what the driver's memory was then, and the size of its files.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from benchmarks.stacks.configurations import SPACE
 from benchmarks.support.made_up import SEEDS, finished
 from cmir.data import write_dataset
 from cmir.data.manifest import SPLITS
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.scheduling.worker import REPORT, WorkerReport
 from cmir.runner.studies.records import TrialRecord
 from cmir.space.space_file import read_sweep_file
-from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
 
 RECORD = "noop.json"
 
@@ -105,9 +105,9 @@ def write_sweep(folder: Path, trials: int, epochs: int) -> Path:
 
 
 def main(trials: int, epochs: int) -> None:
-    """Conducts the sweep in the current folder and leaves the record there."""
+    """Runs the sweep in the current folder and leaves the record there."""
     write_small_data(Path("small"))
-    path, places = write_sweep(Path(), trials, epochs), Places()
+    path, paths = write_sweep(Path(), trials, epochs), Paths()
     ends: list[float] = []
     memory: list[float] = []
     began = time.perf_counter()
@@ -120,7 +120,7 @@ def main(trials: int, epochs: int) -> None:
         return Progress(on_end=on_end)
 
     request = SweepRequest(path, {}, Placement(2), trainable=noop_trial(epochs))
-    outcome = conduct(request, places, watch)
+    outcome = run_sweep(request, paths, watch)
     record = {
         "seconds": time.perf_counter() - began,
         "ends": ends,
@@ -128,7 +128,7 @@ def main(trials: int, epochs: int) -> None:
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
         "finished": sum(record.outcome == "finished" for record in outcome.records),
         "unwritten": outcome.findings.unwritten,
-        "journal": places.journal(outcome.sweep).stat().st_size,
+        "journal": paths.journal(outcome.sweep).stat().st_size,
         "database": Path("mlflow.db").stat().st_size,
     }
     Path(RECORD).write_text(json.dumps(record))

@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks.support.mosei_like import write_mosei_like
 from benchmarks.support.timed import ROOT, BenchmarkError, scratch, timed
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import records_of
 
@@ -84,7 +84,7 @@ def measure_sweep(scale: float, trials: int, seeds: int, epochs: int) -> list[di
         path = write_sweep(folder, data, trials, seeds, epochs)
         command = [sys.executable, str(COMMAND), "--space", str(path), "--concurrency", "2"]
         timing = timed(command, folder, look=peak.look)
-        records = records_of(journal_storage(Places(folder).journal(NAME)), NAME)
+        records = records_of(journal_storage(Paths(folder).journal(NAME)), NAME)
     finished = sum(record.outcome == "finished" for record in records)
     if finished != trials:
         raise BenchmarkError(f"of {trials} trials {finished} finished")

@@ -152,12 +152,12 @@ def _stop(process: subprocess.Popen[bytes], mark: str) -> None:
 def _processor_seconds(mark: str) -> dict[int, float]:
     """Processor seconds so far of the living processes that carry the mark, by process id."""
     ticks, found = os.sysconf("SC_CLK_TCK"), {}
-    for place in Path("/proc").glob("[0-9]*"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if f"{MARK}={mark}".encode() not in (place / "environ").read_bytes():
+            if f"{MARK}={mark}".encode() not in (path / "environ").read_bytes():
                 continue
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
         except OSError:  # It ended meanwhile, or belongs to somebody else.
             continue
-        found[int(place.name)] = (int(fields[11]) + int(fields[12])) / ticks
+        found[int(path.name)] = (int(fields[11]) + int(fields[12])) / ticks
     return found

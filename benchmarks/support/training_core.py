@@ -101,6 +101,6 @@ def _give_back() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)
-    place = Path("/proc/self/clear_refs")
-    if place.exists():
-        place.write_text("5")
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        path.write_text("5")

@@ -22,7 +22,7 @@ from cmir.method.training.split_scores import WORST
 from cmir.promotion.candidate import fresh_seeds
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage, storage_at, without_password
 from cmir.runner.studies.study import counts, records_of, study_attributes
 from cmir.space.space_file import SweepFile, parse_sweep, read_sweep_file
@@ -39,9 +39,9 @@ class AblationRequest:
         space: the sweep file.
         sweep: name of the sweep whose best trial is taken apart; None: the latest of the space.
         config: file of a configuration that is taken apart instead.
-        budget: trials of the tuning of plain training; None: as many as the sweep spent.
+        budget: trials of the tuning of the ERM baseline; None: as many as the sweep spent.
         seeds: number of fresh seeds of every arm.
-        epochs: longest training, in place of the configuration's.
+        epochs: longest training; None: the configuration's.
         families: of arms.
         final: read the held-out splits once all arms are trained.
         storage: of the studies; None: a journal file each.
@@ -68,7 +68,7 @@ class AblationPlan:
         file: the sweep file, with the question that the sweep really asked.
         space_name: under which everything is logged; ends in `-synthetic` for the stand-in.
         full: the configuration that is taken apart, with the seeds of all arms.
-        budget: trials of the tuning of plain training.
+        budget: trials of the tuning of the ERM baseline.
         families: of arms, in their fixed order.
         dataset: the whole data set, of which only `development` is used without `--final`.
         data: its development part.
@@ -99,11 +99,11 @@ class AblationPlan:
 
     @property
     def model_name(self) -> str:
-        """The registered model's name, under which readings of held-out data are counted."""
+        """The registered model's name, under which test-set accesses are counted."""
         return f"cmir-{self.space_name}"
 
 
-def plan_ablation(request: AblationRequest, places: Places) -> AblationPlan:
+def plan_ablation(request: AblationRequest, paths: Paths) -> AblationPlan:
     """Finds configuration and data and checks them; trains nothing.
 
     Raises:
@@ -112,14 +112,14 @@ def plan_ablation(request: AblationRequest, places: Places) -> AblationPlan:
     """
     families = chosen_families(request.families)
     plan = _of_sweep if request.config is None else _of_file
-    return plan(request, families, places)
+    return plan(request, families, paths)
 
 
-def _of_sweep(request: AblationRequest, families: Sequence[str], places: Places) -> AblationPlan:
-    name = _sweep_of(request, places)
-    storage = _storage(request, name, places)
+def _of_sweep(request: AblationRequest, families: Sequence[str], paths: Paths) -> AblationPlan:
+    name = _sweep_of(request, paths)
+    storage = _storage(request, name, paths)
     wanted = PromotionRequest(sweep=name, top=1, seeds=request.seeds, storage=request.storage)
-    promotion = plan_promotion(wanted, places)
+    promotion = plan_promotion(wanted, paths)
     _check_space(request, name, promotion.space_name)
     attributes, records = study_attributes(storage, name), records_of(storage, name)
     ranked = best_first(records, promotion.objective)
@@ -143,9 +143,9 @@ def _of_sweep(request: AblationRequest, families: Sequence[str], places: Places)
     )
 
 
-def _of_file(request: AblationRequest, families: Sequence[str], places: Places) -> AblationPlan:
+def _of_file(request: AblationRequest, families: Sequence[str], paths: Paths) -> AblationPlan:
     assert request.config is not None
-    prepared = prepare_sweep(request.space, {}, places)
+    prepared = prepare_sweep(request.space, {}, paths)
     file, data = prepared.file, prepared.data
     seeds = fresh_seeds(range(file.seeds), request.seeds)
     given = {"training.epochs": file.epochs, **read_configuration(request.config)}
@@ -187,19 +187,19 @@ def read_configuration(path: Path) -> dict[str, Any]:
     return {str(k): v for k, v in content.items() if k not in ("objective", "seeds")}
 
 
-def _storage(request: AblationRequest, sweep: str, places: Places) -> BaseStorage:
+def _storage(request: AblationRequest, sweep: str, paths: Paths) -> BaseStorage:
     if request.storage is not None:
         return storage_at(request.storage)
-    return journal_storage(places.journal(sweep))
+    return journal_storage(paths.journal(sweep))
 
 
-def _sweep_of(request: AblationRequest, places: Places) -> str:
-    known = places.sweeps()
+def _sweep_of(request: AblationRequest, paths: Paths) -> str:
+    known = paths.sweeps()
     if request.storage is not None:
         known = list(optuna.get_all_study_names(storage_at(request.storage)))
     if request.sweep is not None:
         if request.sweep not in known:
-            where = places.studies if request.storage is None else without_password(request.storage)
+            where = paths.studies if request.storage is None else without_password(request.storage)
             raise InputError(
                 f"--sweep {request.sweep}: there is no such sweep in {where}."
                 f"{nearest(request.sweep, known) if known else ''}"
@@ -211,7 +211,7 @@ def _sweep_of(request: AblationRequest, places: Places) -> str:
         if latest in known:
             return latest
     raise InputError(
-        f"{request.space}: there is no sweep of this space in {places.studies} yet. Run `python "
+        f"{request.space}: there is no sweep of this space in {paths.studies} yet. Run `python "
         f"workflows/sweep.py --space {request.space}` first, or give --config FILE."
     )
 

@@ -59,7 +59,7 @@ def scored(
     yardstick: Yardstick,
     full: str,
 ) -> dict[str, Columns]:
-    """Scores and differences of every finished arm, by fingerprint; `full` is that of the full."""
+    """Scores and differences of every finished arm; `full`: that of the full configuration."""
     found: dict[str, Columns] = {}
     finished = [name for name in rows if results[name].outcome == "finished"]
     reference = results[full].scores if full in finished else None

@@ -89,7 +89,7 @@ def effective(config: TrialConfig, modalities: Sequence[str]) -> TrialConfig:
         config: any configuration.
         modalities: names of those the model sees.
     """
-    unused = [*_unused_views(config), *_unused_partition(config), *_unused_readings(config)]
+    unused = [*_unused_views(config), *_unused_partition(config), *_unused_forms(config)]
     values: dict[str, Any] = {"loss.invariance": 0.0}
     if draws_views(config):
         values = view_settings(config, modalities)
@@ -171,7 +171,7 @@ def _unused_partition(config: TrialConfig) -> Sequence[str]:
     return () if config.loss.penalty == "group_dro" else ("loss.group_dro_step",)
 
 
-def _unused_readings(config: TrialConfig) -> Sequence[str]:
+def _unused_forms(config: TrialConfig) -> Sequence[str]:
     if config.loss.mutual_information > 0:
         return ()
     return ("loss.off_diagonal", "loss.normalise", "loss.decorrelation")

@@ -1,4 +1,4 @@
-"""The one reading of held-out data: all arms together, after all are trained, counted."""
+"""The test-set access of an ablation: all trained arms are scored together, counted once."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from cmir.method.networks.sized_network import network_for
 from cmir.method.training.split_scores import split_metrics
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 
 
 @dataclass(frozen=True)
-class Reading:
+class HeldoutAccess:
     """What the held-out splits say of the arms.
 
     Attributes:
         splits: those that exist.
         columns: scores and differences by fingerprint.
-        readings: how often held-out data has been read, by any command, this time included.
+        accesses: how often held-out data has been read, by any command, this time included.
         is_new: whether it was read now; else what an earlier run of the command read is shown.
-        warning: that the ledger lacks readings, empty if it does not.
+        warning: that the ledger lacks accesses, empty if it does not.
     """
 
     splits: tuple[str, ...]
     columns: Mapping[str, Columns]
-    readings: int
+    accesses: int
     is_new: bool
     warning: str = ""
 
@@ -48,9 +48,9 @@ def read_arms(
     folder: Path,
     full: str,
     registry: Registry,
-    places: Places,
-) -> Reading:
-    """Counts one reading and scores all finished arms; what was read before is not read again.
+    paths: Paths,
+) -> HeldoutAccess:
+    """Counts one test-set access and scores all finished arms; nothing is read a second time.
 
     Args:
         plan: of the ablation.
@@ -59,10 +59,10 @@ def read_arms(
         folder: where the scores are kept.
         full: fingerprint of the full configuration, with which all are compared.
         registry: that counts, under the same name as promotion.
-        places: where the ledger of readings is.
+        paths: where the ledger is.
 
     Raises:
-        InputError: the reading could not be counted; nothing was read.
+        InputError: the test-set access could not be counted; nothing was read.
     """
     # The differences are to the full configuration, which a longer sweep may change.
     kept = folder / f"heldout-{plan.dataset.checksum[:12]}-{full}.json"
@@ -71,22 +71,22 @@ def read_arms(
     known: dict[str, Columns] = json.loads(kept.read_text()) if kept.exists() else {}
     if set(finished) <= set(known):
         columns = {name: known[name] for name in finished}
-        so_far = tally(plan.dataset, registry, places).readings
-        return Reading(splits, columns, so_far, is_new=False)
+        so_far = tally(plan.dataset, registry, paths).accesses
+        return HeldoutAccess(splits, columns, so_far, is_new=False)
     chosen = {name: arms[name] for name in finished}
     columns, before = read_heldout(
         plan.dataset,
         lambda data: _scores(plan, data, chosen, results, full),
         lambda found: found.get(full, {}),
         registry=registry,
-        places=places,
+        paths=paths,
         purpose=f"ablation of {plan.name}, {len(chosen)} arms",
     )
     folder.mkdir(parents=True, exist_ok=True)
     draft = kept.with_suffix(".part")
     draft.write_text(json.dumps(columns, indent=1), encoding="utf-8")
     draft.replace(kept)
-    return Reading(splits, columns, before.readings + 1, is_new=True, warning=before.warning)
+    return HeldoutAccess(splits, columns, before.accesses + 1, is_new=True, warning=before.warning)
 
 
 def _scores(

@@ -20,7 +20,7 @@ from cmir.method.networks.predictions import predict
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.reports import TrialResult
 from cmir.method.training.split_scores import LabelRange, split_metrics
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.weights import load_result, load_scores
 
@@ -65,18 +65,18 @@ class ArmResult:
 
 
 def results_of(
-    records: Iterable[TrialRecord], study: str, places: Places, data: DevelopmentData
+    records: Iterable[TrialRecord], study: str, paths: Paths, data: DevelopmentData
 ) -> dict[str, ArmResult]:
     """Fingerprint to the result of its newest training.
 
     Args:
         records: of the study of an ablation.
         study: its name.
-        places: where the weights are.
+        paths: where the weights are.
         data: that they were trained on.
     """
     return {
-        record.config.fingerprint: _result(record, places.weights_of(study, record.number), data)
+        record.config.fingerprint: _result(record, paths.weights_of(study, record.number), data)
         for record in records
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cmir.ablation.arm_results import NOISE
 from cmir.data import SplitData
-from cmir.evaluation.bootstrap_groups import clusters
+from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.paired_tests import paired_difference
 from cmir.method.training.split_scores import LabelRange
 
@@ -76,7 +76,7 @@ class Yardstick:
         return found
 
     def _difference(self, key: str, arm: np.ndarray, full: np.ndarray, split: SplitData) -> Columns:
-        groups = clusters(split)
+        groups = resampled_groups(split)
         if groups.number < 2:
             return {}
         copies = arm.shape[1] // len(split)

@@ -25,7 +25,7 @@ from cmir.ablation.arm import (
     partition_settings,
     view_settings,
 )
-from cmir.ablation.matched_baseline import untuned_plain
+from cmir.ablation.matched_baseline import untuned_baseline
 from cmir.config import DEFAULT_COUNT, LossConfig, TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError, nearest
@@ -45,7 +45,7 @@ class Origin:
     Attributes:
         full: the configuration that is taken apart.
         data: whose modalities and metadata columns decide which arms exist.
-        tuned: plain training as its own tuning left it, None where there was none.
+        tuned: the ERM baseline as its own tuning left it, None where there was none.
         tuned_note: how it was tuned.
     """
 
@@ -88,7 +88,7 @@ def arms(
     Args:
         full: the configuration that is taken apart, with the seeds of all arms.
         data: what trials may see.
-        tuned: plain training after its own tuning; left out where None.
+        tuned: the ERM baseline after its own tuning; left out where None.
         tuned_note: how it was tuned.
         families: names in `FAMILIES`.
 
@@ -125,7 +125,7 @@ def constraint_arms(origin: Origin) -> list[Arm]:
     """Without each constraint: its mechanism removed, and apart from that its weight zero.
 
     Removing the invariance takes the views away altogether, with the prediction over them; with
-    the weight at zero a full configuration that predicts over views still does. The two readings
+    the weight at zero a full configuration that predicts over views still does. The two forms
     of the other constraints are one training: a term of weight zero has no gradient, and neither
     the decoder nor the spurious part reaches the prediction.
     """
@@ -140,11 +140,11 @@ def constraint_arms(origin: Origin) -> list[Arm]:
     for term in ("mutual_information", "reconstruction"):
         key = f"loss.{term}"
         has_term = getattr(full.loss, term) > 0
-        note = "both readings: no gradient" if has_term else "the full's weight is 0 already"
+        note = "removed or weight 0: no gradient" if has_term else "its weight is 0 already"
         name = term.replace("_", " ")
         found.append(origin.arm(f"no {name}", family, {key: 0.0}, (), note))
         found.append(origin.arm(f"{name} weight 0", family, {key: 0.0}, (), note))
-    note = "both readings: no gradient"
+    note = "removed or weight 0: no gradient"
     if full.loss.penalty_anneal_epochs:
         note = "with weight 0 the annealing epochs still keep seeds from stopping early"
     if not is_penalised(full):
@@ -155,30 +155,31 @@ def constraint_arms(origin: Origin) -> list[Arm]:
     return found
 
 
-def plain_arms(origin: Origin) -> list[Arm]:
-    """Plain training of the full's size, tuned with the full's budget, and untuned."""
-    config, note = untuned_plain(origin.full, origin.data)
-    untuned = Arm("plain, untuned", "plain", effective(config, origin.modalities), note)
+def baseline_arms(origin: Origin) -> list[Arm]:
+    """The ERM baseline of equal size, tuned with the sweep's budget, and untuned."""
+    config, note = untuned_baseline(origin.full, origin.data)
+    untuned = Arm("ERM, untuned", "plain", effective(config, origin.modalities), note)
     if origin.tuned is None:
         return [untuned]
     tuned = effective(origin.tuned, origin.modalities)
-    return [Arm("plain, tuned", "plain", tuned, f"{origin.tuned_note}; {note}"), untuned]
+    return [Arm("ERM, tuned", "plain", tuned, f"{origin.tuned_note}; {note}"), untuned]
 
 
 def random_arms(origin: Origin) -> list[Arm]:
-    """The control: a random partition with as many groups, under the full's penalty."""
+    """The control: a random partition with as many groups, under the same penalty."""
     values, note = _penalty(origin)
     groups = {"environments.partition": "random", "environments.groups": _groups(origin)}
     return [origin.arm("random partition", "random", {**values, **groups}, PARTITION_KEYS, note)]
 
 
 def count_arms(origin: Origin) -> list[Arm]:
-    """K = 1..10 views, the strongest view held at the full's strength, or growing with K.
+    """K = 1..10 views, the strongest as in the full configuration, or growing with K.
 
     The budget is the strength of the last view, e = K. `noise` perturbs view e by alpha_1 * e, so
     the budget is alpha_1 * K: fixed means alpha_1 = budget / K, growing leaves alpha_1 as it is.
     `erase` and `swap` act in view e at rate * e / K, so the budget is the rate: fixed leaves the
-    rate as it is, growing means rate * K / (the full's K), at most 1. No views, no arms.
+    rate as it is, growing multiplies it by K over the full configuration's, at most 1. No views,
+    no arms.
     """
     full = origin.full
     if not draws_views(full):
@@ -197,7 +198,7 @@ def scheme_arms(origin: Origin) -> list[Arm]:
 
 
 def penalty_arms(origin: Origin) -> list[Arm]:
-    """Each penalty with the full's weight on its partition, on k-means where it has none."""
+    """Each penalty with the same weight on the partition, on k-means where it has none."""
     values, note = _penalty(origin)
     partition = partition_settings(origin.full)
     if origin.full.environments.partition == "none":
@@ -215,7 +216,7 @@ def penalty_arms(origin: Origin) -> list[Arm]:
 
 BUILDERS: Mapping[str, Callable[[Origin], list[Arm]]] = {
     "constraints": constraint_arms,
-    "plain": plain_arms,
+    "plain": baseline_arms,
     "random": random_arms,
     "count": count_arms,
     "schemes": scheme_arms,
@@ -252,10 +253,10 @@ def _view_arm(origin: Origin, view: str) -> Arm:
         "environments.view": view,
         "environments.count": full.environments.count or DEFAULT_COUNT,
     }
-    note = "the full's rates" if full.environments.rate else ""
+    note = "the rates of the full configuration" if full.environments.rate else ""
     if full.loss.invariance == 0 and full.loss.prediction_views == "clean":
         values["loss.invariance"] = weight = LossConfig().invariance
-        note = f"invariance weight {weight:g}: the full has none"
+        note = f"invariance weight {weight:g}: the full configuration has none"
     without = ("environments.strength", "environments.view_settings")
     return origin.arm(name, "schemes", values, without, note)
 
@@ -300,14 +301,14 @@ def _is_one_partition(one: pl.Series, other: pl.Series) -> bool:
 
 
 def _penalty(origin: Origin) -> tuple[dict[str, Any], str]:
-    """The full's penalty, or the stand-in of an ablation whose full has none."""
+    """The full configuration's penalty, or the stand-in where it has none."""
     if is_penalised(origin.full):
         return {}, ""
-    return dict(STAND_IN), "the full has no penalty: vrex, weight 1"
+    return dict(STAND_IN), "the full configuration has no penalty: vrex, weight 1"
 
 
 def _groups(origin: Origin) -> int:
-    """Number of groups of the full's partition, or of the stand-in."""
+    """Number of groups of the full configuration's partition, or of the stand-in."""
     environments = origin.full.environments
     if not is_penalised(origin.full):
         return STAND_IN_GROUPS

@@ -26,7 +26,7 @@ from cmir.sweep.plot_axes import (
 
 FAMILY_LABEL: Mapping[str, str] = {
     "constraints": "without a constraint",
-    "plain": "plain training, as many parameters",
+    "plain": "ERM baseline, as many parameters",
     "random": "control",
     "count": "number of views",
     "schemes": "another scheme",
@@ -39,10 +39,10 @@ Row = Mapping[str, Any]
 
 
 def forest(table: pl.DataFrame, metric: str, title: str) -> Figure:
-    """Paired differences to the full with their intervals, out of distribution and in it.
+    """Paired differences to the full configuration, with intervals, out of distribution and in it.
 
     Arms stand in families; a colour says whether the interval leaves out zero, and on which side.
-    Arms that did not finish are named, rows that are the full's own training are left out.
+    Arms that did not finish are named, rows that are its own training are left out.
 
     Args:
         table: from `ablation_table`, on validation data.
@@ -52,7 +52,9 @@ def forest(table: pl.DataFrame, metric: str, title: str) -> Figure:
     full = table["fingerprint"][0]
     rows = list(table.filter(pl.col("fingerprint") != full).iter_rows(named=True))
     if not rows or table["outcome"][0] != "finished":
-        return message(f"Ablation {title}", "There is nothing to compare with the full.")
+        return message(
+            f"Ablation {title}", "There is nothing to compare with the full configuration."
+        )
     places, heads = _places(rows)
     height = max(places.values()) + 1.5
     headline = f"Ablation {title}: each arm less the full configuration"
@@ -153,7 +155,7 @@ def _frame(axes: Axes, table: pl.DataFrame, split: str, metric: str) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_title(f"{SPLIT_LABEL[split]}: full {table[key][0]:.3f}", loc="left", fontsize=9.5)
     name = METRIC_LABEL.get(metric, metric)
-    better = "← better than full" if direction(metric) == "min" else "better than full →"
+    better = "← better" if direction(metric) == "min" else "better →"
     axes.set_xlabel(f"difference in {name}\n{better}", fontsize=9)
 
 
@@ -170,15 +172,15 @@ def _legend(figure: Figure) -> None:
         handles=[
             figure.axes[0].plot([], [], "o-", color=colour, label=label)[0]
             for colour, label in (
-                (GREEN, "better than full"),
-                (VERMILION, "worse than full"),
-                (GREY, "interval holds zero"),
+                (GREEN, "better than the full configuration"),
+                (VERMILION, "worse than the full configuration"),
+                (GREY, "interval includes zero"),
             )
         ],
         loc="outside lower center",
         ncols=3,
         frameon=False,
         fontsize=9,
-        title="bars: 95 % intervals over seeds and clusters",
+        title="bars: 95 % intervals over seeds and groups",
         title_fontsize=9,
     )

@@ -1,4 +1,4 @@
-"""Plain training as a fair opponent: as many trained parameters, and a tuning of its own."""
+"""The ERM baseline made a fair one: as many trained parameters, and a tuning of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNSEARCHED = (
     "loss.penalty_settings.",
     *(f"loss.{name}" for name in CONSTRAINTS),
 )
-READINGS = ("loss.off_diagonal", "loss.normalise", "loss.decorrelation", "loss.reduction")
+FORMS = ("loss.off_diagonal", "loss.normalise", "loss.decorrelation", "loss.reduction")
 LARGEST_HIDDEN = 4096
 
 
@@ -38,45 +38,45 @@ def trained_parameters(config: TrialConfig, data: DevelopmentData) -> int:
     return sum(math.prod(part.shape) for name, part in parts.items() if not name.startswith(idle))
 
 
-def untuned_plain(full: TrialConfig, data: DevelopmentData) -> tuple[TrialConfig, str]:
-    """Plain training with the full's settings and as many trained parameters, and their numbers.
+def untuned_baseline(full: TrialConfig, data: DevelopmentData) -> tuple[TrialConfig, str]:
+    """The ERM baseline with equal settings and as many trained parameters, and their numbers.
 
     `model.hidden_size` is chosen so that the trained parameters match those of the full
-    configuration as closely as a whole number can: plain training has no use for the decoder and
+    configuration as closely as a whole number can: the ERM baseline has no use for the decoder and
     the spurious part, so its layers become wider.
     """
     weights = {f"loss.{name}": 0.0 for name in CONSTRAINTS}
-    plain = changed(full, weights, (*VIEW_KEYS, *PARTITION_KEYS, *PENALTY_KEYS))
+    baseline = changed(full, weights, (*VIEW_KEYS, *PARTITION_KEYS, *PENALTY_KEYS))
     wanted = trained_parameters(full, data)
     low, high = 2, LARGEST_HIDDEN
     while low < high:
         middle = (low + high) // 2
-        if _parameters_at(plain, middle, data) < wanted:
+        if _parameters_at(baseline, middle, data) < wanted:
             low = middle + 1
         else:
             high = middle
     near = [size for size in (low - 1, low) if size >= 2]
-    best = min(near, key=lambda size: abs(_parameters_at(plain, size, data) - wanted))
-    matched = changed(plain, {"model.hidden_size": best})
+    best = min(near, key=lambda size: abs(_parameters_at(baseline, size, data) - wanted))
+    matched = changed(baseline, {"model.hidden_size": best})
     found = trained_parameters(matched, data)
     return matched, f"hidden {best}: {found:,} trained parameters against {wanted:,}"
 
 
-def tuning_file(space: SweepFile, full: TrialConfig, plain: TrialConfig, data: str) -> SweepFile:
-    """The sweep that tunes plain training: what else the space searches, on the same objective.
+def tuning_file(space: SweepFile, full: TrialConfig, baseline: TrialConfig, data: str) -> SweepFile:
+    """The sweep that tunes the ERM baseline: what else the space searches, on the same objective.
 
     Args:
         space: of the full configuration.
         full: whose values are the first start point, before those of the space; points that do not
             lie in what is searched are left out.
-        plain: from `untuned_plain`; what is not searched is fixed at its values.
+        baseline: from `untuned_baseline`; what is not searched is fixed at its values.
         data: the dataset folder.
     """
     search = {key: form for key, form in space.search.items() if not _is_constraint(key)}
     dumped = space.model_dump(mode="json")
     fixed = {
         key: value
-        for key, value in plain.flat().items()
+        for key, value in baseline.flat().items()
         if key not in search and key not in ("objective", "seeds", "training.epochs")
     }
     content: dict[str, Any] = {
@@ -88,13 +88,13 @@ def tuning_file(space: SweepFile, full: TrialConfig, plain: TrialConfig, data: s
         "fixed": fixed,
         "search": {key: _without_conditions(dumped["search"][key], search) for key in search},
     }
-    file = parse_sweep(content, "tuning of plain training")
+    file = parse_sweep(content, "tuning of the ERM baseline")
     return file.model_copy(update={"start_from": _starts(file, [full.flat(), *space.start_from])})
 
 
 def _starts(file: SweepFile, points: Sequence[Mapping[str, Any]]) -> list[Assignment]:
     """The points as whole assignments of what the file searches, each once."""
-    space = SearchSpace(file, "tuning of plain training")
+    space = SearchSpace(file, "tuning of the ERM baseline")
     found: list[Assignment] = []
     for point in points:
         start = space.complete({key: point[key] for key in file.search if key in point})
@@ -104,8 +104,8 @@ def _starts(file: SweepFile, points: Sequence[Mapping[str, Any]]) -> list[Assign
     return found
 
 
-def _parameters_at(plain: TrialConfig, size: int, data: DevelopmentData) -> int:
-    return trained_parameters(changed(plain, {"model.hidden_size": size}), data)
+def _parameters_at(baseline: TrialConfig, size: int, data: DevelopmentData) -> int:
+    return trained_parameters(changed(baseline, {"model.hidden_size": size}), data)
 
 
 def _idle_parts(config: TrialConfig) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def _idle_parts(config: TrialConfig) -> tuple[str, ...]:
 
 
 def _is_constraint(key: str) -> bool:
-    others = (*VIEW_KEYS, *PARTITION_KEYS, *PENALTY_KEYS, *READINGS)
+    others = (*VIEW_KEYS, *PARTITION_KEYS, *PENALTY_KEYS, *FORMS)
     return key.startswith(UNSEARCHED) or key in others
 
 

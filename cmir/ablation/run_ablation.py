@@ -15,12 +15,12 @@ from cmir.ablation.ablation_report import description
 from cmir.ablation.ablation_runs import publish
 from cmir.ablation.ablation_table import ablation_table, scored
 from cmir.ablation.arm import Arm, distinct
-from cmir.ablation.arm_heldout_scores import Reading, read_arms
+from cmir.ablation.arm_heldout_scores import HeldoutAccess, read_arms
 from cmir.ablation.arm_results import VALIDATION, ArmResult, results_of, validation_scores
 from cmir.ablation.arm_scores import Yardstick, measured
 from cmir.ablation.arms import arms
 from cmir.ablation.forest_plot import forest
-from cmir.ablation.matched_baseline import tuning_file, untuned_plain
+from cmir.ablation.matched_baseline import tuning_file, untuned_baseline
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
@@ -29,11 +29,11 @@ from cmir.promotion.selection import best_first
 from cmir.registry.heldout_access import heldout_splits
 from cmir.registry.model_registry import Registry
 from cmir.runner.job_list import JobList
-from cmir.runner.paths import Places, control_name
+from cmir.runner.paths import Paths, control_name
 from cmir.runner.provenance import code_checksum, provenance
 from cmir.runner.runner import Display, Jobs, Runner, Session, TrackedRun, silent
 from cmir.runner.scheduling.trials_in_flight import Progress
-from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,21 @@ class AblationOutcome:
     Attributes:
         table: on validation data, see `ablation_table`.
         heldout: the same on the held-out splits, where they were asked for.
-        reading: of the held-out splits.
+        access: of the held-out splits.
         files: the picture, the text and the tables.
         trouble: why MLflow lacks something, empty if it has all.
     """
 
     table: pl.DataFrame
     heldout: pl.DataFrame | None
-    reading: Reading | None
+    access: HeldoutAccess | None
     files: Sequence[Path]
     trouble: str
 
 
-def folder_of(plan: AblationPlan, places: Places) -> Path:
+def folder_of(plan: AblationPlan, paths: Paths) -> Path:
     """Where the tables and pictures of an ablation are kept."""
-    return places.ablation(plan.name)
+    return paths.ablation(plan.name)
 
 
 def study_of(plan: AblationPlan) -> str:
@@ -105,13 +105,13 @@ def ablate(
             f"--final: the data set '{plan.data.name}' has no held-out split. Leave --final out, "
             "or make one with `prepare.py --shift`."
         )
-    runner.places.make()
+    runner.paths.make()
     tuned, note = None, ""
     if "plain" in plan.families:
-        tuned, note = tune_plain(plan, runner, watch)
+        tuned, note = tune_baseline(plan, runner, watch)
     rows = arms(plan.full, plan.data, tuned, note, plan.families)
     watch.on_arms(rows)
-    refused = _refused(rows, plan, runner.places)
+    refused = _refused(rows, plan, runner.paths)
     jobs = _jobs(rows, plan, refused)
     with runner.opened(jobs) as session:
         session.train(watch.display)
@@ -120,27 +120,29 @@ def ablate(
             raise KeyboardInterrupt
         assert isinstance(jobs.source, JobList)
         records = jobs.source.own(session.study.records()).values()
-        found = results_of(records, study_of(plan), runner.places, plan.data)
+        found = results_of(records, study_of(plan), runner.paths, plan.data)
         return _conclude(plan, request, rows, {**found, **refused}, client, runner, session)
 
 
-def tune_plain(plan: AblationPlan, runner: Runner, watch: Watch) -> tuple[TrialConfig | None, str]:
-    """Plain training of the full's size after a sweep of its own, and how it was tuned.
+def tune_baseline(
+    plan: AblationPlan, runner: Runner, watch: Watch
+) -> tuple[TrialConfig | None, str]:
+    """The ERM baseline of equal size after a sweep of its own, and how it was tuned.
 
     The sweep is named after what it asks, so that the same ablation continues it. None where the
-    space searches nothing that plain training has, or no trial finished.
+    space searches nothing that the ERM baseline has, or no trial finished.
     """
-    plain, _ = untuned_plain(plan.full, plan.data)
-    file = tuning_file(plan.file, plan.full, plain, str(plan.data.path))
+    baseline, _ = untuned_baseline(plan.full, plan.data)
+    file = tuning_file(plan.file, plan.full, baseline, str(plan.data.path))
     if not file.search:
         return None, ""
     name = control_name(plan.space_name, file.fingerprint)
-    path = folder_of(plan, runner.places) / f"{name}.yaml"
+    path = folder_of(plan, runner.paths) / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**file.model_dump(mode="json"), "name": name}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     sweep = SweepRequest(path, {"trials": plan.budget}, runner.placement, storage=runner.storage)
-    outcome = conduct(sweep, runner.places, watch.on_tuning)
+    outcome = run_sweep(sweep, runner.paths, watch.on_tuning)
     if not outcome.is_complete:
         raise KeyboardInterrupt
     ranked = best_first(outcome.records, file.objective)
@@ -149,9 +151,9 @@ def tune_plain(plan: AblationPlan, runner: Runner, watch: Watch) -> tuple[TrialC
     return ranked[0].trial(plan.full.seeds), f"best of {outcome.counted} trials ({name})"
 
 
-def _refused(rows: Sequence[Arm], plan: AblationPlan, places: Places) -> dict[str, ArmResult]:
+def _refused(rows: Sequence[Arm], plan: AblationPlan, paths: Paths) -> dict[str, ArmResult]:
     """The arms that do not fit the data, with the reason; they are not trained."""
-    partitions, found = Partitions(plan.data, places.partitions), {}
+    partitions, found = Partitions(plan.data, paths.partitions), {}
     for fingerprint, arm in distinct(rows).items():
         try:
             check(plan.data, arm.config, partitions)
@@ -194,21 +196,21 @@ def _conclude(
     session: Session,
 ) -> AblationOutcome:
     wanted, full = distinct(rows), rows[0].fingerprint
-    folder = folder_of(plan, runner.places)
+    folder = folder_of(plan, runner.paths)
     validation = {name: plan.data.splits[name] for name in VALIDATION}
     yardstick = Yardstick(plan.metric, validation, plan.data.task, plan.data.label_range)
     columns = scored(wanted, results, yardstick, full)
     table = ablation_table(rows, results, columns, measured(plan.metric, VALIDATION))
-    reading = heldout = None
+    access = heldout = None
     if request.final:
         registry = Registry(client, plan.model_name)
-        reading = read_arms(plan, wanted, results, folder, full, registry, runner.places)
-        keys = measured(plan.metric, reading.splits)
-        heldout = ablation_table(rows, results, reading.columns, keys)
-    text = description(plan, table, heldout, reading)
+        access = read_arms(plan, wanted, results, folder, full, registry, runner.paths)
+        keys = measured(plan.metric, access.splits)
+        heldout = ablation_table(rows, results, access.columns, keys)
+    text = description(plan, table, heldout, access)
     files = _write(folder, plan, table, heldout, text)
     trouble = publish(client, session, rows, results, (table, heldout), files, text)
-    return AblationOutcome(table, heldout, reading, files, trouble)
+    return AblationOutcome(table, heldout, access, files, trouble)
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""A dataset folder as values: what a sweep may see, and what only promotion reads."""
+"""A dataset folder in memory: what a sweep may see, and the held-out data that it may not."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class MultimodalDataset:
         )
 
     def heldout(self) -> HeldoutData:
-        """The held-out splits. Whoever reads them must count the reading."""
+        """The held-out splits. Whoever reads them must count the access."""
         present = set(self._samples["split"].to_list())
         return HeldoutData(
             name=self.name,

@@ -1,4 +1,4 @@
-"""Passes over one modality in blocks of rows, so that no large array is ever held twice."""
+"""Passes over the rows of one modality in blocks, so that no large array is ever held twice."""
 
 from __future__ import annotations
 

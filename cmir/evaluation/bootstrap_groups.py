@@ -14,11 +14,11 @@ CLUSTER_COLUMNS = ("speaker", "video", "source", "environment")
 
 
 @dataclass(frozen=True)
-class Clusters:
+class ResampledGroups:
     """What is resampled as a whole.
 
     Attributes:
-        codes: `(n,)` cluster of each sample, from 0.
+        codes: `(n,)` group of each sample, from 0.
         what: the column that names them, or `sample`.
     """
 
@@ -27,20 +27,21 @@ class Clusters:
 
     @property
     def number(self) -> int:
-        """How many clusters there are."""
+        """How many groups there are."""
         return int(self.codes.max()) + 1
 
 
-def clusters(split: SplitData) -> Clusters:
-    """The clusters of a split: the first of speaker, video, source, environment with two values.
+def resampled_groups(split: SplitData) -> ResampledGroups:
+    """The groups of a split: the first of speaker, video, source, environment with two values.
 
     Unlike `evaluation_groups` it pools no small ones: pooled, speakers with few samples would
-    become one large cluster, as if they were one person. Environments come last: a split often has
+    become one large group, as if they were one person. Environments come last: a split often has
     one or three of them, from which no interval follows, and each holds many speakers. Without
-    such a column every sample is its own cluster.
+    such a column every sample is its own group.
     """
     for column in CLUSTER_COLUMNS:
         if column in split.samples.columns and split.samples[column].n_unique() >= 2:
             values = split.samples[column].cast(str).fill_null("").to_numpy().astype(str)
-            return Clusters(np.unique(values, return_inverse=True)[1].astype(np.int64), column)
-    return Clusters(np.arange(len(split), dtype=np.int64), "sample")
+            codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
+            return ResampledGroups(codes, column)
+    return ResampledGroups(np.arange(len(split), dtype=np.int64), "sample")

@@ -1,4 +1,4 @@
-"""The public door to the metrics, which live in `cmir.metrics`, below all that uses them."""
+"""The public names of the metrics, which are computed in `cmir.metrics`."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ FACTORS = (1 / 3, 1.0, 3.0)
 
 
 @baseline("plain")
-def plain_recipe(config: TrialConfig) -> list[TrialConfig]:
-    """Plain training at a third, the whole and three times the learning rate."""
-    base = plain(config)
+def erm_recipe(config: TrialConfig) -> list[TrialConfig]:
+    """The ERM baseline at a third, the whole and three times the learning rate."""
+    base = erm(config)
     return [with_rate(base, factor * base.training.learning_rate) for factor in FACTORS]
 
 
-def plain(config: TrialConfig) -> TrialConfig:
+def erm(config: TrialConfig) -> TrialConfig:
     """The same sizes and optimiser without views, partition and constraints."""
     kept = {
         key: value
@@ -26,15 +26,15 @@ def plain(config: TrialConfig) -> TrialConfig:
     }
     nothing = dict.fromkeys(CONSTRAINTS, 0.0)
     return trial_config(
-        {**kept, **nothing}, "plain training", objective=config.objective, seeds=config.seeds
+        {**kept, **nothing}, "the ERM baseline", objective=config.objective, seeds=config.seeds
     )
 
 
-def is_plain(config: TrialConfig) -> bool:
+def is_erm(config: TrialConfig) -> bool:
     """Whether nothing but the prediction loss trains it.
 
     Example:
-        >>> is_plain(TrialConfig()), is_plain(plain(TrialConfig()))
+        >>> is_erm(TrialConfig()), is_erm(erm(TrialConfig()))
         (False, True)
     """
     environments, loss = config.environments, config.loss

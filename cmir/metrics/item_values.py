@@ -1,4 +1,4 @@
-"""What single samples add to the metrics that are means over samples: one table of functions.
+"""Values of single samples whose means are metrics, such as absolute errors: a function for each.
 
 The metric is the mean of these values; a bootstrap of it resamples them.
 """

@@ -44,7 +44,7 @@ class Entry:
         sizes = "/".join(str(found.sizes.get(n, 0)) for n in ("train", "id_val", self.row.split))
         return (
             f"{self.row.title}: best of {found.finished} configurations is trial {found.trial} of "
-            f"sweep {found.sweep}; {tested} test samples, reading no. {found.readings} of them; "
+            f"sweep {found.sweep}; {tested} test samples, test-set access no. {found.accesses}; "
             f"{found.source}, {sizes} samples, features {_sizes(found.features)}"
             f"{self._difference(found)}."
         )

@@ -15,7 +15,7 @@ from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.registering import facts_of
 from cmir.promotion.trainings import Trainings
 from cmir.registry.model_registry import (
-    READINGS,
+    ACCESSES,
     Registry,
     describe_run,
     log_metrics,
@@ -38,7 +38,7 @@ class Reproduction:
         finished: number of configurations that finished.
         seeds: it was trained again with.
         heldout: `split/metric` and `split/metric_std` over these seeds; empty if one diverged.
-        readings: how often this held-out data has been read, this time included.
+        accesses: how often this held-out data has been read, this time included.
         sizes: samples of each split.
         features: size of each modality.
         source: the feature file.
@@ -50,7 +50,7 @@ class Reproduction:
     finished: int
     seeds: tuple[int, ...]
     heldout: Mapping[str, float]
-    readings: int
+    accesses: int
     sizes: Mapping[str, int]
     features: Mapping[str, int]
     source: str
@@ -60,7 +60,7 @@ def reproduce(plan: PromotionPlan, client: MlflowClient, trainings: Trainings) -
     """Trains the best configuration again, reads held-out data once, and keeps what came out.
 
     Asked again about the same trial, seeds and data it returns what was kept: held-out data is not
-    read a second time. Nothing is registered but the count of readings.
+    read a second time. Nothing is registered but the count of test-set accesses.
 
     Args:
         plan: with the rule of the sweep's own objective; the first of its shortlist is tested.
@@ -72,7 +72,7 @@ def reproduce(plan: PromotionPlan, client: MlflowClient, trainings: Trainings) -
     """
     if not plan.shortlist:
         raise InputError(
-            f"the sweep '{plan.sweep}': a trial must have finished, but none has. Reasons stand "
+            f"the sweep '{plan.sweep}': a trial must have finished, but none has. The reasons "
             "with its trials."
         )
     best = plan.shortlist[0]
@@ -91,18 +91,18 @@ def _test(
     candidate = candidate_of(best, trained[candidate_name(best)])
     registry = Registry(client, plan.model_name)
     if candidate.result is None:
-        return registry.readings(), {}
+        return registry.accesses(), {}
     with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
         ensemble, purpose = ensemble_of(candidate.result, plan.data), "the paper's protocol"
         found = read_once(plan, ensemble, registry, f"{purpose} on {plan.sweep}")
-        readings, heldout = found.readings, found.scores
-        tags = facts_of(plan) | _identity(plan, best) | {READINGS: str(readings)}
+        accesses, heldout = found.accesses, found.scores
+        tags = facts_of(plan) | _identity(plan, best) | {ACCESSES: str(accesses)}
         text = f"The paper's protocol on `{plan.data.name}`: trial {best.number}, trained again."
         describe_run(
             client, run, params=best.trial(plan.seeds).flat(), tags=tags, text=text, data=plan.data
         )
         log_metrics(client, run, {**candidate.result.metrics, **heldout})
-    return readings, heldout
+    return accesses, heldout
 
 
 def _identity(plan: PromotionPlan, best: TrialRecord) -> dict[str, str]:
@@ -124,11 +124,11 @@ def _kept(
     if not runs:
         return None
     metrics = {k: v for k, v in runs[0].data.metrics.items() if "_test/" in k}
-    return int(runs[0].data.tags[READINGS]), metrics
+    return int(runs[0].data.tags[ACCESSES]), metrics
 
 
 def _reproduction(
-    plan: PromotionPlan, best: TrialRecord, readings: int, heldout: Mapping[str, float]
+    plan: PromotionPlan, best: TrialRecord, accesses: int, heldout: Mapping[str, float]
 ) -> Reproduction:
     return Reproduction(
         space=plan.space_name,
@@ -137,7 +137,7 @@ def _reproduction(
         finished=plan.finished,
         seeds=plan.seeds,
         heldout=heldout,
-        readings=readings,
+        accesses=accesses,
         sizes=plan.dataset.sizes,
         features={name: modality.size for name, modality in plan.data.modalities.items()},
         source=_source(plan),

@@ -6,7 +6,7 @@ import sys
 
 from cmir.serving import predictor, refused_request, requests
 
-# Versions registered before the rooms had these names carry a copy of code that imports the old
+# Versions registered before the packages had these names carry a copy of code that imports the old
 # ones; without these aliases they could no longer be loaded.
 sys.modules |= {
     "cmir.promotion.ensemble": predictor,

@@ -1,4 +1,4 @@
-"""What a winner is compared with: plain training, the champion, the paper's scheme.
+"""The models that a winner is compared with: the ERM baseline, and the paper's noise environments.
 
 All are trained on the same data with the same fresh seeds.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cmir.config import TrialConfig
 from cmir.extensions import BASELINES
-from cmir.method.baseline_recipes import plain
+from cmir.method.baseline_recipes import erm
 from cmir.method.training.reports import TrialResult
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.gates import opponent
@@ -47,8 +47,8 @@ def known_baseline(plan: PromotionPlan) -> dict[str, TrialConfig]:
 
     The first that exists of:
 
-    1. the best trial of the sweeps that tuned plain training for an ablation of this space, on the
-       same data and objective: as many trials as the sweep itself;
+    1. the best trial of the sweeps that tuned the ERM baseline for an ablation of this space, on
+       the same data and objective: as many trials as the sweep itself;
     2. the best trial of the sweep without views and partition, its constraints at zero.
 
     Baselines other than `plain` are made from the winner, always.
@@ -56,14 +56,14 @@ def known_baseline(plan: PromotionPlan) -> dict[str, TrialConfig]:
     if plan.gates.baseline != "plain":
         return {}
     for origin, records in (
-        ("of the tuning of plain training", plan.tuned_plain),
+        ("of the tuning of the ERM baseline", plan.tuned_baseline),
         (
             f"of {plan.sweep}, constraints at zero",
             [record for record in plan.ranked if has_no_scheme(record)],
         ),
     ):
         if records:
-            config = plain(records[0].trial(plan.seeds))
+            config = erm(records[0].trial(plan.seeds))
             return {f"trial {records[0].number} {origin}": config}
     return {}
 

@@ -55,7 +55,7 @@ def seeds_of(records: Iterable[TrialRecord]) -> set[int]:
 
 def candidate_name(record: TrialRecord) -> str:
     """What the new training of a trial is called."""
-    return f"trial {record.number} again"
+    return f"candidate: trial {record.number}"
 
 
 def again(records: Sequence[TrialRecord], seeds: Sequence[int]) -> dict[str, TrialConfig]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cmir.data import DevelopmentData, HeldoutData, SplitData
-from cmir.evaluation.bootstrap_groups import clusters
+from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.paired_tests import Difference, paired_difference
 from cmir.method.networks.features import load_features
 from cmir.method.networks.predictions import predict
@@ -65,7 +65,7 @@ def difference(
     task: str,
     label_range: LabelRange,
 ) -> Difference:
-    """Own less other in a metric, paired, its interval over seeds and clusters.
+    """Own less other in a metric, paired, its interval over seeds and groups.
 
     Of a worst group the plain metric is compared: a maximum over groups is no quantity whose groups
     could be resampled.
@@ -74,7 +74,7 @@ def difference(
         own,
         other,
         split.labels,
-        clusters(split).codes,
+        resampled_groups(split).codes,
         metric.removeprefix(WORST),
         task=task,
         label_range=label_range,

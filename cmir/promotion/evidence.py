@@ -1,4 +1,4 @@
-"""What the gates judge: the winner beside plain training, the champion, and noise."""
+"""What the gates judge: the winner beside the ERM baseline, the champion, and noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from cmir.config import TrialConfig
 from cmir.evaluation.paired_tests import Difference
-from cmir.method.baseline_recipes import is_plain
+from cmir.method.baseline_recipes import is_erm
 from cmir.promotion.baselines import Contender, baseline_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.comparison import (
@@ -21,8 +21,8 @@ from cmir.promotion.comparison import (
 from cmir.promotion.gates import (
     HeldChampion,
     Verdict,
+    better_than_baseline,
     better_than_constant,
-    better_than_plain,
     constant_score,
     group_margin,
     holds_under_noise,
@@ -47,15 +47,15 @@ class Evidence:
     Attributes:
         ensemble: the winner's seeds.
         verdicts: of the gates that were reached.
-        plain: the baseline, where it was asked for and did not diverge.
-        differences: winner less plain training, by `split/metric` of validation data.
+        baseline: with its origin, where it was asked for and did not diverge.
+        differences: winner less the ERM baseline, by `split/metric` of validation data.
         groups: of `ood_val`, the one that falls most first.
         rival: version that the gates saw as the alias's holder, empty for none.
     """
 
     ensemble: Ensemble
     verdicts: list[Verdict]
-    plain: Contender | None = None
+    baseline: Contender | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
     groups: Sequence[GroupChange] = ()
     rival: str = ""
@@ -70,7 +70,7 @@ class Court:
         client: of the registry.
         registry: with the champion.
         alias: whose holder must not be better.
-        trainings: of plain training and of the champion.
+        trainings: of the ERM baseline and of the champion.
         on_step: told of what is looked at next.
     """
 
@@ -102,11 +102,11 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
     verdicts.append(holds_under_noise(loss, metric, plan.gates))
     validation = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
     scores = scores_of(ensemble, plan.data, validation)
-    plain, why = _plain(court, winner)
+    baseline, why = _baseline(court, winner)
     differences: dict[str, Difference] = {}
     groups: list[GroupChange] = []
-    if plain is not None:
-        others = scores_of(plain.ensemble, plan.data, validation)
+    if baseline is not None:
+        others = scores_of(baseline.ensemble, plan.data, validation)
         differences = {
             f"{name}/{metric_of(metric)}": _difference(plan, scores, others, name, metric)
             for name in validation
@@ -116,22 +116,22 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
             scores["ood_val"], others["ood_val"], split, plan.data.task, plan.data.label_range
         )
     verdicts += [
-        better_than_plain(score, differences.get(metric), why, metric, plan.gates),
+        better_than_baseline(score, differences.get(metric), why, metric, plan.gates),
         no_group_falls(groups, group_margin(plan.data, plan.gates), why, opponent(plan.gates)),
     ]
     rival, held = _champion(court, scores)
     verdicts.append(not_worse_than_champion(score, metric, held, plan.gates))
-    return Evidence(ensemble, verdicts, plain, differences, groups, rival)
+    return Evidence(ensemble, verdicts, baseline, differences, groups, rival)
 
 
-def _plain(court: Court, winner: Candidate) -> tuple[Contender | None, str]:
+def _baseline(court: Court, winner: Candidate) -> tuple[Contender | None, str]:
     """The baseline, and what it is or why there is none."""
     gates = court.plan.gates
     if gates.against_plain == "none":
         return None, "not asked for"
     assert winner.result is not None
-    if gates.baseline == "plain" and is_plain(winner.result.config):
-        return None, "the winner is plain training itself"
+    if gates.baseline == "plain" and is_erm(winner.result.config):
+        return None, "the winner is the ERM baseline itself"
     found = baseline_training(court.plan, winner, court.trainings)
     return (None, f"{opponent(gates)} diverged") if found is None else (found, found.origin)
 

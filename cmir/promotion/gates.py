@@ -1,6 +1,6 @@
 """What a candidate must show before it is registered: pure functions from evidence to verdicts.
 
-All evidence is of development data, so that a refused candidate costs no reading of held-out data.
+All evidence is of development data, so that a refused candidate costs no test-set access.
 """
 
 from __future__ import annotations
@@ -86,27 +86,27 @@ def better_than_constant(score: float, constant: float, metric: str) -> Verdict:
     )
 
 
-def better_than_plain(
-    score: float, difference: Difference | None, plain: str, metric: str, gates: Gates
+def better_than_baseline(
+    score: float, difference: Difference | None, baseline: str, metric: str, gates: Gates
 ) -> Verdict:
     """Out of distribution the winner must be better than its baseline, of about equal budget.
 
     Args:
         score: of the winner.
         difference: winner less baseline, paired; None where there is none.
-        plain: what the baseline was, or why there is none.
+        baseline: what the baseline was, or why there is none.
         metric: `split/metric`.
         gates: `against_plain` says whether the interval must exclude zero.
     """
     name = f"{metric} against {opponent(gates)}"
     if difference is None:
-        return Verdict(name, plain, f"{score:.4f}", True)
+        return Verdict(name, baseline, f"{score:.4f}", True)
     sign = better_sign(metric)
     word = "above" if sign > 0 else "below"
-    required = f"difference {word} 0 ({plain})"
+    required = f"difference {word} 0 ({baseline})"
     passed = sign * difference.estimate > 0
     if gates.against_plain == "certain":
-        required = f"interval {word} 0 ({plain})"
+        required = f"interval {word} 0 ({baseline})"
         passed = passed and sign * (difference.low if sign > 0 else difference.high) > 0
     return Verdict(name, required, _measured(score, difference), passed, _interval(difference))
 
@@ -143,28 +143,28 @@ def not_worse_than_champion(score: float, metric: str, held: HeldChampion, gates
 
 def opponent(gates: Gates) -> str:
     """The baseline in words."""
-    return "plain training" if gates.baseline == "plain" else f"the baseline {gates.baseline}"
+    return "the ERM baseline" if gates.baseline == "plain" else f"the baseline {gates.baseline}"
 
 
 def no_group_falls(
-    changes: Sequence[GroupChange], margin: float, plain: str, opponent: str = "plain training"
+    changes: Sequence[GroupChange], margin: float, baseline: str, opponent: str = "the ERM baseline"
 ) -> Verdict:
     """No group of the split may fall by more than a margin against the baseline.
 
     Args:
         changes: of the groups, the worst first; empty where there is no baseline.
         margin: in mean absolute error or accuracy.
-        plain: why there are no changes.
+        baseline: why there are no changes.
         opponent: the baseline in words.
     """
     name = f"every group against {opponent}"
     if not changes:
-        return Verdict(name, plain, "", True)
+        return Verdict(name, baseline, "", True)
     worst = changes[0]
     measured = f"{worst.group} ({worst.samples} samples): {worst.gain:+.4f}"
     return Verdict(
         name,
-        f"a gain of at least {-margin:.4f}",
+        f"a loss of at most {margin:.4f}",
         measured,
         worst.gain >= -margin,
         f"[{worst.low:+.4f}, {worst.high:+.4f}]",
@@ -172,11 +172,11 @@ def no_group_falls(
 
 
 def holds_under_noise(loss: NoiseLoss, metric: str, gates: Gates) -> Verdict:
-    """Noise may take a share of the lead over a constant, averaged over the rates of Eq. 14."""
+    """Noise may take a share of the lead over a constant prediction, over the rates of Eq. 14."""
     has_interval = math.isfinite(loss.low)
     return Verdict(
         f"{metric} under noise",
-        f"at most {gates.noise_loss:.0%} of the lead over a constant lost",
+        f"at most {gates.noise_loss:.0%} of the lead over a constant prediction lost",
         f"{loss.share:.0%} ({loss.clean:.4f} to {loss.noisy:.4f})",
         loss.share <= gates.noise_loss,
         f"[{loss.low:.0%}, {loss.high:.0%}]" if has_interval else "",

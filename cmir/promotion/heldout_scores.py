@@ -1,4 +1,4 @@
-"""The one reading of held-out data: the seeds apart, and their average that is served."""
+"""The test-set access of a promotion: scores by seed, and of the average that is served."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cmir.data import HeldoutData, SplitData
-from cmir.evaluation.bootstrap_groups import clusters
+from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.paired_tests import Difference
 from cmir.method.training.split_scores import split_metrics, summary
 from cmir.promotion.comparison import difference, scores_of
@@ -21,12 +21,12 @@ ENSEMBLE = "ensemble_"
 
 @dataclass(frozen=True, eq=False)
 class HeldoutFindings:
-    """What one reading gave; empty where there is nothing to read.
+    """What one test-set access gave; empty where there is nothing to read.
 
     Attributes:
         scores: see `heldout_scores`.
-        differences: winner less plain training, by `split/metric` of the objective's metric.
-        tally: of the readings before this one; None where there was none.
+        differences: winner less the ERM baseline, by `split/metric` of the objective's metric.
+        tally: of the accesses before this one; None where there was none.
     """
 
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -34,9 +34,9 @@ class HeldoutFindings:
     tally: Tally | None = None
 
     @property
-    def readings(self) -> int:
+    def accesses(self) -> int:
         """How often this data has been read, this time included."""
-        return 0 if self.tally is None else self.tally.readings + 1
+        return 0 if self.tally is None else self.tally.accesses + 1
 
 
 def read_once(
@@ -44,25 +44,25 @@ def read_once(
     ensemble: Ensemble,
     registry: Registry,
     purpose: str,
-    plain: Ensemble | None = None,
+    baseline: Ensemble | None = None,
 ) -> HeldoutFindings:
     """Reads the held-out splits of a plan once, through the ledger; nothing if there are none.
 
     Args:
         plan: names data and ledger.
         ensemble: to score.
-        registry: that counts the reading.
+        registry: that counts the access.
         purpose: for the ledger.
-        plain: plain training, which is scored in the same reading.
+        baseline: scored in the same test-set access.
 
     Raises:
-        InputError: the reading could not be counted; nothing was read.
+        InputError: the test-set access could not be counted; nothing was read.
     """
     if not heldout_splits(plan.dataset):
         return HeldoutFindings()
 
     def measure(data: HeldoutData) -> HeldoutFindings:
-        compared = {} if plain is None else _differences(plan, ensemble, plain, data)
+        compared = {} if baseline is None else _differences(plan, ensemble, baseline, data)
         return HeldoutFindings(heldout_scores(ensemble, data), compared)
 
     found, before = read_heldout(
@@ -70,7 +70,7 @@ def read_once(
         measure,
         lambda findings: findings.scores,
         registry=registry,
-        places=plan.places,
+        paths=plan.paths,
         purpose=purpose,
     )
     return HeldoutFindings(found.scores, found.differences, before)
@@ -99,14 +99,14 @@ def split_scores(scores: Scores, split: SplitData, data: HeldoutData) -> dict[st
 
 
 def _differences(
-    plan: PromotionPlan, ensemble: Ensemble, plain: Ensemble, data: HeldoutData
+    plan: PromotionPlan, ensemble: Ensemble, baseline: Ensemble, data: HeldoutData
 ) -> dict[str, Difference]:
-    own, other = (scores_of(one, data, data.splits) for one in (ensemble, plain))
+    own, other = (scores_of(one, data, data.splits) for one in (ensemble, baseline))
     metric = metric_of(plan.ood_metric)
     return {
         f"{name}/{metric}": difference(
             own[name], other[name], split, metric, data.task, data.label_range
         )
         for name, split in data.splits.items()
-        if clusters(split).number > 1
+        if resampled_groups(split).number > 1
     }

@@ -1,4 +1,4 @@
-"""How much of a model's lead over a constant Gaussian noise takes."""
+"""How much of a model's lead over a constant prediction is lost under Gaussian noise."""
 
 from __future__ import annotations
 

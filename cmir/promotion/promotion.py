@@ -29,7 +29,7 @@ from cmir.promotion.gates import (
 from cmir.promotion.heldout_scores import HeldoutFindings
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
 from cmir.promotion.registering import PROMOTION, Judged, facts_of, params_of, register_winner
-from cmir.promotion.report.artifacts import exhibits
+from cmir.promotion.report.artifacts import artifacts
 from cmir.promotion.report.promotion_report import failed_gates, refusal
 from cmir.promotion.trainings import RunnerTrainings, Trainings
 from cmir.registry.alias_history import OvertakenError
@@ -49,9 +49,9 @@ class PromotionOutcome:
         verdicts: of the gates that were reached.
         candidates: the trials that were trained again.
         winner: the best of them.
-        findings: of the one reading of held-out data.
+        findings: of the one test-set access.
         version: registered, with its alias; of a refusal: left without it, because on a server
-            another promotion was faster by less than a reading of held-out data.
+            another promotion was faster by less than this test-set access.
     """
 
     status: Literal["registered", "refused", "dry run"]
@@ -64,13 +64,13 @@ class PromotionOutcome:
 
     @property
     def heldout(self) -> Mapping[str, float]:
-        """Scores of the one reading, see `heldout_scores`."""
+        """Scores of the one test-set access, see `heldout_scores`."""
         return self.findings.scores
 
     @property
-    def readings(self) -> int:
+    def accesses(self) -> int:
         """How often this held-out data has been read, this time included."""
-        return self.findings.readings
+        return self.findings.accesses
 
 
 def promote(
@@ -135,7 +135,7 @@ def trainings_of(
     tags = provenance() | {"sweep": plan.sweep, "kind": "promotion trainings"}
     tracked = TrackedRun(plan.space_name, {"objective": plan.objective}, tags) if log else None
     return RunnerTrainings(
-        Runner(plan.places, placement, storage), name, plan.data, tracked, display
+        Runner(plan.paths, placement, storage), name, plan.data, tracked, display
     )
 
 
@@ -157,13 +157,13 @@ def _register(
 ) -> PromotionOutcome:
     plan, winner = outcome.plan, outcome.winner
     assert winner is not None
-    others = [evidence.plain] if evidence.plain is not None else []
+    others = [evidence.baseline] if evidence.baseline is not None else []
     if winner.record.scheme != "noise":
         noise = noise_training(plan, court.trainings)
         others += [noise] if noise is not None else []
     court.on_step("scores under corruption, and what the two parts hold")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shown = exhibits(plan, winner, evidence, others)
+    shown = artifacts(plan, winner, evidence, others)
     judged = Judged(outcome.candidates, winner, evidence, shown, began, device)
     court.on_step("held-out data, once, and the registry")
     try:

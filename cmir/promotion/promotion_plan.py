@@ -13,7 +13,7 @@ from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
-from cmir.runner.paths import Places, is_control
+from cmir.runner.paths import Paths, is_control
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, storage_at
 from cmir.runner.studies.study import records_of, study_attributes
@@ -33,7 +33,7 @@ class PromotionRequest:
         rule: of selection, a name in `RULES`.
         top: number of trials that are trained again.
         seeds: number of fresh seeds.
-        alias: that the registered version gets; `candidate`: without a held-out reading.
+        alias: that the registered version gets; `candidate`: without a test-set access.
         dry_run: stop before held-out data is read; write nothing.
         storage: of the study, in place of a journal file.
         force: go on in spite of failed gates.
@@ -70,14 +70,14 @@ class PromotionPlan:
         seconds: of training by the clock, the sum over all trials.
         ranked: the finished trials, best first.
         shortlist: those of them to train again.
-        tuned_plain: trials of sweeps that tuned plain training for an ablation of this space, on
+        tuned_baseline: trials of sweeps that tuned the ERM baseline for an ablation, on
             the same data and objective, best first.
         seeds: fresh ones, which no trial of the sweep has seen.
         gates: what the winner must show.
         dataset: the whole data set, of which only `development` is used before the gates.
         data: its development part.
         parent_run: MLflow run of the sweep, if it has one.
-        places: where files are.
+        paths: where files are.
     """
 
     sweep: str
@@ -89,13 +89,13 @@ class PromotionPlan:
     seconds: float
     ranked: Sequence[TrialRecord]
     shortlist: Sequence[TrialRecord]
-    tuned_plain: Sequence[TrialRecord]
+    tuned_baseline: Sequence[TrialRecord]
     seeds: tuple[int, ...]
     gates: Gates
     dataset: MultimodalDataset
     data: DevelopmentData
     parent_run: str | None
-    places: Places
+    paths: Paths
 
     @property
     def model_name(self) -> str:
@@ -113,7 +113,7 @@ class PromotionPlan:
         return ood_metric(self.objective)
 
 
-def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
+def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
     """Finds the sweep and its data, and ranks its trials; trains nothing, writes nothing.
 
     Raises:
@@ -121,7 +121,7 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
             or was changed since it was prepared.
     """
     _check_alias(request.alias)
-    sweep, attributes, records = _read_study(request, places)
+    sweep, attributes, records = _read_study(request, paths)
     load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
     dataset = load_dataset(attributes["dataset"])
     dataset.verify()
@@ -141,24 +141,26 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
         seconds=sum(record.ending.seconds for record in records),
         ranked=ranked,
         shortlist=ranked[: request.top],
-        tuned_plain=_tuned_plain(str(attributes["space_name"]), data, metric, objective, places),
+        tuned_baseline=_tuned_baseline(
+            str(attributes["space_name"]), data, metric, objective, paths
+        ),
         seeds=fresh_seeds(seeds_of(records), request.seeds),
         gates=Gates.model_validate(attributes.get("gates", {})),
         dataset=dataset,
         data=data,
         parent_run=attributes.get("mlflow_parent_run"),
-        places=places,
+        paths=paths,
     )
 
 
-def _tuned_plain(
-    space: str, data: DevelopmentData, metric: str, objective: str, places: Places
+def _tuned_baseline(
+    space: str, data: DevelopmentData, metric: str, objective: str, paths: Paths
 ) -> list[TrialRecord]:
     found: list[TrialRecord] = []
-    for name in places.sweeps():
+    for name in paths.sweeps():
         if not (is_control(name) and name.startswith(f"{space}-plain-")):
             continue
-        storage = journal_storage(places.journal(name))
+        storage = journal_storage(paths.journal(name))
         question = study_attributes(storage, name).get("question", {})
         asked = (question.get("data_checksum"), question.get("objective"))
         if asked == (data.checksum, objective):
@@ -167,17 +169,17 @@ def _tuned_plain(
 
 
 def _read_study(
-    request: PromotionRequest, places: Places
+    request: PromotionRequest, paths: Paths
 ) -> tuple[str, dict[str, Any], list[TrialRecord]]:
-    name = _sweep_name(request, places)
+    name = _sweep_name(request, paths)
     if request.storage is None:
-        storage = journal_storage(places.journal(name))
+        storage = journal_storage(paths.journal(name))
     else:
         storage = storage_at(request.storage)
     try:
         attributes, records = study_attributes(storage, name), records_of(storage, name)
     except KeyError:
-        where = request.storage or places.journal(name)
+        where = request.storage or paths.journal(name)
         raise InputError(f"{where}: holds no sweep '{name}'.{_make_one()}") from None
     missing = [key for key in ("question", "dataset", "space_name") if key not in attributes]
     if missing:
@@ -188,20 +190,20 @@ def _read_study(
     return name, attributes, records
 
 
-def _sweep_name(request: PromotionRequest, places: Places) -> str:
+def _sweep_name(request: PromotionRequest, paths: Paths) -> str:
     if request.storage is not None:
         if request.sweep is None:
             raise InputError("--storage holds any number of sweeps: name one with --sweep NAME.")
         return request.sweep
-    known = places.sweeps()
+    known = paths.sweeps()
     asked = [name for name in known if not is_control(name)]
     if request.sweep is None:
         if not asked:
-            raise InputError(f"{places.studies}: there is no sweep to promote.{_make_one()}")
+            raise InputError(f"{paths.studies}: there is no sweep to promote.{_make_one()}")
         return asked[-1]
     if request.sweep not in known:
         raise InputError(
-            f"--sweep {request.sweep}: there is no such sweep in {places.studies}."
+            f"--sweep {request.sweep}: there is no such sweep in {paths.studies}."
             f"{nearest(request.sweep, known)}"
         )
     return request.sweep

@@ -1,4 +1,4 @@
-"""From a judged winner to a registered version: the one reading, the card, the alias."""
+"""From a judged winner to a registered version: its test-set access, the model card, the alias."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cmir.promotion.candidate import Candidate
 from cmir.promotion.evidence import Evidence, judged_alias
 from cmir.promotion.heldout_scores import ENSEMBLE, HeldoutFindings, read_once
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
-from cmir.promotion.report.artifacts import Exhibits, log_exhibits
+from cmir.promotion.report.artifacts import Artifacts, log_artifacts
 from cmir.promotion.report.model_card import TimeUsed, model_card
 from cmir.promotion.report.probe_report import probe_metrics
 from cmir.promotion.report.promotion_report import failed_gates, page_values, version_page
 from cmir.promotion.selection import metric_of
 from cmir.registry.alias_history import check_holder
-from cmir.registry.model_registry import CHECKSUM, READINGS, Registry, describe_run, promotion_run
+from cmir.registry.model_registry import ACCESSES, CHECKSUM, Registry, describe_run, promotion_run
 from cmir.registry.recipe import RECIPE, recipe_of
 from cmir.runner.provenance import provenance
 
@@ -46,7 +46,7 @@ class Judged:
     candidates: Sequence[Candidate]
     winner: Candidate
     evidence: Evidence
-    shown: Exhibits
+    shown: Artifacts
     began: tuple[float, float]
     device: str
 
@@ -68,10 +68,10 @@ def register_winner(
 
     Raises:
         OvertakenError: the alias has moved since the gates looked.
-        InputError: the reading could not be counted.
+        InputError: the test-set access could not be counted.
     """
-    plan.places.make()
-    with plan.places.waiting_lock(LOCK):
+    plan.paths.make()
+    with plan.paths.waiting_lock(LOCK):
         alias = judged_alias(request.alias)
         check_holder(client, registry.name, alias, judged.evidence.rival)
         with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
@@ -120,11 +120,11 @@ def _read(
     plan: PromotionPlan, request: PromotionRequest, evidence: Evidence, registry: Registry
 ) -> HeldoutFindings:
     if request.is_candidate:
-        registry.readings()  # Makes the name, to which the version will belong.
+        registry.accesses()  # Makes the name, to which the version will belong.
         return HeldoutFindings()
-    plain = None if evidence.plain is None else evidence.plain.ensemble
-    registry.readings()
-    return read_once(plan, evidence.ensemble, registry, f"promotion of {plan.sweep}", plain)
+    baseline = None if evidence.baseline is None else evidence.baseline.ensemble
+    registry.accesses()
+    return read_once(plan, evidence.ensemble, registry, f"promotion of {plan.sweep}", baseline)
 
 
 def _log_and_register(
@@ -139,7 +139,7 @@ def _log_and_register(
     winner, evidence, shown = judged.winner, judged.evidence, judged.shown
     assert winner.result is not None
     tags = facts_of(plan) | _reading_tags(heldout) | _force_tags(request, evidence)
-    files = [CARD, RECIPE, "by_seed.json", *log_exhibits(client, run, shown)]
+    files = [CARD, RECIPE, "by_seed.json", *log_artifacts(client, run, shown)]
     values = page_values(plan, request, judged.candidates, winner, evidence.verdicts, heldout)
     experiment = str(client.get_run(run).info.experiment_id)
     text = version_page(values, experiment, run, files, shown.probes)
@@ -172,9 +172,9 @@ def _log_and_register(
 
 
 def _reading_tags(heldout: HeldoutFindings) -> dict[str, str]:
-    tags = {READINGS: str(heldout.readings)}
+    tags = {ACCESSES: str(heldout.accesses)}
     if heldout.tally is not None:
-        tags[f"{READINGS}_before"] = str(heldout.tally.readings)
+        tags[f"{ACCESSES}_before"] = str(heldout.tally.accesses)
         if heldout.tally.warning:
             tags["heldout_ledger"] = heldout.tally.warning
     return tags

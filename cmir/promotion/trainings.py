@@ -1,4 +1,4 @@
-"""Trainings that a promotion needs: handed to the runner, each done once, side by side."""
+"""The trainings that a promotion needs: handed to the runner, each done once, side by side."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class RunnerTrainings:
     def _training(self, record: TrialRecord) -> Training:
         if record.outcome != "finished":
             return Training(None, record.ending.reason)
-        path = self.runner.places.weights_of(self.name, record.number)
+        path = self.runner.paths.weights_of(self.name, record.number)
         return Training(load_result(record, path))
 
 

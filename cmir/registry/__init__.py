@@ -1,1 +1,1 @@
-"""Registered versions: aliases and their history, recorded access to held-out data."""
+"""Registered versions: aliases and their history, the ledger of test-set accesses."""

@@ -1,7 +1,7 @@
-"""The ledger of held-out data: every reading is counted in the registry and written down here.
+"""The ledger of held-out data: every test-set access is counted in the registry and written here.
 
-A reading that nobody remembers is how a test set becomes a validation set. So all commands read
-through `read_heldout`, and two records must agree: one line per reading in
+An access that nobody remembers is how a test set becomes a validation set. So all commands read
+through `read_heldout`, and two records must agree: one line per access in
 `mlruns/heldout_ledger.jsonl`, and a count per data set in the tags of the registered models.
 """
 
@@ -22,7 +22,7 @@ from cmir.data import HeldoutData, MultimodalDataset
 from cmir.data.manifest import HELDOUT_SPLITS
 from cmir.errors import InputError
 from cmir.registry.model_registry import Registry
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.sweep_tracker import first_line
 
@@ -37,14 +37,14 @@ class Tally:
 
     Attributes:
         ledger: lines about it in the ledger.
-        registry: readings that the tags of all registered models know of.
+        registry: accesses that the tags of all registered models know of.
     """
 
     ledger: int
     registry: int
 
     @property
-    def readings(self) -> int:
+    def accesses(self) -> int:
         """What the record that knows more says."""
         return max(self.ledger, self.registry)
 
@@ -54,8 +54,8 @@ class Tally:
         if self.ledger >= self.registry:
             return ""
         return (
-            f"the registry knows of {self.registry} readings of this data, the ledger holds "
-            f"{self.ledger}: it was deleted or cut, or a reading was killed."
+            f"the registry knows of {self.registry} test-set accesses to this data, the ledger "
+            f"lists {self.ledger}: it was deleted or cut, or an access was killed."
         )
 
 
@@ -64,16 +64,16 @@ def heldout_splits(dataset: MultimodalDataset) -> tuple[str, ...]:
     return tuple(name for name in HELDOUT_SPLITS if name in dataset.sizes)
 
 
-def tally(dataset: MultimodalDataset, registry: Registry, places: Places) -> Tally:
+def tally(dataset: MultimodalDataset, registry: Registry, paths: Paths) -> Tally:
     """How often a data set has been read until now, by any command and under any name.
 
     Raises:
         InputError: the ledger cannot be read, or MLflow does not answer.
     """
-    lines = ledger_lines(places)
+    lines = ledger_lines(paths)
     known = sum(line.get("data_checksum") == dataset.checksum for line in lines)
     with _asking_the_registry():
-        return Tally(known, registry.readings_of(dataset.checksum))
+        return Tally(known, registry.accesses_of(dataset.checksum))
 
 
 def read_heldout(
@@ -82,72 +82,72 @@ def read_heldout(
     result: Callable[[Found], Mapping[str, float]],
     *,
     registry: Registry,
-    places: Places,
+    paths: Paths,
     purpose: str,
 ) -> tuple[Found, Tally]:
-    """Counts a reading, reads, and writes down what came out.
+    """Counts a test-set access, reads, and writes down what came out.
 
-    It is counted before it is done, so that a reading that fails is one too. Readings of one folder
-    wait for each other; on a tracking server that several machines write to, the counts of two
-    readings in the same moment may become one, while each machine's ledger has its line.
+    It is counted before it is done, so that an access that fails is one too. Those of one folder
+    wait for each other; on a tracking server that several machines write to, the counts of two in
+    the same moment may become one, while each machine's ledger has its line.
 
     Args:
         dataset: with held-out splits.
         measure: reads them.
         result: the numbers of what `measure` returns that the ledger keeps.
         registry: that counts, under its model's name.
-        places: where the ledger is.
-        purpose: of the reading, in a few words.
+        paths: where the ledger is.
+        purpose: of the access, in a few words.
 
     Returns:
-        what `measure` returned, and the tally before this reading.
+        what `measure` returned, and the tally before this access.
 
     Raises:
-        InputError: the reading could not be counted, or the ledger not read; nothing was read.
+        InputError: the access could not be counted, or the ledger not read; nothing was read.
     """
-    places.make()
-    with places.waiting_lock(LOCK):
-        before = tally(dataset, registry, places)
+    paths.make()
+    with paths.waiting_lock(LOCK):
+        before = tally(dataset, registry, paths)
         with _asking_the_registry():
-            registry.count_reading(dataset.checksum)
+            registry.count_access(dataset.checksum)
         line = _line(dataset, registry, purpose)
         try:
             found = measure(dataset.heldout())
         except BaseException as error:
-            _append(places, line | {"result": None, "fault": type(error).__name__})
+            _append(paths, line | {"result": None, "fault": type(error).__name__})
             raise
-        _append(places, line | {"result": _finite(result(found))})
+        _append(paths, line | {"result": _finite(result(found))})
     return found, before
 
 
-def ledger_lines(places: Places) -> list[dict[str, Any]]:
-    """The readings, in their order; no ledger is an empty one.
+def ledger_lines(paths: Paths) -> list[dict[str, Any]]:
+    """The test-set accesses, in their order; no ledger is an empty one.
 
     Raises:
         InputError: the ledger cannot be read, or a line of it is no JSON object.
     """
-    path = places.heldout_ledger
+    path = paths.heldout_ledger
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: the ledger of held-out readings cannot be read: {error}."
+            f"{path}: the ledger of test-set accesses cannot be read: {error}."
         ) from None
     return [_parsed(path, number, line) for number, line in enumerate(text.splitlines(), 1) if line]
 
 
 @contextmanager
 def _asking_the_registry() -> Iterator[None]:
-    """A reading that cannot be counted is not done."""
+    """An access that cannot be counted is not done."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         raise InputError(
-            f"held-out data was not read, because MLflow could not count the reading: "
+            f"held-out data was not read, because MLflow could not count the test-set access: "
             f"{first_line(error)} Run the same command when it answers."
         ) from None
 
@@ -178,8 +178,8 @@ def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[
     }
 
 
-def _append(places: Places, line: Mapping[str, Any]) -> None:
-    with places.heldout_ledger.open("a", encoding="utf-8") as ledger:
+def _append(paths: Paths, line: Mapping[str, Any]) -> None:
+    with paths.heldout_ledger.open("a", encoding="utf-8") as ledger:
         ledger.write(json.dumps(line) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The model registry: champions, the count of held-out readings, registered versions."""
+"""The model registry: champions, the count of test-set accesses, registered versions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cmir.runner.tracking.sweep_tracker import dataset_input
 from cmir.serving.predictor import Ensemble
 from cmir.serving.requests import DISTANCES, LENGTHS
 
-READINGS = "heldout_readings"
+ACCESSES = "heldout_readings"
 CHECKSUM = "development_checksum"
 NOTE = "mlflow.note.content"
 EXAMPLE_SAMPLES = 2
@@ -70,30 +70,30 @@ class Registry:
         scores = {key: float(text) for key, text in tags.items() if key.startswith("ood_val/")}
         return Champion(str(held.version), tags.get(CHECKSUM, ""), scores)
 
-    def readings(self) -> int:
+    def accesses(self) -> int:
         """How often held-out data has been read for this name; makes the name if need be."""
-        return int(self._tags().get(READINGS, 0))
+        return int(self._tags().get(ACCESSES, 0))
 
-    def readings_of(self, checksum: str) -> int:
+    def accesses_of(self, checksum: str) -> int:
         """How often the data of this checksum has been read, under any name of the registry.
 
-        Readings under this name from before they were counted by data are taken as of this data.
+        Accesses under this name from before they were counted by data are taken as of this data.
         """
         own = self._tags()
-        by_data = sum(int(n) for key, n in own.items() if key.startswith(f"{READINGS}."))
-        found = int(own.get(READINGS, 0)) - by_data
+        by_data = sum(int(n) for key, n in own.items() if key.startswith(f"{ACCESSES}."))
+        found = int(own.get(ACCESSES, 0)) - by_data
         return found + sum(int(m.tags.get(_counter(checksum), 0)) for m in self._all())
 
-    def count_reading(self, checksum: str) -> int:
-        """Counts one more reading of held-out data, before it is done; returns this name's count.
+    def count_access(self, checksum: str) -> int:
+        """Counts one more test-set access, before it is done; returns this name's count.
 
         Args:
             checksum: of the whole data set, which has a count of its own.
         """
         tags = self._tags()
-        for key in (_counter(checksum), READINGS):
+        for key in (_counter(checksum), ACCESSES):
             self._client.set_registered_model_tag(self.name, key, str(int(tags.get(key, 0)) + 1))
-        return int(tags.get(READINGS, 0)) + 1
+        return int(tags.get(ACCESSES, 0)) + 1
 
     def _tags(self) -> dict[str, str]:
         try:
@@ -213,8 +213,8 @@ def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) ->
 
 
 def _counter(checksum: str) -> str:
-    """The tag of the readings of one data set."""
-    return f"{READINGS}.{checksum[:12]}"
+    """The tag of the accesses of one data set."""
+    return f"{ACCESSES}.{checksum[:12]}"
 
 
 def signature_of(ensemble: Ensemble) -> ModelSignature:

@@ -104,13 +104,13 @@ def importable(folder: Path, package: str) -> Iterator[None]:
     MLflow runs a model's code once to log it, from where it lies then; who loads the version in
     this process gets the version's own files.
     """
-    places, modules = list(sys.path), set(sys.modules)
+    path, modules = list(sys.path), set(sys.modules)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path[:] = places
+        sys.path[:] = path
         for name in [one for one in sys.modules if _is_in(one, package) and one not in modules]:
             del sys.modules[name]
 

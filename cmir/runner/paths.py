@@ -16,12 +16,12 @@ CONTROL = re.compile(r".+-plain-[0-9a-f]{6}(-\d+)?")
 
 
 def control_name(space: str, fingerprint: str) -> str:
-    """Name of the sweep that tunes plain training for an ablation, and of its space."""
+    """Name of the sweep that tunes the ERM baseline for an ablation, and of its space."""
     return f"{space}-plain-{fingerprint[:6]}"
 
 
 def is_control(sweep: str) -> bool:
-    """Whether a sweep only tunes the plain training of an ablation.
+    """Whether a sweep only tunes the ERM baseline of an ablation.
 
     Example:
         >>> is_control(control_name("mosi", "3fa9c2d41b70")), is_control("mosi-plain")
@@ -31,7 +31,7 @@ def is_control(sweep: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """The files of all sweeps below one folder, by default the one a command runs in."""
 
     root: Path = Path()
@@ -68,7 +68,7 @@ class Places:
 
     @property
     def heldout_ledger(self) -> Path:
-        """One JSON line for each reading of held-out data."""
+        """One JSON line for each test-set access."""
         return self.root / "mlruns" / "heldout_ledger.jsonl"
 
     def ablation(self, name: str) -> Path:

@@ -43,10 +43,10 @@ def _version(name: str) -> str:
 
 def _git(*words: str, folder: Path | None) -> str:
     """What a git command prints, empty outside a repository or without git."""
-    place = folder or Path(__file__).parent
+    path = folder or Path(__file__).parent
     try:
         done = subprocess.run(
-            ["git", *words], cwd=place, capture_output=True, text=True, timeout=20, check=False
+            ["git", *words], cwd=path, capture_output=True, text=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

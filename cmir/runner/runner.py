@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.scheduling.interrupts import terminate_as_interrupt
 from cmir.runner.scheduling.placement import Placement, Resources
 from cmir.runner.scheduling.ray_tune import Plan, ray_running, run_trials
@@ -125,13 +125,13 @@ class Runner:
     """Where jobs run and where their records are.
 
     Attributes:
-        places: where files are.
+        paths: where files are.
         placement: on which processors or GPUs.
         storage: address of the studies' database; None: a journal file each.
         trainable: the class that trains.
     """
 
-    places: Places
+    paths: Paths
     placement: Placement = field(default_factory=Placement)
     storage: str | None = None
     trainable: type[Trainable] = CmirTrial
@@ -160,8 +160,8 @@ class Runner:
         Raises:
             InputError: another process has them, or they are not those that the study began with.
         """
-        self.places.make()
-        with self.places.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
+        self.paths.make()
+        with self.paths.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
             study = open_study(self.storage_of(jobs.name), jobs.name, jobs.source, facts)
             yield Session(self, jobs, study, _tracker(study, jobs))
@@ -170,8 +170,8 @@ class Runner:
         """The storage of a study, for its only driver."""
         if self.storage is not None:
             return storage_at(self.storage)
-        release_left_lock(self.places.journal(name))
-        return journal_storage(self.places.journal(name), alone=True)
+        release_left_lock(self.paths.journal(name))
+        return journal_storage(self.paths.journal(name), alone=True)
 
 
 class Session:
@@ -182,9 +182,7 @@ class Session:
     ) -> None:
         self._runner, self._jobs = runner, jobs
         self.study, self.tracker = study, tracker
-        self.keeper = WeightsKeeper(
-            runner.places, jobs.name, jobs.keep, study.sign, study.records()
-        )
+        self.keeper = WeightsKeeper(runner.paths, jobs.name, jobs.keep, study.sign, study.records())
 
     def train(self, display: Display) -> None:
         """Trains what is missing, and returns early where the command is told to end.
@@ -224,16 +222,16 @@ class Session:
         )
 
     def _plan(self, resources: Resources) -> Plan:
-        jobs, places = self._jobs, self._runner.places
+        jobs, paths = self._jobs, self._runner.paths
         shared = {
             "dataset": str(jobs.data.path.resolve()),
-            "partitions": str(places.partitions.resolve()),
+            "partitions": str(paths.partitions.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,
             "score": jobs.score,
         }
 
         def worker_config(asked: AskedTrial) -> dict[str, Any]:
-            weights = places.weights_of(jobs.name, asked.number).resolve()
+            weights = paths.weights_of(jobs.name, asked.number).resolve()
             return {"trial": asked.config, "weights": str(weights), **shared}
 
         return Plan(
@@ -241,7 +239,7 @@ class Session:
             epochs=jobs.epochs,
             early_stopping=jobs.early_stopping,
             worker_config=worker_config,
-            storage=places.scheduler(jobs.name),
+            storage=paths.scheduler(jobs.name),
             trainable=self._runner.trainable,
         )
 

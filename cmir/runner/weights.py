@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmir.errors import InputError
 from cmir.method.training.reports import TrialResult
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
 
 SCORES = "scores."
@@ -78,13 +78,13 @@ class WeightsKeeper:
 
     def __init__(
         self,
-        places: Places,
+        paths: Paths,
         sweep: str,
         count: int | None,
         sign: float,
         records: Sequence[TrialRecord],
     ) -> None:
-        self._places, self._sweep, self._count, self._sign = places, sweep, count, sign
+        self._paths, self._sweep, self._count, self._sign = paths, sweep, count, sign
         self._finished: list[tuple[float, int]] = []
         for record in records:
             self.add(record)
@@ -96,10 +96,10 @@ class WeightsKeeper:
             self._finished.sort()
             worse = [] if self._count is None else self._finished[self._count :]
             for _, number in worse:
-                self._places.weights_of(self._sweep, number).unlink(missing_ok=True)
+                self._paths.weights_of(self._sweep, number).unlink(missing_ok=True)
             del self._finished[len(self._finished) - len(worse) :]
 
     def best(self) -> list[tuple[int, Path]]:
         """Trial number and weights of the best trials, best first."""
-        paths = [(n, self._places.weights_of(self._sweep, n)) for _, n in self._finished]
+        paths = [(n, self._paths.weights_of(self._sweep, n)) for _, n in self._finished]
         return [(number, path) for number, path in paths if path.exists()]

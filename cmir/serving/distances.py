@@ -1,4 +1,4 @@
-"""How far an input lies from what training saw, modality by modality.
+"""Out-of-distribution scores: how far an input lies from the training features, by modality.
 
 The distance is that of the pooled vector x (time mean over the valid steps, or the vector itself)
 from the training features: sqrt(mean_j ((x_j - mean_j) / std_j)^2), with the mean and the standard

@@ -1,4 +1,4 @@
-"""A trained configuration as one predictor: its seeds vote, raw features go in.
+"""A trained configuration as one predictor: raw features in, the average of its seeds out.
 
 Knows nothing of MLflow. The files hold no code: two safetensors and a JSON text.
 """
@@ -129,7 +129,7 @@ class Ensemble:
         return columns | self.outlying(request) if distances else columns
 
     def outlying(self, request: Request) -> dict[str, npt.NDArray[Any]]:
-        """Distances to what training saw, of the modalities that came.
+        """Out-of-distribution scores of the modalities that came.
 
         Returns:
             `outside` `(n,)`, whether any modality lies beyond its limit, and

@@ -33,7 +33,7 @@ def score_source(ensemble: Ensemble, source: Path, split: str | None = None) -> 
     Returns:
         one row per sample: `id` and `split` where the source tells them, the columns of
         `Ensemble.predict`, and its distances where the model carries their limits. No label is
-        read, so that scoring a held-out split is no reading of it; comparing with its labels is.
+        read, so that scoring a held-out split is no test-set access; comparing with its labels is.
 
     Raises:
         InputError: the source cannot be read or does not fit the model.

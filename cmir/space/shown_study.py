@@ -1,4 +1,4 @@
-"""A study of which Optuna's samplers and evaluators see some trials only."""
+"""An Optuna study of which samplers and importance evaluators see only some trials."""
 
 from __future__ import annotations
 

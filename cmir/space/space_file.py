@@ -1,4 +1,4 @@
-"""What a sweep file may say, checked before anything starts."""
+"""The sweep file: its keys and what each may be, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -122,13 +122,13 @@ class Gates(Section):
     """What a candidate must show before it is registered, on development data."""
 
     baseline: BaselineName = Field(
-        "plain", description="what the winner is compared with: plain training, or a plugin's"
+        "plain", description="what the winner is compared with: the ERM baseline, or a plugin's"
     )
     finished_trials: int = Field(3, ge=1, description="fewest finished trials of the sweep")
     seeds: int = Field(3, ge=1, description="fewest seeds of the candidate")
     against_plain: Literal["none", "better", "certain"] = Field(
         "better",
-        description="out of distribution against plain training: not asked; better on average; or "
+        description="out of distribution against the baseline: not asked; better on average; or "
         "the 95 % interval of the difference excludes zero as well",
     )
     champion_margin: float = Field(
@@ -137,13 +137,13 @@ class Gates(Section):
     group_margin: float | None = Field(
         None,
         ge=0.0,
-        description="how much worse than plain training it may be in any group, in mean absolute "
+        description="how much worse than the baseline it may be in any group, in mean absolute "
         "error or accuracy; default: a fifth of the training labels' standard deviation",
     )
     noise_loss: float = Field(
         0.5,
         ge=0.0,
-        description="largest share of its lead over a constant that Gaussian noise may take, "
+        description="largest share of its lead over a constant prediction lost under noise, "
         "averaged over the rates .1 to .7",
     )
 

@@ -1,1 +1,1 @@
-"""The sweep room: space, study, scheduling on Ray Tune, tracking; never sees held-out data."""
+"""A sweep: prepared, run, its findings published; never sees held-out data."""

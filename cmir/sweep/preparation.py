@@ -15,7 +15,7 @@ from cmir.data.synthetic.generation import DEFAULT_MODALITIES, DEFAULT_SAMPLES, 
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
 from cmir.method.training.fitting import check
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.space.search_space import SearchSpace, check_modalities, checked_space
 from cmir.space.space_file import SweepFile, SyntheticSection, read_sweep_file
 
@@ -45,7 +45,7 @@ class PreparedSweep:
         return self.space.file
 
 
-def prepare_sweep(path: Path, overrides: Mapping[str, int], places: Places) -> PreparedSweep:
+def prepare_sweep(path: Path, overrides: Mapping[str, int], paths: Paths) -> PreparedSweep:
     """Reads, checks and finds everything; writes nothing but a synthetic stand-in and partitions.
 
     Every partition of the space is made here once, with the reference predictor that they share,
@@ -53,21 +53,21 @@ def prepare_sweep(path: Path, overrides: Mapping[str, int], places: Places) -> P
 
     Args:
         path: the sweep file.
-        overrides: `trials`, `seeds` or `epochs` in place of the file's.
-        places: where files are.
+        overrides: `trials`, `seeds` or `epochs` instead of the file's.
+        paths: where files are.
 
     Raises:
         InputError: whatever would fail later.
     """
     file = read_sweep_file(path).model_copy(update=overrides)
     checked_space(file, str(path))
-    folder, is_synthetic = _find_data(file, str(path), places)
+    folder, is_synthetic = _find_data(file, str(path), paths)
     if is_synthetic:
         file = file.model_copy(update={"name": file.name + SYNTHETIC})
     data = load_dataset(folder).development()
     space = SearchSpace(file, str(path))
     check_modalities(space, tuple(data.modalities))
-    partitions = Partitions(data, places.partitions)
+    partitions = Partitions(data, paths.partitions)
     for name, values in space.corners():
         try:
             check(data, space.trial(values), partitions)
@@ -91,8 +91,8 @@ def sweep_name(base: str, known: Iterable[str], fresh: bool) -> str:
     return base if number == 1 else f"{base}-{number}"
 
 
-def _find_data(file: SweepFile, where: str, places: Places) -> tuple[Path, bool]:
-    path = places.root / file.data.path
+def _find_data(file: SweepFile, where: str, paths: Paths) -> tuple[Path, bool]:
+    path = paths.root / file.data.path
     if path.exists():
         return path, False
     if file.data.if_missing == "fail":
@@ -102,19 +102,19 @@ def _find_data(file: SweepFile, where: str, places: Places) -> tuple[Path, bool]
             "`if_missing: synthetic` to try the sweep without it."
         )
     try:
-        return _stand_in(file.name, file.data.synthetic, places), True
+        return _stand_in(file.name, file.data.synthetic, paths), True
     except InputError as error:
         raise InputError(f"{where}: data.synthetic: {error}") from None
 
 
-def _stand_in(name: str, wanted: SyntheticSection, places: Places) -> Path:
+def _stand_in(name: str, wanted: SyntheticSection, paths: Paths) -> Path:
     """Generates the stand-in once; the folder's name tells what was asked for."""
     settings = wanted.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    folder = places.synthetic(f"{name}{SYNTHETIC}-{digest}")
+    folder = paths.synthetic(f"{name}{SYNTHETIC}-{digest}")
     if folder.exists():
         return folder
-    places.make()
+    paths.make()
     shapes: dict[str, Any] = {
         modality: tuple(shape) if isinstance(shape, list) else shape
         for modality, shape in wanted.modalities.items()

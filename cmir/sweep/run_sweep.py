@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import optuna
 from ray.tune import Trainable
 
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.provenance import provenance
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
 from cmir.runner.scheduling.placement import Placement
@@ -32,7 +32,7 @@ class SweepRequest:
 
     Attributes:
         space: the sweep file.
-        overrides: `trials`, `seeds`, `epochs` in place of the file's.
+        overrides: `trials`, `seeds`, `epochs` instead of the file's.
         placement: where its trials run.
         fresh: begin a new sweep beside the old one.
         storage: of the study, in place of a journal file.
@@ -79,16 +79,16 @@ class SweepOutcome:
         return self.counted >= self.budget
 
 
-def conduct(
+def run_sweep(
     request: SweepRequest,
-    places: Places,
+    paths: Paths,
     display: Callable[[SweepStart], Progress],
 ) -> SweepOutcome:
     """Runs or continues a sweep.
 
     Args:
         request: what is asked for.
-        places: where files are.
+        paths: where files are.
         display: called once when all is checked; the progress it returns is told of every event.
 
     Returns:
@@ -97,9 +97,9 @@ def conduct(
     Raises:
         InputError: nothing was started.
     """
-    prepared = prepare_sweep(request.space, request.overrides, places)
-    name = sweep_name(prepared.file.name, _known_sweeps(request, places), request.fresh)
-    runner = Runner(places, request.placement, request.storage, request.trainable)
+    prepared = prepare_sweep(request.space, request.overrides, paths)
+    name = sweep_name(prepared.file.name, _known_sweeps(request, paths), request.fresh)
+    runner = Runner(paths, request.placement, request.storage, request.trainable)
     with runner.opened(_jobs(name, prepared)) as session:
         session.train(lambda run: display(SweepStart(prepared, run)))
         from cmir.sweep.findings import publish
@@ -144,7 +144,7 @@ def _tracked(name: str, prepared: PreparedSweep) -> TrackedRun:
     return TrackedRun(file.name, params, tags, {"space": prepared.path})
 
 
-def _known_sweeps(request: SweepRequest, places: Places) -> list[str]:
+def _known_sweeps(request: SweepRequest, paths: Paths) -> list[str]:
     if request.storage is None:
-        return places.sweeps()
+        return paths.sweeps()
     return list(optuna.get_all_study_names(storage_at(request.storage)))

@@ -10,7 +10,7 @@ import pytest
 
 from cmir.ablation.arm import FAMILIES, Arm, changed, distinct, effective
 from cmir.ablation.arms import MOST_VIEWS, arms
-from cmir.ablation.matched_baseline import trained_parameters, untuned_plain
+from cmir.ablation.matched_baseline import trained_parameters, untuned_baseline
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
@@ -88,7 +88,7 @@ def test_a_constraint_is_removed_and_its_weight_is_zeroed(learning: DevelopmentD
             f"no {name}",
             "constraints",
             named[f"{name} weight 0"].config,
-            "both readings: no gradient",
+            "removed or weight 0: no gradient",
         )
         assert getattr(named[f"no {name}"].config.loss, term) == 0
     unpenalised = named["no partition, no penalty"]
@@ -96,7 +96,7 @@ def test_a_constraint_is_removed_and_its_weight_is_zeroed(learning: DevelopmentD
     assert unpenalised.fingerprint == named["penalty weight 0"].fingerprint
 
 
-def test_without_prediction_over_views_both_readings_of_the_invariance_are_one(
+def test_without_prediction_over_views_both_forms_of_the_invariance_are_one(
     learning: DevelopmentData,
 ) -> None:
     named = by_name(arms(noisy(), learning, families=["constraints"]))
@@ -111,7 +111,7 @@ def test_what_the_full_lacks_is_said(learning: DevelopmentData) -> None:
     assert "has no views" in named["invariance weight 0"].note
     assert "has no penalty" in named["no partition, no penalty"].note
     control = named["random partition"]
-    assert "the full has no penalty: vrex, weight 1" in control.note
+    assert "the full configuration has no penalty: vrex, weight 1" in control.note
     assert control.config.environments.groups == 4
     assert (control.config.loss.penalty, control.config.loss.penalty_weight) == ("vrex", 1.0)
     assert not [arm for arm in rows if arm.family == "count"]
@@ -169,13 +169,13 @@ def test_trained_parameters_are_those_that_an_epoch_without_decay_moves(
 
 @pytest.mark.parametrize("hidden", [16, 48, 100])
 @pytest.mark.parametrize("weight", [0.01, 0.0])
-def test_plain_training_has_as_many_trained_parameters(
+def test_the_baseline_has_as_many_trained_parameters(
     learning: DevelopmentData, hidden: int, weight: float
 ) -> None:
     full = small_config(
         model__hidden_size=hidden, model__representation_size=32, loss__reconstruction=weight
     )
-    plain, note = untuned_plain(full, learning)
+    plain, note = untuned_baseline(full, learning)
     wanted, found = trained_parameters(full, learning), trained_parameters(plain, learning)
     assert abs(found - wanted) <= 0.02 * wanted
     assert f"{found:,} trained parameters against {wanted:,}" in note
@@ -185,11 +185,11 @@ def test_plain_training_has_as_many_trained_parameters(
         assert abs(trained_parameters(other, learning) - wanted) >= abs(found - wanted)
 
 
-def test_plain_training_has_no_constraint_left(learning: DevelopmentData) -> None:
+def test_the_baseline_has_no_constraint_left(learning: DevelopmentData) -> None:
     full = noisy(**PENALISED)
-    tuned = changed(untuned_plain(full, learning)[0], {"training.learning_rate": 0.5})
+    tuned = changed(untuned_baseline(full, learning)[0], {"training.learning_rate": 0.5})
     _, first, second = arms(full, learning, tuned, "best of 3", families=["plain"])
-    assert (first.name, second.name) == ("plain, tuned", "plain, untuned")
+    assert (first.name, second.name) == ("ERM, tuned", "ERM, untuned")
     assert first.note.startswith("best of 3; hidden ")
     assert first.config.training.learning_rate == 0.5
     for config in (first.config, second.config):
@@ -255,7 +255,7 @@ def test_views_get_an_invariance_where_the_full_has_none(learning: DevelopmentDa
     full = small_config(loss__invariance=0.0)
     named = by_name(arms(full, learning, families=["schemes"]))
     assert named["view swap"].config.loss.invariance > 0
-    assert "the full has none" in named["view swap"].note
+    assert "the full configuration has none" in named["view swap"].note
 
 
 def test_an_unknown_family_is_refused(learning: DevelopmentData) -> None:

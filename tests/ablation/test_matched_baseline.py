@@ -1,4 +1,4 @@
-"""The sweep that tunes the plain training of an ablation."""
+"""The sweep that tunes the ERM baseline of an ablation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cmir.ablation.matched_baseline import tuning_file, untuned_plain
+from cmir.ablation.matched_baseline import tuning_file, untuned_baseline
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
-from cmir.runner.paths import Places, control_name
+from cmir.runner.paths import Paths, control_name
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import SweepFile, parse_sweep
 from tests.support.small_promotion import finished_sweep
@@ -39,7 +39,7 @@ def derived(learning: DevelopmentData, **full: Any) -> tuple[SweepFile, TrialCon
         objective=space.objective,
         seeds=(1000,),
     )
-    plain, _ = untuned_plain(config, learning)
+    plain, _ = untuned_baseline(config, learning)
     return tuning_file(space, config, plain, "data/small"), plain
 
 
@@ -85,6 +85,6 @@ def test_promotion_takes_no_tuning_sweep_by_itself(
     finished_sweep(tmp_path, trials=1)
     control = control_name("small", "0123456789ab")
     finished_sweep(tmp_path, name=control, trials=1)
-    assert Places(tmp_path).sweeps()[-1] == control
-    assert plan_promotion(PromotionRequest(), Places(tmp_path)).sweep == "small"
-    assert plan_promotion(PromotionRequest(sweep=control), Places(tmp_path)).sweep == control
+    assert Paths(tmp_path).sweeps()[-1] == control
+    assert plan_promotion(PromotionRequest(), Paths(tmp_path)).sweep == "small"
+    assert plan_promotion(PromotionRequest(sweep=control), Paths(tmp_path)).sweep == control

@@ -18,9 +18,9 @@ from cmir.ablation.run_ablation import folder_of, study_of
 from cmir.data import load_dataset
 from cmir.data.dataset import HeldoutData, MultimodalDataset
 from cmir.errors import InputError
-from cmir.evaluation.bootstrap_groups import clusters
+from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.metrics.field_metrics import regression_metrics
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import records_of
 from tests.support.made_data.learning_data import (
@@ -48,7 +48,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(template: Path, tmp_path: Path) -> AblationPlan:
     """The plan of an ablation in the test's own folder, whose arms are all trained."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return plan_ablation(request_of(tmp_path), Places(tmp_path))
+    return plan_ablation(request_of(tmp_path), Paths(tmp_path))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 ARGUMENTS = ["--space", "small.yaml", "--seeds", "2", "--families", ",".join(FAMILIES)]
 
 
-def readings(client: MlflowClient) -> int:
+def accesses(client: MlflowClient) -> int:
     known = {model.name: model.tags for model in client.search_registered_models()}
     return int(known.get("cmir-small", {}).get("heldout_readings", 0))
 
@@ -83,7 +83,7 @@ def test_the_command_shows_stores_and_publishes(
     assert "6 of 6 are done" in shown
     assert "same as full" in shown
     assert "…" not in shown
-    folder = folder_of(plan, Places(tmp_path))
+    folder = folder_of(plan, Paths(tmp_path))
     table = pl.read_parquet(folder / "ablation.parquet")
     assert table.equals(pl.read_csv(folder / "ablation.csv", schema=table.schema))
     assert (folder / "forest.png").stat().st_size > 10_000
@@ -126,9 +126,9 @@ def test_scores_and_differences_are_those_of_the_kept_predictions(
     plan: AblationPlan, client: MlflowClient, tmp_path: Path
 ) -> None:
     table = ablated(plan, tmp_path).table
-    places, study = Places(tmp_path), study_of(plan)
-    records = records_of(journal_storage(places.journal(study)), study)
-    results = results_of(records, study, places, plan.data)
+    paths, study = Paths(tmp_path), study_of(plan)
+    records = records_of(journal_storage(paths.journal(study)), study)
+    results = results_of(records, study, paths, plan.data)
     rows = {row["arm"]: row for row in table.iter_rows(named=True)}
     full, arm = rows["full"], rows["no views, no invariance"]
     for split in (plan.data.id_val, plan.data.ood_val):
@@ -167,7 +167,7 @@ def test_p_values_are_corrected_for_the_number_of_trainings_that_are_compared(
 
 def test_clusters_are_speakers_and_are_not_pooled(tmp_path: Path) -> None:
     data = load_dataset(write_learning(tmp_path / "data")).development()
-    found = clusters(data.ood_val)
+    found = resampled_groups(data.ood_val)
     assert (found.what, found.number) == ("speaker", 5)
     wanted = data.ood_val.samples["speaker"].to_list()
     assert [wanted[int(np.flatnonzero(found.codes == code)[0])] for code in found.codes] == wanted
@@ -176,7 +176,7 @@ def test_clusters_are_speakers_and_are_not_pooled(tmp_path: Path) -> None:
 def test_one_environment_in_a_split_makes_no_cluster(tmp_path: Path) -> None:
     samples = learning_samples().with_columns(environment=pl.lit("one")).drop("speaker")
     data = load_dataset(write_learning(tmp_path / "data", samples=samples)).development()
-    found = clusters(data.ood_val)
+    found = resampled_groups(data.ood_val)
     assert (found.what, found.number) == ("sample", len(data.ood_val))
 
 
@@ -207,25 +207,25 @@ def test_held_out_data_is_read_once_for_all_arms_and_only_when_asked(
 
     monkeypatch.setattr(MultimodalDataset, "heldout", counted)
     assert main(ARGUMENTS) == 0
-    assert (len(calls), readings(client)) == (0, 0)
+    assert (len(calls), accesses(client)) == (0, 0)
     assert main([*ARGUMENTS, "--final"]) == 0
-    assert (len(calls), readings(client)) == (1, 1)
+    assert (len(calls), accesses(client)) == (1, 1)
     assert "it had never been read before" in capsys.readouterr().out
     assert main([*ARGUMENTS, "--final"]) == 0
-    assert (len(calls), readings(client)) == (1, 1)
+    assert (len(calls), accesses(client)) == (1, 1)
     assert "was not read again" in capsys.readouterr().out
     table = pl.read_parquet(tmp_path / "mlruns/studies/small.ablation/heldout.parquet")
     assert table["ood_test/mae"].null_count() == 0
     assert table["id_test/noise_mae_difference"].null_count() == 3
 
 
-def test_the_count_of_readings_is_that_of_promotion(
+def test_the_count_of_test_set_accesses_is_that_of_promotion(
     plan: AblationPlan, client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client.create_registered_model("cmir-small", {"heldout_readings": "3"})
     assert main([*ARGUMENTS, "--final"]) == 0
     assert "it had been read 3 times before" in " ".join(capsys.readouterr().out.split())
-    assert readings(client) == 4
+    assert accesses(client) == 4
 
 
 def test_held_out_labels_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_a_binary_task_is_compared_in_accuracy(client: MlflowClient, tmp_path: P
 def test_a_configuration_is_read_as_mlflow_keeps_it(plan: AblationPlan, tmp_path: Path) -> None:
     file = tmp_path / "Best One.json"
     file.write_text(json.dumps(plan.full.flat()))
-    given = plan_ablation(request_of(tmp_path, sweep=None, config=file), Places(tmp_path))
+    given = plan_ablation(request_of(tmp_path, sweep=None, config=file), Paths(tmp_path))
     assert given.name == "small-best-one"
     assert given.full == plan.full
     assert given.budget == 8
@@ -319,7 +319,7 @@ def test_without_a_sweep_the_command_that_makes_one_is_told(
 ) -> None:
     (tmp_path / "mlruns/studies/small.journal").unlink()
     with pytest.raises(InputError, match=r"no sweep of this space .*workflows/sweep.py --space"):
-        plan_ablation(request_of(tmp_path), Places(tmp_path))
+        plan_ablation(request_of(tmp_path), Paths(tmp_path))
 
 
 def test_no_held_out_split_is_bad_input(client: MlflowClient, tmp_path: Path) -> None:

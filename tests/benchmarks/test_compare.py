@@ -20,7 +20,7 @@ from benchmarks.stacks.configurations import (
 )
 from benchmarks.stacks.job import read_job, suggest
 from cmir.data.synthetic.generation import generate
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import open_study
 from cmir.space.space_source import SpaceSource
@@ -56,7 +56,7 @@ def test_the_generated_sweep_asks_for_exactly_the_configurations(tmp_path: Path)
         samples=samples,
     )
     content = sweep_of(space.file, drawn, small, 2, 7)
-    prepared = prepare_sweep(write_sweep(content, tmp_path), {}, Places(tmp_path))
+    prepared = prepare_sweep(write_sweep(content, tmp_path), {}, Paths(tmp_path))
     storage = journal_storage(tmp_path / "journal")
     study = open_study(storage, "compare", SpaceSource(prepared.space), {"data_checksum": ""})
     asked = [study.ask().config for _ in drawn]

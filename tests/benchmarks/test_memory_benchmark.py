@@ -16,7 +16,7 @@ from benchmarks.support.mosei_like import SIZES, STEPS, write_mosei_like
 from benchmarks.support.sweep_memory import Held, Peak, memory_of, write_sweep
 from benchmarks.support.timed import timed
 from cmir.data import load_dataset
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.sweep.preparation import prepare_sweep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -81,7 +81,7 @@ def test_the_generated_data_have_the_shapes_of_mosei(tmp_path: Path) -> None:
 
 def test_the_generated_sweep_is_a_sweep(tmp_path: Path) -> None:
     data = write_mosei_like(tmp_path / "data", 0.02)
-    prepared = prepare_sweep(write_sweep(tmp_path, data, 4, 3, 2), {}, Places(tmp_path))
+    prepared = prepare_sweep(write_sweep(tmp_path, data, 4, 3, 2), {}, Paths(tmp_path))
     assert (prepared.file.trials, prepared.file.seeds, prepared.file.epochs) == (4, 3, 2)
 
 

@@ -120,9 +120,9 @@ def test_another_question_is_refused_and_changes_nothing(url: str, reopened: Ope
     run(reopened())
     facts = {"data_checksum": "abc", "space_name": "other"}
     before = study_attributes(storage_at(url), "s")
-    with pytest.raises(InputError, match=r"begun with another epochs.*--fresh"):
+    with pytest.raises(InputError, match=r"started with a different epochs.*--fresh"):
         reopened(epochs=9, facts=facts)
-    with pytest.raises(InputError, match="another data_checksum"):
+    with pytest.raises(InputError, match="a different data_checksum"):
         reopened(facts={"data_checksum": "other"})
     assert study_attributes(storage_at(url), "s") == before
     assert reopened(trials=99, facts=facts).counted == 4

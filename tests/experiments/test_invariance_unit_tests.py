@@ -235,7 +235,7 @@ def test_errors_are_squared_or_shares_of_wrong_labels() -> None:
     assert errors_by_environment(weights, sample, "mse").tolist() == [[0.25], [3.25]]
 
 
-def test_the_oracle_beats_plain_training() -> None:
+def test_the_oracle_beats_erm() -> None:
     protocol = Protocol("small", samples=500, iterations=400, draws=1, data_seeds=1)
     steep = [Draw(1000, learning_rate=1e-2)]
     errors = {}

@@ -33,13 +33,13 @@ def test_a_scheme_is_chosen_on_validation_data_and_scored_on_test_data(
     for name, values in correlations.items():
         synthetic_schemes.write_data(tmp_path / name, 0, "vision", values)
     rows = []
-    for name in ("plain training", "swap", "ceiling: link cut in training"):
+    for name in ("ERM", "swap", "ceiling: link cut in training"):
         rows += synthetic_schemes.run(synthetic_schemes.Task(name, tmp_path, 2, 0))
     assert [row["rule"] for row in rows] == ["id_val", "ood_val"] * 3
     assert all(0 <= row["ood_test"] <= 1 for row in rows)
     table = synthetic_schemes.summary(rows)
     assert [line["scheme"] for line in table[:3]] == [
-        "plain training",
+        "ERM",
         "swap",
         "ceiling: link cut in training",
     ]

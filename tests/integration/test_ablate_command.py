@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from cmir.ablation.ablation_plan import AblationRequest, plan_ablation
 from cmir.ablation.run_ablation import Watch, ablate, study_of
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import Runner, RunStart
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -61,7 +61,7 @@ def test_interrupted_it_continues_and_a_failing_arm_is_a_row(
     config = tmp_path / "full.yaml"
     config.write_text(json.dumps(FULL))
     request = AblationRequest(space, config=config, budget=2, seeds=2, families=FAMILIES)
-    plan = plan_ablation(request, Places())
+    plan = plan_ablation(request, Paths())
     ended: list[TrialRecord] = []
 
     def interrupt(record: TrialRecord) -> None:
@@ -72,14 +72,14 @@ def test_interrupted_it_continues_and_a_failing_arm_is_a_row(
     def watch(start: RunStart) -> Progress:
         return Progress(on_end=interrupt)
 
-    runner = Runner(Places(), Placement(2), trainable=fragile())
+    runner = Runner(Paths(), Placement(2), trainable=fragile())
     with pytest.raises(KeyboardInterrupt):
         ablate(plan, request, client, runner, Watch(display=watch))
     study = study_of(plan)
-    before = records_of(journal_storage(Places().journal(study)), study)
+    before = records_of(journal_storage(Paths().journal(study)), study)
     assert len(before) >= 3
     outcome = ablate(plan, request, client, runner, Watch())
-    after = records_of(journal_storage(Places().journal(study)), study)
+    after = records_of(journal_storage(Paths().journal(study)), study)
     assert after[: len(before)] == before
     finished = [record.config.fingerprint for record in after if record.outcome == "finished"]
     assert len(finished) == len(set(finished))
@@ -87,7 +87,7 @@ def test_interrupted_it_continues_and_a_failing_arm_is_a_row(
     rows = {row["arm"]: row for row in outcome.table.iter_rows(named=True)}
     assert rows[FAILING]["outcome"] == "failed"
     assert "planted" in rows[FAILING]["note"]
-    assert "best of 2 trials" in rows["plain, tuned"]["note"]
+    assert "best of 2 trials" in rows["ERM, tuned"]["note"]
 
     arguments = ["--space", str(space), "--config", str(config), "--budget", "2", "--seeds", "2"]
     assert main([*arguments, "--families", ",".join(FAMILIES), "--concurrency", "2"]) == 0

@@ -29,7 +29,7 @@ from cmir.promotion.promotion import promote, trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.reproduction import reproduce_version
 from cmir.registry.versions import ensemble_of_version, recipe_of_version, version
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import silent
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -39,7 +39,7 @@ from cmir.space.editor_schema import json_schema, main
 from cmir.space.search_space import SearchSpace, checked_space
 from cmir.space.space_file import parse_sweep
 from cmir.sweep.importance import importance_beside_chance
-from cmir.sweep.run_sweep import SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
 from tests.support.small_promotion import OPEN_GATES, open_store, record
 from tests.support.small_sweep import write_data
 from tests.support.worked_examples import PLUGIN, blocks, plugins_in, write_plugin
@@ -314,12 +314,12 @@ def test_a_sweep_with_plugins_is_promoted_and_reproduced(
     def quiet(start: SweepStart) -> Progress:
         return Progress()
 
-    outcome = conduct(SweepRequest(path, {}, Placement(1)), Places(), quiet)
+    outcome = run_sweep(SweepRequest(path, {}, Placement(1)), Paths(), quiet)
     assert [one.outcome for one in outcome.records] == ["finished"] * 3
     first: TrialConfig = outcome.records[0].config
     assert (first.environments.view, first.loss.penalty) == ("mask", "score_gap")
     request = PromotionRequest(sweep="extended", seeds=2, force=True, why="a test")
-    plan = plan_promotion(request, Places())
+    plan = plan_promotion(request, Paths())
     trainings = trainings_of(plan, Placement(1), None, silent, log=True)
     found = promote(plan, request, client, trainings)
     assert found.status == "registered"

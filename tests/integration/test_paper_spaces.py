@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from cmir.errors import InputError
 from cmir.paper.paper_table import entry
 from cmir.paper.published_numbers import PAPER
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.space.search_space import SearchSpace, checked_space
 from cmir.sweep.preparation import prepare_sweep
 from tests.support.small_promotion import open_store
@@ -97,7 +97,7 @@ def test_the_stand_in_has_the_task_and_the_scale_that_were_asked_for(tmp_path: P
         r"samples: {.*}", "samples: {train: 40, id_val: 9, ood_val: 8, id_test: 7}", text
     )
     (tmp_path / "sims_v2.yaml").write_text(small)
-    prepared = prepare_sweep(tmp_path / "sims_v2.yaml", {}, Places(tmp_path))
+    prepared = prepare_sweep(tmp_path / "sims_v2.yaml", {}, Paths(tmp_path))
     assert prepared.is_synthetic
     assert prepared.data.label_range == (-1.0, 1.0)
     assert abs(prepared.data.train.labels).max() <= 1.0
@@ -108,7 +108,7 @@ def test_a_stand_in_that_cannot_be_made_is_said_with_its_place_in_the_file(tmp_p
     text = (FOLDER / "sims_v2.yaml").read_text().replace("[768, 20]", "[768]")
     (tmp_path / "sims_v2.yaml").write_text(text)
     with pytest.raises(InputError, match=r"yaml: data\.synthetic: modalities: text must be a size"):
-        prepare_sweep(tmp_path / "sims_v2.yaml", {}, Places(tmp_path))
+        prepare_sweep(tmp_path / "sims_v2.yaml", {}, Paths(tmp_path))
 
 
 @pytest.fixture
@@ -127,4 +127,4 @@ def test_a_file_in_its_layout_goes_through_the_protocol_to_the_table(
     assert published[2:] == [score.printed for score in one.row.scores]
     assert ours[1] == "ours, mean ± sd of 2 seeds"
     assert all(re.fullmatch(r"-?[\d.]+ ± [\d.]+", cell) for cell in ours[2:])
-    assert f"{found.sizes[one.row.split]} test samples, reading no. 1" in one.note
+    assert f"{found.sizes[one.row.split]} test samples, test-set access no. 1" in one.note

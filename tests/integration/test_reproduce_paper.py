@@ -57,7 +57,7 @@ def test_the_protocol_runs_on_a_stand_in_and_its_table_can_be_printed_again(
     assert main(words) == 0
     first = capsys.readouterr().out
     assert "SYNTHETIC STAND-IN, mean ± sd of 2 seeds" in first
-    assert "reading no. 1 of them" in first
+    assert "test-set access no. 1;" in first
     assert main(words) == 0
     again = capsys.readouterr().out
     assert "2 are done" in again

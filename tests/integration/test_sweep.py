@@ -16,13 +16,13 @@ import pytest
 from mlflow import MlflowClient
 
 from cmir.errors import InputError
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.scheduling.worker import CmirTrial
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import records_of
-from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
 from tests.support.small_sweep import SMALL, working_in, write_data, write_space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def outcome(folder: Path) -> SweepOutcome:
         start_from=[{"training.learning_rate": rate} for rate in rates],
     )
     request = SweepRequest(path, {}, Placement(2), trainable=fragile())
-    return conduct(request, Places(), quiet)
+    return run_sweep(request, Paths(), quiet)
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_the_same_command_again_runs_nothing_and_a_larger_budget_goes_on(
     folder: Path, outcome: SweepOutcome
 ) -> None:
     request = SweepRequest(folder / "small.yaml", {}, trainable=fragile())
-    again = conduct(request, Places(), quiet)
+    again = run_sweep(request, Paths(), quiet)
     assert len(again.records) == len(outcome.records)
     # Ray Tune's own handler would swallow the next Ctrl-C.
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -166,7 +166,7 @@ def test_the_partition_of_a_trial_is_shown_also_where_it_was_pruned(tmp_path: Pa
         ],
         early_stopping={"grace": 1, "reduction": 2},
     )
-    done = run_sweep(tmp_path, path, concurrency="1")
+    done = run_command(tmp_path, path, concurrency="1")
     assert done.returncode == 0, done.stdout + done.stderr
     records = records_of(journal_storage(tmp_path / "mlruns/studies/small.journal"), "small")
     oracle, error, clusters, none = records
@@ -184,11 +184,11 @@ def test_the_partition_of_a_trial_is_shown_also_where_it_was_pruned(tmp_path: Pa
 
 @pytest.mark.slow
 def test_another_driver_is_kept_away(folder: Path) -> None:
-    places = Places()
-    places.make()
+    paths = Paths()
+    paths.make()
     path = write_space(folder, name="locked")
-    with places.lock("locked"), pytest.raises(InputError, match="is running already, in process"):
-        conduct(SweepRequest(path, {}), places, quiet)
+    with paths.lock("locked"), pytest.raises(InputError, match="is running already, in process"):
+        run_sweep(SweepRequest(path, {}), paths, quiet)
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_changing_every_held_out_label_changes_no_trial(tmp_path: Path) -> None:
         heldout = pl.col("split").is_in(["id_test", "ood_test"])
         label = pl.when(heldout).then(pl.col("label") - shift).otherwise(pl.col("label"))
         table.with_columns(label.cast(pl.Float32)).write_parquet(data / "samples.parquet")
-        done = run_sweep(place, write_space(place, trials=2), concurrency="1")
+        done = run_command(place, write_space(place, trials=2), concurrency="1")
         assert done.returncode == 0, done.stdout + done.stderr
         storage = journal_storage(place / "mlruns" / "studies" / "small.journal")
         objectives.append([r.ending.by_seed for r in records_of(storage, "small")])
@@ -232,7 +232,7 @@ def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     before = {r.number: r.ending.by_seed for r in records_of(journal_storage(journal), "small")}
     assert 0 < len(before) < 6
-    done = run_sweep(tmp_path, path, "2")
+    done = run_command(tmp_path, path, "2")
     assert done.returncode == 0, done.stdout + done.stderr
     records = records_of(journal_storage(journal), "small")
     assert sorted(record.number for record in records) == list(range(6))
@@ -250,7 +250,7 @@ def command(path: Path, concurrency: str) -> list[str]:
     return [sys.executable, script, "--space", str(path), "--concurrency", concurrency]
 
 
-def run_sweep(
+def run_command(
     folder: Path, path: Path, concurrency: str, *more: str
 ) -> subprocess.CompletedProcess[str]:
     words = [*command(path, concurrency), *more]
@@ -278,7 +278,7 @@ def test_bad_input_ends_with_two_and_one_message(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     write_data(tmp_path / "data" / "small")
-    done = run_sweep(tmp_path, write_space(tmp_path, **(SMALL | changes)), concurrency="1")
+    done = run_command(tmp_path, write_space(tmp_path, **(SMALL | changes)), concurrency="1")
     assert done.returncode == 2
     assert message in done.stderr, "whatever the width of the terminal"
     assert "Traceback" not in done.stderr

@@ -22,12 +22,12 @@ from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import answering, connect
-from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, conduct
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
 from tests.support.small_postgres import postgres
 from tests.support.small_promotion import OPEN_GATES
 from tests.support.small_sweep import write_data, write_space
@@ -90,7 +90,7 @@ def swept(space: Path, storage: str, progress: Progress) -> SweepOutcome:
     def display(start: SweepStart) -> Progress:
         return progress
 
-    return conduct(SweepRequest(space, {}, Placement(1), storage=storage), Places(), display)
+    return run_sweep(SweepRequest(space, {}, Placement(1), storage=storage), Paths(), display)
 
 
 def trial_runs(name: str) -> list[Any]:
@@ -168,7 +168,7 @@ def test_a_server_that_is_killed_half_way_costs_nothing(
     assert shown == {record.number: record.objective for record in cut.records}
 
     request = PromotionRequest(sweep="killed", top=1, seeds=2, storage=databases["studies"])
-    plan, client = plan_promotion(request, Places()), connect()
+    plan, client = plan_promotion(request, Paths()), connect()
 
     def kill_at_once(name: str, report: Any) -> None:
         server.kill()

@@ -24,7 +24,7 @@ def found(space: str = "paper_mosi", **changes: Any) -> Reproduction:
         "finished": 50,
         "seeds": (1000, 1001, 1002, 1003, 1004),
         "heldout": heldout,
-        "readings": 1,
+        "accesses": 1,
         "sizes": sizes,
         "features": dict(row.sizes),
         "source": "aligned_50.pkl",

@@ -17,7 +17,7 @@ from cmir.method.training.split_scores import split_metrics
 from cmir.paper.protocol import reproduce
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from tests.support.small_promotion import open_store
 from tests.support.small_protocol import followed, swept
 
@@ -32,10 +32,10 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 
 def plan(seeds: int = 2) -> PromotionPlan:
-    return plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Places())
+    return plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Paths())
 
 
-def readings(client: MlflowClient) -> int:
+def accesses(client: MlflowClient) -> int:
     known = {model.name: model.tags for model in client.search_registered_models()}
     return int(known.get(MODEL, {}).get("heldout_readings", 0))
 
@@ -51,21 +51,21 @@ def test_the_best_by_the_sweeps_own_objective_is_tested(client: MlflowClient) ->
 
 def test_the_test_split_is_read_once_however_often_one_asks(client: MlflowClient) -> None:
     first = followed(client)
-    assert readings(client) == first.readings == 1
+    assert accesses(client) == first.accesses == 1
 
     def fail(name: str, report: EpochReport) -> None:
         raise AssertionError("nothing is to be trained")
 
     used = plan()
     again = reproduce(used, client, LocalTrainings(used.data, on_epoch=fail))
-    assert readings(client) == 1
+    assert accesses(client) == 1
     assert {**again.heldout} == {k: v for k, v in first.heldout.items() if "_test/" in k}
     assert replace(again, heldout={}) == replace(first, heldout={})
 
 
 def test_other_seeds_are_another_reading(client: MlflowClient) -> None:
     followed(client)
-    assert followed(client, seeds=3).readings == readings(client) == 2
+    assert followed(client, seeds=3).accesses == accesses(client) == 2
 
 
 def test_nothing_is_registered(client: MlflowClient) -> None:
@@ -116,7 +116,7 @@ def test_a_diverged_retraining_reads_nothing(client: MlflowClient) -> None:
     broken = replace(used, shortlist=[replace(used.shortlist[0], config=config)])
     found = reproduce(broken, client, LocalTrainings(used.data))
     assert not found.heldout
-    assert readings(client) == 0
+    assert accesses(client) == 0
 
 
 def test_a_sweep_without_a_finished_trial_is_refused(client: MlflowClient) -> None:

@@ -1,4 +1,4 @@
-"""Plain training as an opponent, and the paper's scheme beside the winner."""
+"""The ERM baseline as an opponent, and the paper's scheme beside the winner."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cmir.method.baseline_recipes import FACTORS, is_plain, plain, with_rate
+from cmir.method.baseline_recipes import FACTORS, erm, is_erm, with_rate
 from cmir.promotion.baselines import baseline_training, known_baseline, noise_training
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places, control_name
+from cmir.runner.paths import Paths, control_name
 from tests.support.made_data.learning_data import small_config
 from tests.support.small_promotion import finished_sweep
 
@@ -32,10 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(folder: Path, sweep: str) -> PromotionPlan:
-    return plan_promotion(PromotionRequest(sweep=sweep, seeds=2), Places(folder))
+    return plan_promotion(PromotionRequest(sweep=sweep, seeds=2), Paths(folder))
 
 
-def test_plain_training_keeps_sizes_and_optimiser_and_nothing_else() -> None:
+def test_the_baseline_keeps_sizes_and_optimiser_and_nothing_else() -> None:
     full = small_config(
         environments__view="swap",
         environments__rate__vision=0.9,
@@ -44,9 +44,9 @@ def test_plain_training_keeps_sizes_and_optimiser_and_nothing_else() -> None:
         loss__penalty="irm",
         loss__prediction="mae",
     )
-    bare = plain(full)
-    assert is_plain(bare)
-    assert not is_plain(full)
+    bare = erm(full)
+    assert is_erm(bare)
+    assert not is_erm(full)
     assert bare.model == full.model
     assert bare.training == full.training
     assert bare.loss.prediction == "mae"
@@ -67,7 +67,7 @@ def test_a_scheme_that_changes_nothing_is_baseline_training(
     changes: dict[str, Any], plainly: bool
 ) -> None:
     nothing: dict[str, Any] = {"loss__mutual_information": 0.0, "loss__reconstruction": 0.0}
-    assert is_plain(small_config(**(nothing | changes))) is plainly
+    assert is_erm(small_config(**(nothing | changes))) is plainly
 
 
 def test_without_a_plain_trial_the_winners_sizes_are_tuned(folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_best_trial_without_a_scheme_is_taken_and_not_trained_twice(folder: 
     assert len(trainings.known) == 1
 
 
-def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Path) -> None:
+def test_trials_that_tuned_the_baseline_for_an_ablation_come_first(folder: Path) -> None:
     name = control_name("small", "abcdef0123")
     finished_sweep(folder, name, search=VIEWS, start_from=[], trials=1, epochs=1)
     other = folder / "data" / name
@@ -102,18 +102,18 @@ def test_trials_that_tuned_plain_training_for_an_ablation_come_first(folder: Pat
         # The control has data of its own name but the same content, and so the same checksum.
         assert planned(folder, name).data.checksum == planned(folder, "small").data.checksum
         plan = planned(folder, "small")
-        assert [record.number for record in plan.tuned_plain] == [0]
+        assert [record.number for record in plan.tuned_baseline] == [0]
         winner = Candidate(plan.ranked[0], None)
         found = baseline_training(plan, winner, LocalTrainings(plan.data))
         assert found is not None
-        assert found.origin == "trial 0 of the tuning of plain training"
-        assert planned(folder, "bare").tuned_plain == []
+        assert found.origin == "trial 0 of the tuning of the ERM baseline"
+        assert planned(folder, "bare").tuned_baseline == []
     finally:
-        Places(folder).journal(name).unlink()
+        Paths(folder).journal(name).unlink()
         shutil.rmtree(other)
 
 
-def test_plain_training_that_diverges_is_no_opponent(folder: Path) -> None:
+def test_a_baseline_that_diverges_is_no_opponent(folder: Path) -> None:
     plan = planned(folder, "bare")
     record = plan.ranked[0]
     wild_rates = {"learning_rate": 1e30, "gradient_clip": 1e30}

@@ -12,8 +12,8 @@ from cmir.evaluation.paired_tests import Difference
 from cmir.promotion.comparison import GroupChange
 from cmir.promotion.gates import (
     HeldChampion,
+    better_than_baseline,
     better_than_constant,
-    better_than_plain,
     constant_score,
     enough_seeds,
     enough_trials,
@@ -113,21 +113,23 @@ def test_a_champion_that_cannot_be_compared_passes_and_says_why() -> None:
         ("ood_val/mae", float("nan"), 0.05, False, False),
     ],
 )
-def test_plain_training_must_be_beaten_on_average_or_for_certain(
+def test_the_baseline_must_be_beaten_on_average_or_for_certain(
     metric: str, estimate: float, width: float, better: bool, certain: bool
 ) -> None:
     found = differs(metric, estimate, width)
     for asked, wanted in (("better", better), ("certain", certain)):
         gates = Gates.model_validate({"against_plain": asked})
-        verdict = better_than_plain(1.0, found, "trial 3", metric, gates)
+        verdict = better_than_baseline(1.0, found, "trial 3", metric, gates)
         assert verdict.passed is wanted
         assert "trial 3" in verdict.required
         assert verdict.interval == f"[{found.low:+.4f}, {found.high:+.4f}]"
 
 
-def test_without_plain_training_its_gates_pass_and_say_why() -> None:
-    verdict = better_than_plain(1.0, None, "the winner is plain training", "ood_val/mae", Gates())
-    assert (verdict.passed, verdict.required) == (True, "the winner is plain training")
+def test_without_a_baseline_its_gates_pass_and_say_why() -> None:
+    verdict = better_than_baseline(
+        1.0, None, "the winner is the ERM baseline", "ood_val/mae", Gates()
+    )
+    assert (verdict.passed, verdict.required) == (True, "the winner is the ERM baseline")
     assert no_group_falls([], 0.1, "not asked for").passed
 
 

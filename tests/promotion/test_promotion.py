@@ -19,7 +19,7 @@ from cmir.method.training.split_scores import split_metrics
 from cmir.promotion.promotion import PromotionOutcome, promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from tests.support.made_data.learning_data import (
     learning_features,
@@ -48,7 +48,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 def promoted(client: MlflowClient, **changes: Any) -> PromotionOutcome:
     request = PromotionRequest(**{"seeds": 2, "top": 2, **changes})
-    plan = plan_promotion(request, Places())
+    plan = plan_promotion(request, Paths())
     return promote(plan, request, client, LocalTrainings(plan.data))
 
 
@@ -57,7 +57,7 @@ def runs(client: MlflowClient) -> list[Any]:
     return [run for run in client.search_runs(experiments) if "promotion" in run.data.tags]
 
 
-def readings(client: MlflowClient) -> int:
+def accesses(client: MlflowClient) -> int:
     known = {model.name: model.tags for model in client.search_registered_models()}
     return int(known.get(NAME, {}).get("heldout_readings", 0))
 
@@ -136,7 +136,7 @@ def test_a_refused_candidate_costs_no_reading_and_registers_nothing(
     printed = capsys.readouterr().out
     assert "refused: ood_val/mae against a constant: required below 1.6680" in printed
     assert "held-out data was not read" in printed
-    assert readings(client) == 0
+    assert accesses(client) == 0
     assert list(client.search_registered_models()) == []
     (run,) = runs(client)
     assert run.data.tags["promotion"] == "refused"
@@ -160,7 +160,7 @@ def test_a_dry_run_reads_and_writes_nothing(
     assert main(["--seeds", "2", "--top", "1", "--dry-run"]) == 0
     assert "would become cmir-small@champion" in capsys.readouterr().out
     assert main(["--seeds", "1", "--dry-run"]) == 3
-    assert readings(client) == 0
+    assert accesses(client) == 0
     assert runs(client) == []
 
 
@@ -173,7 +173,7 @@ def test_a_later_candidate_must_not_be_worse_than_the_champion(
     assert [first.status, again.status] == ["registered", "registered"]
     assert again.version == "2"
     # The worst trial's turn: it is compared with the champion's own weights of the same seeds.
-    plan = plan_promotion(PromotionRequest(seeds=2, top=3), Places())
+    plan = plan_promotion(PromotionRequest(seeds=2, top=3), Paths())
     worst = replace(plan, shortlist=plan.shortlist[-1:])
     refused = promote(worst, PromotionRequest(seeds=2, top=1), client, LocalTrainings(plan.data))
     assert refused.status == "refused"
@@ -181,7 +181,7 @@ def test_a_later_candidate_must_not_be_worse_than_the_champion(
     assert failed.name == "ood_val/mae against the champion"
     assert "version 2, same seeds" in failed.required
     assert failed.interval
-    assert readings(client) == 2
+    assert accesses(client) == 2
 
 
 def test_a_reading_is_counted_even_if_nothing_is_registered_after_it(
@@ -193,9 +193,9 @@ def test_a_reading_is_counted_even_if_nothing_is_registered_after_it(
     client.create_experiment("small", artifact_location=str(blocked))
     with pytest.raises(OSError, match="blocked"):
         promoted(client)
-    assert readings(client) == 1
+    assert accesses(client) == 1
     blocked.unlink()
-    assert promoted(client).readings == 2
+    assert promoted(client).accesses == 2
     made = client.get_model_version_by_alias(NAME, "champion")
     assert "for the 2nd time" in str(made.description)
 
@@ -225,7 +225,7 @@ def test_data_without_held_out_splits_is_registered_without_a_reading(
     outcome = promoted(client)
     assert outcome.status == "registered"
     assert outcome.heldout == {}
-    assert readings(client) == 0
+    assert accesses(client) == 0
     made = client.get_model_version_by_alias(NAME, "champion")
     assert "no held-out split" in str(made.description)
 
@@ -255,7 +255,7 @@ def test_a_sweep_can_be_continued_after_a_promotion(client: MlflowClient, tmp_pa
     before = SweepTracker(client, "small", "small", None)
     before.flush()
     request = PromotionRequest(seeds=2, top=1)
-    plan = replace(plan_promotion(request, Places()), parent_run=before.parent)
+    plan = replace(plan_promotion(request, Paths()), parent_run=before.parent)
     promote(plan, request, client, LocalTrainings(plan.data))
     (run,) = runs(client)
     assert run.data.tags["mlflow.parentRunId"] == before.parent
@@ -267,27 +267,27 @@ def test_a_sweep_can_be_continued_after_a_promotion(client: MlflowClient, tmp_pa
 def test_the_latest_sweep_is_promoted_unless_another_is_named(tmp_path: Path) -> None:
     for name in ("older", "newer"):
         finished_sweep(tmp_path, name, trials=1)
-    os.utime(Places(tmp_path).journal("older"), (1, 1))
-    assert plan_promotion(PromotionRequest(), Places(tmp_path)).sweep == "newer"
-    assert plan_promotion(PromotionRequest(sweep="older"), Places(tmp_path)).sweep == "older"
+    os.utime(Paths(tmp_path).journal("older"), (1, 1))
+    assert plan_promotion(PromotionRequest(), Paths(tmp_path)).sweep == "newer"
+    assert plan_promotion(PromotionRequest(sweep="older"), Paths(tmp_path)).sweep == "older"
 
 
 def test_a_study_in_another_storage_is_promoted_by_name(tmp_path: Path) -> None:
     finished_sweep(tmp_path, trials=1)
-    journal = str(Places(tmp_path).journal("small"))
+    journal = str(Paths(tmp_path).journal("small"))
     request = PromotionRequest(sweep="small", storage=journal)
-    assert plan_promotion(request, Places(tmp_path / "elsewhere")).finished == 1
+    assert plan_promotion(request, Paths(tmp_path / "elsewhere")).finished == 1
     with pytest.raises(InputError, match="name one with --sweep"):
-        plan_promotion(PromotionRequest(storage=journal), Places(tmp_path))
+        plan_promotion(PromotionRequest(storage=journal), Paths(tmp_path))
     with pytest.raises(InputError, match=r"holds no sweep 'big'.*workflows/sweep\.py"):
-        plan_promotion(PromotionRequest(sweep="big", storage=journal), Places(tmp_path))
+        plan_promotion(PromotionRequest(sweep="big", storage=journal), Paths(tmp_path))
 
 
 def test_data_that_changed_since_the_sweep_is_refused(tmp_path: Path) -> None:
     folder = finished_sweep(tmp_path, trials=1)
     write_learning(folder, padding=1, overwrite=True)
     with pytest.raises(InputError, match=r"has changed since the sweep 'small'.*--fresh"):
-        plan_promotion(PromotionRequest(), Places(tmp_path))
+        plan_promotion(PromotionRequest(), Paths(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -347,4 +347,4 @@ def test_a_fine_tuned_language_model_is_refused_before_anything_is_trained(
         InputError,
         match=r"fine-tunes a language model \(model\.backbone\.text\), which a registered",
     ):
-        plan_promotion(PromotionRequest(), Places())
+        plan_promotion(PromotionRequest(), Paths())

@@ -1,4 +1,4 @@
-"""Every reading of held-out data is counted, written down, and missed where the ledger is cut."""
+"""Every test-set access is counted, written down, and missed where the ledger is cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cmir.data import HeldoutData, MultimodalDataset, load_dataset
 from cmir.errors import InputError
 from cmir.registry.heldout_access import Tally, ledger_lines, read_heldout, tally
 from cmir.registry.model_registry import Registry
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.tracking.sweep_tracker import connect
 from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import open_store
@@ -41,7 +41,7 @@ def shown(mean: float) -> Mapping[str, float]:
 
 def read(dataset: MultimodalDataset, registry: Registry, purpose: str = "test") -> Tally:
     _, before = read_heldout(
-        dataset, mean_label, shown, registry=registry, places=Places(), purpose=purpose
+        dataset, mean_label, shown, registry=registry, paths=Paths(), purpose=purpose
     )
     return before
 
@@ -57,7 +57,7 @@ def test_a_reading_leaves_one_line_that_says_what_was_read_and_why(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["workflows/promote.py", "--sweep", "small one"])
     read(dataset, Registry(client, "cmir-a"), "promotion of small")
-    (line,) = ledger_lines(Places())
+    (line,) = ledger_lines(Paths())
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "purpose": "promotion of small",
@@ -73,16 +73,16 @@ def test_a_reading_leaves_one_line_that_says_what_was_read_and_why(
     }
 
 
-def test_readings_are_counted_by_data_whatever_model_they_were_for(
+def test_accesses_are_counted_by_data_whatever_model_they_were_for(
     client: MlflowClient, dataset: MultimodalDataset, tmp_path: Path
 ) -> None:
     other = load_dataset(write_learning(tmp_path / "other", heldout_seed=3))
     befores = [
-        read(data, Registry(client, name)).readings
+        read(data, Registry(client, name)).accesses
         for data, name in ((dataset, "cmir-a"), (other, "cmir-a"), (dataset, "cmir-b"))
     ]
     assert befores == [0, 0, 1]
-    assert tally(dataset, Registry(client, "cmir-c"), Places()) == Tally(2, 2)
+    assert tally(dataset, Registry(client, "cmir-c"), Paths()) == Tally(2, 2)
     tags = client.get_registered_model("cmir-a").tags
     assert tags["heldout_readings"] == "2"
     assert tags[f"heldout_readings.{dataset.checksum[:12]}"] == "1"
@@ -95,14 +95,14 @@ def test_a_ledger_that_was_deleted_or_cut_is_noticed(
     registry = Registry(client, "cmir-a")
     for _ in range(2):
         assert read(dataset, registry).warning == ""
-    ledger = Places().heldout_ledger
+    ledger = Paths().heldout_ledger
     kept = ledger.read_text().splitlines(keepends=True)[:left]
     ledger.unlink()
     if kept:
         ledger.write_text("".join(kept))
     before = read(dataset, registry)
-    assert before.readings == 2
-    assert f"knows of 2 readings of this data, the ledger holds {left}" in before.warning
+    assert before.accesses == 2
+    assert f"knows of 2 test-set accesses to this data, the ledger lists {left}" in before.warning
 
 
 def test_a_new_registry_does_not_make_the_ledger_forget(
@@ -111,8 +111,8 @@ def test_a_new_registry_does_not_make_the_ledger_forget(
     registry = Registry(client, "cmir-a")
     read(dataset, registry)
     client.delete_registered_model("cmir-a")
-    found = tally(dataset, registry, Places())
-    assert (found.readings, found.warning) == (1, "")
+    found = tally(dataset, registry, Paths())
+    assert (found.accesses, found.warning) == (1, "")
 
 
 def test_a_reading_that_fails_is_counted_and_told(
@@ -123,10 +123,10 @@ def test_a_reading_that_fails_is_counted_and_told(
 
     registry = Registry(client, "cmir-a")
     with pytest.raises(ZeroDivisionError):
-        read_heldout(dataset, broken, shown, registry=registry, places=Places(), purpose="test")
-    (line,) = ledger_lines(Places())
+        read_heldout(dataset, broken, shown, registry=registry, paths=Paths(), purpose="test")
+    (line,) = ledger_lines(Paths())
     assert (line["result"], line["fault"]) == (None, "ZeroDivisionError")
-    assert tally(dataset, registry, Places()) == Tally(1, 1)
+    assert tally(dataset, registry, Paths()) == Tally(1, 1)
 
 
 def test_a_reading_that_cannot_be_counted_is_not_done(
@@ -144,23 +144,23 @@ def test_a_reading_that_cannot_be_counted_is_not_done(
 
     registry = Registry(client, "cmir-a")
     with pytest.raises(InputError, match=r"was not read, because .* the server went away\. Run"):
-        read_heldout(dataset, noted, shown, registry=registry, places=Places(), purpose="test")
-    assert (seen, ledger_lines(Places())) == ([], [])
+        read_heldout(dataset, noted, shown, registry=registry, paths=Paths(), purpose="test")
+    assert (seen, ledger_lines(Paths())) == ([], [])
 
 
-def test_readings_from_before_they_were_counted_by_data_are_not_forgotten(
+def test_accesses_from_before_they_were_counted_by_data_are_not_forgotten(
     client: MlflowClient, dataset: MultimodalDataset
 ) -> None:
     client.create_registered_model("cmir-a", {"heldout_readings": "3"})
     assert read(dataset, Registry(client, "cmir-a")).registry == 3
-    assert tally(dataset, Registry(client, "cmir-a"), Places()).registry == 4
+    assert tally(dataset, Registry(client, "cmir-a"), Paths()).registry == 4
 
 
 def test_a_damaged_ledger_is_told_with_its_line(
     client: MlflowClient, dataset: MultimodalDataset
 ) -> None:
-    Places().make()
-    Places().heldout_ledger.write_text(json.dumps({"a": 1}) + "\n[1, 2\n")
+    Paths().make()
+    Paths().heldout_ledger.write_text(json.dumps({"a": 1}) + "\n[1, 2\n")
     with pytest.raises(InputError, match=r"line 2 must be a JSON object, but got '\[1, 2'"):
         read(dataset, Registry(client, "cmir-a"))
 
@@ -176,7 +176,7 @@ def test_processes_that_read_at_once_lose_no_line_and_no_count(
     for process in started:
         process.join()
     assert [process.exitcode for process in started] == [0, 0]
-    assert tally(dataset, Registry(client, "cmir-a"), Places()) == Tally(6, 6)
+    assert tally(dataset, Registry(client, "cmir-a"), Paths()) == Tally(6, 6)
 
 
 def test_a_password_on_the_command_line_is_not_written_down(
@@ -185,6 +185,6 @@ def test_a_password_on_the_command_line_is_not_written_down(
     store = "postgresql+psycopg://me:se@cret@host/studies"
     monkeypatch.setattr(sys, "argv", ["promote.py", "--storage", store, f"--storage={store}"])
     read(dataset, Registry(client, "cmir-a"))
-    text = Places().heldout_ledger.read_text()
+    text = Paths().heldout_ledger.read_text()
     assert "cret" not in text
     assert text.count("me:***@host/studies") == 2

@@ -1,4 +1,4 @@
-"""The model registry: champions, counted readings, runs that say how they ended."""
+"""The model registry: champions, counted test-set accesses, runs that say how they ended."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from cmir.data import DevelopmentData, load_dataset
 from cmir.registry.model_registry import (
+    ACCESSES,
     CHECKSUM,
-    READINGS,
     Champion,
     Registry,
     log_metrics,
@@ -47,18 +47,18 @@ def status_of(client: MlflowClient, run: str) -> str:
 
 def test_every_reading_is_counted_on_the_registered_model(client: MlflowClient) -> None:
     registry = Registry(client, NAME)
-    assert [registry.count_reading(DATA) for _ in range(3)] == [1, 2, 3]
+    assert [registry.count_access(DATA) for _ in range(3)] == [1, 2, 3]
     assert client.get_registered_model(NAME).tags == {
-        READINGS: "3",
-        f"{READINGS}.0123456789ab": "3",
+        ACCESSES: "3",
+        f"{ACCESSES}.0123456789ab": "3",
     }
-    assert Registry(client, NAME).readings() == 3
-    assert Registry(client, "cmir-other").readings() == 0
+    assert Registry(client, NAME).accesses() == 3
+    assert Registry(client, "cmir-other").accesses() == 0
 
 
 def test_an_unknown_model_has_no_champion(client: MlflowClient) -> None:
     assert Registry(client, NAME).champion("champion") is None
-    Registry(client, NAME).count_reading(DATA)
+    Registry(client, NAME).count_access(DATA)
     assert Registry(client, NAME).champion("champion") is None
 
 
@@ -66,7 +66,7 @@ def test_the_alias_moves_to_each_new_version_and_carries_its_scores(
     client: MlflowClient, ensemble: Ensemble, data: DevelopmentData
 ) -> None:
     registry = Registry(client, NAME)
-    registry.count_reading(DATA)
+    registry.count_access(DATA)
     for number, score in (("1", "0.1"), ("2", "0.30000000000000004")):
         tags = {CHECKSUM: "abc", "ood_val/mae": score, "id_val/mae": "9", "sweep": "s"}
         with promotion_run(client, "test", "s", None) as run:
@@ -86,7 +86,7 @@ def test_the_models_metrics_stand_with_its_run_and_with_itself(
     client: MlflowClient, ensemble: Ensemble, data: DevelopmentData
 ) -> None:
     registry = Registry(client, NAME)
-    registry.readings()
+    registry.accesses()
     metrics = {"ood_test/mae": 0.5, "ood_test/corr": float("nan")}
     with promotion_run(client, "test", "s", None) as run:
         registry.register(run, ensemble, data, metrics, {}, "", "champion")
@@ -140,7 +140,7 @@ def test_logging_a_model_says_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     registry = Registry(client, NAME)
-    registry.readings()
+    registry.accesses()
     with promotion_run(client, "test", "s", None) as run:
         registry.register(run, ensemble, data, {}, {}, "", "champion")
     assert capfd.readouterr() == ("", "")

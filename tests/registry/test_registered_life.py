@@ -17,7 +17,7 @@ from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.report.promotion_report import LONGEST_DESCRIPTION, fitting
 from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.alias_history import holder, move_alias, moves
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import finished_sweep, open_store
 from workflows import reproduce
@@ -30,7 +30,7 @@ ARGUMENTS = ["--seeds", "2", "--top", "1"]
 
 def promoted(client: MlflowClient, **changes: Any) -> PromotionOutcome:
     request = PromotionRequest(**{"seeds": 2, "top": 1, **changes})
-    plan = plan_promotion(request, Places())
+    plan = plan_promotion(request, Paths())
     return promote(plan, request, client, LocalTrainings(plan.data))
 
 
@@ -41,7 +41,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         client = open_store(folder, patch)
         finished_sweep(folder, gates=GATES | {"group_margin": 0.0}, epochs=2)
-        ablation = Places().ablation("small")
+        ablation = Paths().ablation("small")
         ablation.mkdir()
         (ablation / "ablation.md").write_text("Taken apart: everything.")
         first = promoted(client, force=True, why="a test")
@@ -77,10 +77,10 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
         "Data and shift",
         "How it was chosen",
         "Gates",
-        "Against plain training on validation data",
+        "Against the ERM baseline on validation data",
         "On held-out data",
         "Groups",
-        "Under damage: mae on ood_val, mean over the severities",
+        "Under corruption: mae on ood_val, mean over the severities",
         "What its parts hold",
         "Ablation of its sweep",
         "Not tested on",
@@ -99,16 +99,16 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
 def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = [json.loads(text) for text in Places().heldout_ledger.read_text().splitlines()]
+    (line,) = [json.loads(text) for text in Paths().heldout_ledger.read_text().splitlines()]
     tags = client.get_model_version(NAME, "1").tags
     assert (line["purpose"], line["model"]) == ("promotion of small", NAME)
     assert line["result"]["ood_test/mae"] == float(tags["ood_test/mae"])
     assert tags["heldout_readings_before"] == "0"
-    Places().heldout_ledger.unlink()
+    Paths().heldout_ledger.unlink()
     assert main([*ARGUMENTS, "--force", "--why", "again"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "this data was read 1 times before" in printed
-    assert "the registry knows of 1 readings of this data, the ledger holds 0" in printed
+    assert "the registry knows of 1 test-set accesses to this data, the ledger lists 0" in printed
     tags = client.get_model_version(NAME, "2").tags
     assert tags["heldout_readings_before"] == "1"
     assert "the ledger holds 0" in tags["heldout_ledger"]
@@ -118,14 +118,14 @@ def test_force_needs_a_reason_and_the_version_carries_it(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tags = client.get_model_version(NAME, "1").tags
-    assert "every group against plain training" in tags["forced"]
+    assert "every group against the ERM baseline" in tags["forced"]
     assert tags["forced_why"] == "a test"
     assert main([*ARGUMENTS, "--force"]) == 2
     assert "--force must come with --why TEXT" in capsys.readouterr().err
     assert main([*ARGUMENTS, "--why", "because"]) == 2
     assert main(ARGUMENTS) == 3
     printed = capsys.readouterr().out
-    assert "refused: every group against plain training: required a gain of at least" in printed
+    assert "refused: every group against the ERM baseline: required a loss of at most" in printed
     assert moves(client, NAME)[-1].why == "promotion of small by ood_val; by force: a test"
 
 
@@ -134,7 +134,7 @@ def test_a_candidate_is_registered_without_a_reading_and_the_champion_stays(
 ) -> None:
     assert main([*ARGUMENTS, "--alias", "candidate", "--force", "--why", "to try"]) == 0
     assert "held-out data was not read" in capsys.readouterr().out
-    assert len(Places().heldout_ledger.read_text().splitlines()) == 1
+    assert len(Paths().heldout_ledger.read_text().splitlines()) == 1
     assert holder(client, NAME, "champion") == "1"
     assert holder(client, NAME, "candidate") == "2"
     assert "was not read for it" in str(client.get_model_version(NAME, "2").description)
@@ -148,7 +148,7 @@ def test_the_list_shows_versions_and_who_was_champion_when_and_why(
     for words in (
         "cmir-small",
         "champion",
-        "every group against plain training: a test",
+        "every group against the ERM baseline: a test",
         "nobody",
         "promoted",
     ):
@@ -249,7 +249,7 @@ def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) 
         if step.startswith("scores under corruption"):
             move_alias(client, NAME, "champion", "2", kind="promoted", why="faster")
 
-    plan = plan_promotion(request, Places())
+    plan = plan_promotion(request, Paths())
     outcome = promote(plan, request, client, LocalTrainings(plan.data), faster)
     assert (outcome.status, outcome.version) == ("refused", None)
     failed = outcome.verdicts[-1]
@@ -258,7 +258,7 @@ def test_a_promotion_that_was_overtaken_registers_nothing(client: MlflowClient) 
         "version 1",
         "version 2",
     )
-    assert len(Places().heldout_ledger.read_text().splitlines()) == 1
+    assert len(Paths().heldout_ledger.read_text().splitlines()) == 1
     assert len(client.search_model_versions(f"name='{NAME}'")) == 2
 
 
@@ -267,7 +267,7 @@ def test_a_version_trains_again_to_the_same_bits(
 ) -> None:
     assert reproduce.main(["--version", "champion"]) == 0
     assert "bit for bit" in capsys.readouterr().out
-    assert len(Places().heldout_ledger.read_text().splitlines()) == 1
+    assert len(Paths().heldout_ledger.read_text().splitlines()) == 1
 
 
 def test_numbers_that_do_not_agree_and_data_that_is_other_are_told(

@@ -55,8 +55,8 @@ def test_it_stands_on_itself_and_on_the_libraries_it_requires() -> None:
 
 def test_it_is_what_predicting_needs_and_small() -> None:
     code = shipped_code()
-    rooms = {name.split("/")[1] for name in code.files if name.count("/") > 1}
-    assert rooms == {"data", "method", "serving"}
+    packages = {name.split("/")[1] for name in code.files if name.count("/") > 1}
+    assert packages == {"data", "method", "serving"}
     assert len(code.files) < 25
     assert sum(len(text) for text in code.files.values()) < 120_000
     assert code.files[ENTRY_FILE].count(f"from {code.package}.") >= 4

@@ -15,7 +15,7 @@ from cmir.data import DevelopmentData, load_dataset
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import TrialResult
 from cmir.runner.job_list import JobList
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
@@ -79,14 +79,14 @@ def jobs(data: DevelopmentData, configs: list[TrialConfig], name: str = "small.j
 
 @pytest.mark.slow
 def test_jobs_are_trained_once_and_their_results_are_those_of_fit(data: DevelopmentData) -> None:
-    places, watch = Places(), Watch()
-    runner = Runner(places, Placement(2))
+    paths, watch = Paths(), Watch()
+    runner = Runner(paths, Placement(2))
     configs = [job(0.001), job(0.002), job(0.001)]
     records = runner.run(jobs(data, configs), watch)
     assert [record.outcome for record in records] == ["finished", "finished"]
     assert {record.name for record in records} == {"job 1", "job 2"}
     for record in records:
-        path = places.weights_of("small.jobs", record.number)
+        path = paths.weights_of("small.jobs", record.number)
         found = load_result(record, path)
         *_, last = fit(data, record.config)
         assert last.result is not None
@@ -112,9 +112,9 @@ def test_a_job_that_fails_is_tried_once_more_and_again_by_the_next_call(
 ) -> None:
     watch = Watch()
     wanted = jobs(data, [job(RAISING), job(0.004)], "small.fragile")
-    Runner(Places(), Placement(2), trainable=fragile()).run(wanted, watch)
+    Runner(Paths(), Placement(2), trainable=fragile()).run(wanted, watch)
     assert sorted(record.outcome for record in watch.ended) == ["failed", "failed", "finished"]
     assert "/nowhere" in watch.ended[-1].ending.reason + watch.ended[0].ending.reason
-    Runner(Places(), Placement(2)).run(wanted, watch)
+    Runner(Paths(), Placement(2)).run(wanted, watch)
     assert [record.outcome for record in watch.ended[3:]] == ["finished"]
     assert (watch.starts[1].total, watch.starts[1].done) == (2, 1)

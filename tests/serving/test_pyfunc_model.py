@@ -68,7 +68,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         data = load_dataset(write_learning(folder / "data")).development()
         ensemble = ensemble_of(trained(data, small_config(SEEDS)), data)
         registry = Registry(client, "cmir-test")
-        registry.readings()
+        registry.accesses()
         with promotion_run(client, "test", "test", None) as run:
             registry.register(run, ensemble, data, {}, {}, "A test.", "champion")
         store = f"sqlite:///{folder}/mlflow.db"

@@ -52,5 +52,5 @@ class LocalSession(Session):
             return Ending("diverged", reason=str(fault))
         assert last.result is not None
         scores = jobs.score(jobs.data, last.result, "cpu") if jobs.score else None
-        save_weights(last.result, runner.places.weights_of(jobs.name, asked.number), scores)
+        save_weights(last.result, runner.paths.weights_of(jobs.name, asked.number), scores)
         return ending_of(last.result)

@@ -11,7 +11,7 @@ import yaml
 
 from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.tracking.sweep_tracker import connect
 from tests.support.local_runner import LocalRunner
 from tests.support.small_promotion import finished_sweep
@@ -44,13 +44,13 @@ def swept(folder: Path, task: str = "regression", **changes: Any) -> AblationPla
     objective = "ood_val/accuracy" if task == "binary" else "ood_val/mae"
     content = SMALL | SPACE | {"objective": objective}
     (folder / "small.yaml").write_text(yaml.safe_dump(content))
-    return plan_ablation(request_of(folder, **changes), Places(folder))
+    return plan_ablation(request_of(folder, **changes), Paths(folder))
 
 
 def ablated(
     plan: AblationPlan, folder: Path, broken: Collection[str] = (), **changes: Any
 ) -> AblationOutcome:
     """The ablation of a plan; the arms named `broken` diverge."""
-    runner = LocalRunner(Places(folder))
+    runner = LocalRunner(Paths(folder))
     object.__setattr__(runner, "broken", broken)
     return ablate(plan, request_of(folder, **changes), connect(), runner, Watch())

@@ -16,7 +16,7 @@ from cmir.method.training.fitting import fit
 from cmir.method.training.reports import TrialResult
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.records import Ending, TrialRecord, config_of
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import open_study
@@ -63,7 +63,7 @@ def finished_sweep(
     }
     space = checked_space(file, "small.yaml", tuple(data.modalities))
     study = open_study(
-        journal_storage(Places(folder).journal(name)), name, SpaceSource(space), facts
+        journal_storage(Paths(folder).journal(name)), name, SpaceSource(space), facts
     )
     for _ in range(file.trials):
         asked = study.ask()

@@ -15,7 +15,7 @@ from cmir.method.training.fitting import fit
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.trainings import LocalTrainings
-from cmir.runner.paths import Places
+from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import open_study
 from cmir.space.search_space import checked_space
@@ -75,7 +75,7 @@ def swept(name: str, folder: Path, trials: int = 2) -> None:
         "space_name": file.name,
         "gates": file.gates.model_dump(mode="json"),
     }
-    journal = journal_storage(Places(folder).journal(file.name))
+    journal = journal_storage(Paths(folder).journal(file.name))
     study = open_study(journal, file.name, SpaceSource(space), facts)
     for _ in range(trials):
         asked = study.ask()
@@ -85,5 +85,5 @@ def swept(name: str, folder: Path, trials: int = 2) -> None:
 
 
 def followed(client: MlflowClient, seeds: int = 2) -> Reproduction:
-    plan = plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Places())
+    plan = plan_promotion(PromotionRequest(rule="id_val", top=1, seeds=seeds), Paths())
     return reproduce(plan, client, LocalTrainings(plan.data))

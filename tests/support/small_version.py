@@ -28,7 +28,7 @@ def register_version(client: MlflowClient, data: DevelopmentData, **changes: Any
     """The next version of `cmir-test`, alias champion; `changes` as for `small_config`."""
     ensemble = ensemble_of(trained(data, small_config((3, 4), **changes)), data)
     registry = Registry(client, NAME)
-    registry.readings()
+    registry.accesses()
     with promotion_run(client, "test", "test", None) as run:
         registry.register(run, ensemble, data, {}, {}, "A test.", "champion")
     return ensemble

@@ -1,4 +1,4 @@
-"""From `--shift SCHEME` to samples with our splits."""
+"""The option `--shift SCHEME`: from a source's samples to samples in our five splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the split recover the causal factors? Asked of a model where the truth is known.
+"""Whether invariant and spurious part recover the causal factors, on data where these are known.
 
 In the observed data the label causes the spurious latents s, so that s can be guessed from the
 causal latents z: a probe of s would find it in a part that holds nothing but z. All probes of
@@ -81,8 +81,8 @@ def ground_truth(model: Encoder, data: DevelopmentData, fit_on: np.ndarray) -> G
     """
     seen, cut = observed(data), intervened(data, "spurious")
     # An unknown environment has no class of its own in training, hence not ood_val.
-    latents = _readings(model, cut, LATENTS, fit_on, VALIDATION)
-    environment = _readings(model, seen, {"environment": _indicators(seen)}, fit_on, ("id_val",))
+    latents = _probed(model, cut, LATENTS, fit_on, VALIDATION)
+    environment = _probed(model, seen, {"environment": _indicators(seen)}, fit_on, ("id_val",))
     every = {part: {**latents[part], **environment[part]} for part in latents}
     inputs = {target: float(value[0]) for target, value in every.pop("inputs").items()}
     moved: dict[LatentKind, BySeed] = {
@@ -92,7 +92,7 @@ def ground_truth(model: Encoder, data: DevelopmentData, fit_on: np.ndarray) -> G
     return GroundTruth(every, inputs, moved)
 
 
-def _readings(
+def _probed(
     model: Encoder,
     known: KnownData,
     targets: Mapping[str, Target],

@@ -1,4 +1,4 @@
-"""A model and a block of samples, ready to be damaged: inputs, unimodal vectors, predictions."""
+"""A model and a block of samples, ready to be corrupted: inputs, unimodal vectors, predictions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Subject:
 
     @cached_property
     def vectors(self) -> Tensor:
-        """The undamaged X_m, `(replica, modality, n, d)`."""
+        """The clean X_m, `(replica, modality, n, d)`."""
         return torch.stack([self.vector(name, self.inputs[name]) for name in self.names], dim=1)
 
     def vector(self, name: str, inputs: Inputs) -> Tensor:
@@ -60,7 +60,7 @@ class Subject:
         return unimodal_vector(self.weights, part, kind, shared, self.network.config)
 
     def replaced(self, changed: Mapping[str, Tensor]) -> Tensor:
-        """The undamaged vectors with those of some modalities, `(replica, n, d)`, replaced."""
+        """The clean vectors with those of some modalities, `(replica, n, d)`, replaced."""
         kept = zip(self.names, self.vectors.unbind(1), strict=True)
         return torch.stack([changed.get(name, vector) for name, vector in kept], dim=1)
 

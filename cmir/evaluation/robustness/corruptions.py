@@ -1,10 +1,10 @@
-"""Damage to a block of samples, in rising severity: noise, absence, swapping, delay.
+"""The corruptions of a block of samples, in rising severity: noise, absence, swapping, delay.
 
 All random numbers are drawn once for a block and serve every replica and every severity: curves are
-smooth, and models are compared on the same damage. `vectors` are the unimodal X_m, whose scale each
-network learns for itself; `features` are the standardised inputs, where 0 is the training mean and
-damage means the same for every network. A sequence that the network pools is damaged step by step
-and pooled afterwards.
+smooth, and models are compared on the same corruption. `vectors` are the unimodal X_m, whose scale
+each network learns for itself; `features` are the standardised inputs, where 0 is the training mean
+and corruption means the same for every network. A sequence that the network pools is corrupted step
+by step and pooled afterwards.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ALL = "all"
 
 
 @dataclass(frozen=True, eq=False)
-class Variant:
-    """One damage to a block of samples.
+class Corrupted:
+    """A block of samples under one corruption.
 
     Attributes:
-        where: what was damaged.
-        modality: the damaged one; `a+b` for two; `all`.
-        severity: above 0, the undamaged state; its meaning depends on the corruption.
+        where: what was corrupted.
+        modality: the corrupted one; `a+b` for two; `all`.
+        severity: above 0, the clean state; its meaning depends on the corruption.
         vectors: the X_m that come of it, `(replica, modality, n, d)`.
     """
 
@@ -46,28 +46,28 @@ class Variant:
     vectors: Tensor
 
 
-def gaussian(subject: Subject) -> Iterator[Variant]:
+def gaussian(subject: Subject) -> Iterator[Corrupted]:
     """X' = (1 - NR) X + NR eps on every modality, eps ~ N(0, I), severity NR (Eq. 14)."""
     noise = gaussian_noise(subject)
     for rate in NOISE_RATES:
-        yield Variant("vectors", ALL, rate, blend(subject.vectors, noise, rate))
+        yield Corrupted("vectors", ALL, rate, blend(subject.vectors, noise, rate))
     given = subject.inputs
     drawn = {name: _normal(subject, name, one.values) for name, one in given.items()}
     for rate in NOISE_RATES:
         values = {name: blend(one.values, drawn[name], rate) for name, one in given.items()}
-        yield Variant("features", ALL, rate, subject.replaced(_vectors(subject, values)))
+        yield Corrupted("features", ALL, rate, subject.replaced(_vectors(subject, values)))
 
 
-def unseen(subject: Subject) -> Iterator[Variant]:
+def unseen(subject: Subject) -> Iterator[Corrupted]:
     """Each sample with probability 1/2 Laplace noise by Eq. 14, else feature dropout (App. F).
 
     Severity is NR, which is the rate of the dropout too. The Laplace noise has variance 1, like the
     Gaussian: the paper does not say, and so it differs in shape and not in strength.
     """
     coin = _uniform(subject, "unseen kind", subject.vectors[0, 0, :, 0]) < 0.5
-    damage = _Unseen.drawn(subject, "vectors", subject.vectors[0], coin[:, None])
+    noise = _Unseen.drawn(subject, "vectors", subject.vectors[0], coin[:, None])
     for rate in NOISE_RATES:
-        yield Variant("vectors", ALL, rate, damage.on(subject.vectors, rate))
+        yield Corrupted("vectors", ALL, rate, noise.on(subject.vectors, rate))
     by_name = {
         name: _Unseen.drawn(
             subject, name, one.values, coin.view(1, -1, *[1] * (one.values.ndim - 2))
@@ -76,10 +76,10 @@ def unseen(subject: Subject) -> Iterator[Variant]:
     }
     for rate in NOISE_RATES:
         values = {name: by_name[name].on(one.values, rate) for name, one in subject.inputs.items()}
-        yield Variant("features", ALL, rate, subject.replaced(_vectors(subject, values)))
+        yield Corrupted("features", ALL, rate, subject.replaced(_vectors(subject, values)))
 
 
-def missing_modality(subject: Subject) -> Iterator[Variant]:
+def missing_modality(subject: Subject) -> Iterator[Corrupted]:
     """A modality, or two, of every sample are 0: as X_m, or as features (the training mean).
 
     Severity 1 is one modality, 2 are two. Something is always left: with two modalities there are
@@ -99,10 +99,10 @@ def missing_modality(subject: Subject) -> Iterator[Variant]:
     for where, absent in zeros.items():
         for names in singles_and_pairs:
             vectors = subject.replaced({name: absent[name] for name in names})
-            yield Variant(where, "+".join(names), float(len(names)), vectors)
+            yield Corrupted(where, "+".join(names), float(len(names)), vectors)
 
 
-def missing_steps(subject: Subject) -> Iterator[Variant]:
+def missing_steps(subject: Subject) -> Iterator[Corrupted]:
     """Steps of a sequence are 0, each with a probability that is the severity.
 
     The length stays as it is, as in the random missing of Yuan et al. 2021 (TFR-Net). Of each
@@ -117,12 +117,12 @@ def missing_steps(subject: Subject) -> Iterator[Variant]:
         values = {name: one.values * (draws[name] >= rate) for name, one in sequences.items()}
         changed = _vectors(subject, values)
         for name, vector in changed.items():
-            yield Variant("features", name, rate, subject.replaced({name: vector}))
+            yield Corrupted("features", name, rate, subject.replaced({name: vector}))
         if len(changed) > 1:
-            yield Variant("features", ALL, rate, subject.replaced(changed))
+            yield Corrupted("features", ALL, rate, subject.replaced(changed))
 
 
-def swapped(subject: Subject) -> Iterator[Variant]:
+def swapped(subject: Subject) -> Iterator[Corrupted]:
     """A modality comes from another sample, do(X_m = x'), with a probability that is the severity.
 
     The others are dealt out by a cyclic order, so that at severity 1 every sample gives its
@@ -140,10 +140,10 @@ def swapped(subject: Subject) -> Iterator[Variant]:
         for rate in SWAP_RATES:
             taken = torch.where(draw < rate, partner, torch.arange(size))
             vector = subject.vectors[:, place, taken.to(subject.vectors.device)]
-            yield Variant("vectors", name, rate, subject.replaced({name: vector}))
+            yield Corrupted("vectors", name, rate, subject.replaced({name: vector}))
 
 
-def delayed(subject: Subject) -> Iterator[Variant]:
+def delayed(subject: Subject) -> Iterator[Corrupted]:
     """A sequence comes late by a share of its length, the severity: X'_t = X_(t - lag).
 
     The first steps are 0, the last are lost. A network that averages over time sees the loss alone.
@@ -151,10 +151,10 @@ def delayed(subject: Subject) -> Iterator[Variant]:
     for name, one in _sequences(subject).items():
         for share in DELAYS:
             vector = subject.vector(name, delay(one, share))
-            yield Variant("features", name, share, subject.replaced({name: vector}))
+            yield Corrupted("features", name, share, subject.replaced({name: vector}))
 
 
-CORRUPTIONS: Mapping[str, Callable[[Subject], Iterator[Variant]]] = {
+CORRUPTIONS: Mapping[str, Callable[[Subject], Iterator[Corrupted]]] = {
     "gaussian": gaussian,
     "unseen": unseen,
     "missing_modality": missing_modality,
@@ -185,7 +185,7 @@ def delay(inputs: Inputs, share: float) -> Inputs:
 
 @dataclass(frozen=True, eq=False)
 class _Unseen:
-    """Laplace noise and uniform numbers like the values, and which samples get which damage."""
+    """Laplace noise and uniform numbers like the values, and which samples get which."""
 
     laplace: Tensor
     uniform: Tensor

@@ -1,4 +1,4 @@
-"""How a model's scores change when its inputs are damaged: one call, one table."""
+"""How a model's scores change when its inputs are corrupted: one call, one table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
 }
 
 
-class Damage(NamedTuple):
+class Corruption(NamedTuple):
     """The first columns of a row: what was done to the samples."""
 
     corruption: str
@@ -67,7 +67,7 @@ def noisy_predictions(
         features: of all modalities, by row.
         rows: `(n,)`, rows into the features. The noise of a sample depends on its place in them.
         device: where features and weights are.
-        rates: NR, each in [0, 1]; 0 is the undamaged prediction.
+        rates: NR, each in [0, 1]; 0 is the clean prediction.
         seed: of the noise.
 
     Returns:
@@ -84,8 +84,8 @@ def noisy_predictions(
         for subject in subjects(network, weights, features, rows, device, seed):
             clean = subject.vectors[:, :, None]
             noise = gaussian_noise(subject)[:, None]
-            damaged = blend(clean, noise, strength)
-            scores = subject.predict(damaged.flatten(2, 3))
+            corrupted = blend(clean, noise, strength)
+            scores = subject.predict(corrupted.flatten(2, 3))
             blocks.append(scores.view(len(scores), len(rates), -1).transpose(0, 1))
     return torch.cat(blocks, dim=-1)
 
@@ -110,7 +110,7 @@ def evaluate_robustness(
         splits: names of its splits.
         corruptions: names of `cmir.evaluation.robustness.corruptions.CORRUPTIONS`.
         device: where to compute.
-        seed: of all random numbers; the same damage for all models whose d is equal, and on
+        seed: of all random numbers; the same corruption for all models whose d is equal, and on
             `features` for all models.
         combine: what is measured in place of the replicas' scores `(replica, n)`, such as their
             average `(1, n)`.
@@ -118,7 +118,7 @@ def evaluate_robustness(
     Returns:
         one row for each corruption, where (`none`, `vectors`, `features`), modality, severity,
         split and metric, with `values` of the replicas, their `mean` and sample deviation `std`.
-        The undamaged rows have the corruption `clean`. Metrics are those of `split_metrics`, a
+        The clean rows have the corruption `clean`. Metrics are those of `split_metrics`, a
         tenth percentile over `evaluation_groups`, and of a binary task `ece`.
 
     Raises:
@@ -137,10 +137,10 @@ def evaluate_robustness(
                 _predicted(subject, corruptions)
                 for subject in subjects(network, weights, features, split.rows, device, seed)
             ]
-        for damage in blocks[0]:
-            scores = np.concatenate([block[damage] for block in blocks], axis=1)
+        for corruption in blocks[0]:
+            scores = np.concatenate([block[corruption] for block in blocks], axis=1)
             measured = scores if combine is None else combine(scores)
-            rows += _rows(damage, measured, split, data)
+            rows += _rows(corruption, measured, split, data)
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -149,17 +149,17 @@ def curve_summary(table: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         one row for each corruption, where, modality, split and metric, with mean and sample
-        deviation over the replicas of `area`, the area under the curve from the undamaged state to
+        deviation over the replicas of `area`, the area under the curve from the clean state to
         the largest severity divided by that severity (its mean height, by trapezoids), and of
         `average`, the mean over the severities above 0 (for `gaussian` on vectors the paper's noise
         average, rates .1 to .7).
     """
-    damaged = table.filter(pl.col("corruption") != CLEAN).sort("severity", maintain_order=True)
-    curves = damaged.group_by(CURVE, maintain_order=True).agg("severity", "values")
-    undamaged = table.filter(pl.col("corruption") == CLEAN).select(
+    corrupted = table.filter(pl.col("corruption") != CLEAN).sort("severity", maintain_order=True)
+    curves = corrupted.group_by(CURVE, maintain_order=True).agg("severity", "values")
+    clean = table.filter(pl.col("corruption") == CLEAN).select(
         "split", "metric", clean=pl.col("values")
     )
-    joined = curves.join(undamaged, on=["split", "metric"], maintain_order="left")
+    joined = curves.join(clean, on=["split", "metric"], maintain_order="left")
     has_shape = pl.col("severity").list.len() > 1
     return pl.DataFrame([_summed(row) for row in joined.filter(has_shape).iter_rows(named=True)])
 
@@ -173,23 +173,26 @@ def _summed(row: Mapping[str, Any]) -> dict[str, Any]:
     return named | _moments(area, "area", "area_std") | _moments(average, "average", "average_std")
 
 
-def _predicted(subject: Subject, corruptions: Sequence[str]) -> dict[Damage, np.ndarray]:
-    """Scores `(replica, n)` of a block, undamaged and under every damage."""
-    found = {Damage(CLEAN, "none", "none", 0.0): subject.predict(subject.vectors)}
+def _predicted(subject: Subject, corruptions: Sequence[str]) -> dict[Corruption, np.ndarray]:
+    """Scores `(replica, n)` of a block, clean and under every corruption."""
+    found = {Corruption(CLEAN, "none", "none", 0.0): subject.predict(subject.vectors)}
     for name in corruptions:
-        for variant in CORRUPTIONS[name](subject):
-            damage = Damage(name, variant.where, variant.modality, variant.severity)
-            found[damage] = subject.predict(variant.vectors)
-    return {damage: scores.cpu().numpy() for damage, scores in found.items()}
+        for corrupted in CORRUPTIONS[name](subject):
+            corruption = Corruption(name, corrupted.where, corrupted.modality, corrupted.severity)
+            found[corruption] = subject.predict(corrupted.vectors)
+    return {corruption: scores.cpu().numpy() for corruption, scores in found.items()}
 
 
 def _rows(
-    damage: Damage, scores: np.ndarray, split: SplitData, data: DevelopmentData | HeldoutData
+    corruption: Corruption,
+    scores: np.ndarray,
+    split: SplitData,
+    data: DevelopmentData | HeldoutData,
 ) -> list[dict[str, Any]]:
     metrics = split_metrics(scores, split, data.task, data.label_range)
     metrics |= _reliability(scores, split, data.task)
     return [
-        damage._asdict()
+        corruption._asdict()
         | {"split": split.name, "metric": name.partition("/")[2], "values": values.tolist()}
         | _moments(values, "mean", "std")
         for name, values in metrics.items()

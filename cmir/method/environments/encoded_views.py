@@ -1,4 +1,4 @@
-"""What the network makes of perturbed views, with as little encoding as they need.
+"""The encoder's outputs for perturbed views of a batch, of which it computes no more than it must.
 
 The encoder sees one vector at a time. What it makes of a vector that another sample has in this
 batch is known, and of an erased one it makes the same in every view: of these schemes, only noise

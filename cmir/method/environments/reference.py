@@ -1,4 +1,4 @@
-"""The reference predictor: what a plain linear model gets right and wrong on the training samples.
+"""The reference predictor: a linear model whose mistakes in training define environments.
 
 Partitions that are inferred from mistakes need one, and a diagnosis says how hard each environment
 is for it. It is meant to be biased: it takes whatever predicts the label, spurious or not.

@@ -61,7 +61,7 @@ class Objective:
 
     Attributes:
         network: whose weights are trained.
-        config: gives the structural settings: views, readings, prediction loss.
+        config: gives the structural settings: views, forms of the constraints, prediction loss.
         loss: the prediction loss, resolved.
         groups: number of environments of the partition.
     """

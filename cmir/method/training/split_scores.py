@@ -1,4 +1,4 @@
-"""Metrics of the predictions of a stack of replicas on whole splits, and the goal among them."""
+"""Metrics of a stack of replicas on whole splits, and the objective among them."""
 
 from __future__ import annotations
 

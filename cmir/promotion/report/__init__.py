@@ -1,1 +1,1 @@
-"""What a promoted version is shown with: card, tables, plots."""
+"""The artifacts of a promoted version: model card, tables, plots."""

@@ -1,4 +1,4 @@
-"""What a promoted model is shown with: robustness tables, pictures, the ablation of its sweep."""
+"""The artifacts of a promotion: robustness tables, probes, pictures, the ablation of its sweep."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ABLATION_FILES = ("ablation.md", "forest.png", "ablation.csv", "heldout.csv")
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibits:
+class Artifacts:
     """What development data shows of a winner, beyond its gates.
 
     Attributes:
@@ -45,9 +45,9 @@ class Exhibits:
     ablation: Sequence[Path]
 
 
-def exhibits(
+def artifacts(
     plan: PromotionPlan, winner: Candidate, evidence: Evidence, others: Sequence[Contender]
-) -> Exhibits:
+) -> Artifacts:
     """Measures and draws; trains nothing and reads no held-out data.
 
     Args:
@@ -67,12 +67,12 @@ def exhibits(
         figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
     if plan.data.task == "binary":
         figures["reliability.png"] = _reliability(plan, evidence.ensemble)
-    folder = plan.places.ablation(plan.sweep)
+    folder = plan.paths.ablation(plan.sweep)
     ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
-    return Exhibits(tables, probe(winner.result, plan.data), figures, ablation)
+    return Artifacts(tables, probe(winner.result, plan.data), figures, ablation)
 
 
-def log_exhibits(client: MlflowClient, run: str, shown: Exhibits) -> list[str]:
+def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]:
     """Logs everything into a run; returns the names of the artifacts."""
     for name, figure in shown.figures.items():
         client.log_figure(run, figure, name)

@@ -30,7 +30,7 @@ def ensemble_robustness(
         data: raw features of the same modalities.
         splits: names of its splits.
         corruptions: names of `CORRUPTIONS`.
-        seed: of the damage.
+        seed: of the corruptions.
         by_seed: a value for each seed; else one for the average over the seeds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How every group fares with the winner and with plain training, as a picture."""
+"""Picture of how every group fares with the winner and with the ERM baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST = 30
 
 
 def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
-    """A row for each group: an arrow from plain training to the winner, red where it falls.
+    """A row for each group: an arrow from the ERM baseline to the winner, red where it falls.
 
     With more than 30 groups the 30 that fall most are shown.
 
@@ -23,7 +23,7 @@ def group_picture(groups: Sequence[GroupChange], task: str) -> Figure:
         task: `regression` or `binary`, which says what the scores are.
     """
     shown = list(groups[:LARGEST])[::-1]
-    title = "Groups of ood_val: from plain training (bar) to this model (dot); red: worse"
+    title = "Groups of ood_val: from the ERM baseline (bar) to this model (dot); red: worse"
     figure = empty_figure(7.5, 1.5 + 0.3 * len(shown), title, 10)
     axes = figure.subplots()
     dress(axes)

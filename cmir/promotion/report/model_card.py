@@ -17,7 +17,7 @@ from cmir.evaluation.robustness.robustness_table import curve_summary
 from cmir.pages import page
 from cmir.promotion.evidence import Evidence
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
-from cmir.promotion.report.artifacts import WINNER, Exhibits
+from cmir.promotion.report.artifacts import WINNER, Artifacts
 from cmir.promotion.report.probe_report import probe_text
 from cmir.promotion.selection import metric_of
 
@@ -38,7 +38,7 @@ class TimeUsed:
 
 
 def model_card(
-    values: Mapping[str, Any], evidence: Evidence, shown: Exhibits, time: TimeUsed
+    values: Mapping[str, Any], evidence: Evidence, shown: Artifacts, time: TimeUsed
 ) -> str:
     """The whole card.
 
@@ -55,7 +55,7 @@ def model_card(
         "detectable": minimum_detectable_effect,
         "shift": _shift(plan.dataset.manifest.shift),
         "metric": metric,
-        "robustness_columns": ["damage", "where", "modality", *shown.robustness],
+        "robustness_columns": ["corruption", "where", "modality", *shown.robustness],
         "robustness_rows": _robustness(shown, metric),
         "probes": probe_text(shown.probes),
         "ablation": _ablation(shown),
@@ -78,8 +78,8 @@ def _shift(shift: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "not recorded"
 
 
-def _robustness(shown: Exhibits, metric: str) -> list[list[str]]:
-    """The undamaged scores and those of each damage, a column for each model."""
+def _robustness(shown: Artifacts, metric: str) -> list[list[str]]:
+    """The clean scores and those of each corruption, a column for each model."""
     tables = {name: table.filter(metric=metric) for name, table in shown.robustness.items()}
     summaries = {name: curve_summary(table) for name, table in tables.items()}
     rows = [
@@ -103,6 +103,6 @@ def _clean(table: pl.DataFrame) -> str:
     return f"{table.filter(corruption='clean')['mean'].item():.4f}"
 
 
-def _ablation(shown: Exhibits) -> str:
+def _ablation(shown: Artifacts) -> str:
     text = next((file for file in shown.ablation if file.suffix == ".md"), None)
     return "" if text is None else text.read_text(encoding="utf-8").strip()

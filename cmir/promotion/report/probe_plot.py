@@ -1,4 +1,4 @@
-"""What the two parts of a promoted model hold, as a picture for readers who know no probe."""
+"""Picture of what linear probes find in the invariant and the spurious part of a model."""
 
 from __future__ import annotations
 

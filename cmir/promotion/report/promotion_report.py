@@ -50,7 +50,7 @@ def page_values(
         "winner": winner,
         "failed": failed_gates(verdicts),
         "heldout": heldout,
-        "time_of_reading": "first" if heldout.readings == 1 else ordinal(heldout.readings),
+        "time_of_access": "first" if heldout.accesses == 1 else ordinal(heldout.accesses),
         "heldout_rows": heldout_rows(heldout.scores),
         **_tables(plan, candidates, verdicts),
     }

@@ -1,4 +1,4 @@
-"""Whether the probabilities of a binary model are what they say, as a picture."""
+"""Picture of whether the probabilities of a binary model are calibrated."""
 
 from __future__ import annotations
 

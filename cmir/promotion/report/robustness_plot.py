@@ -21,9 +21,10 @@ TITLE: Mapping[str, str] = {
     "unseen": "Laplace noise or dropout",
     "missing_modality": "Modality missing",
     "missing_steps": "Steps missing",
-    "swapped": "Of another sample",
+    "swapped": "Swapped with another sample",
     "delayed": "Delayed",
 }
+LEVEL: Mapping[str, str] = {"features": "at feature level", "vectors": "at embedding level"}
 SEVERITY: Mapping[str, str] = {
     "gaussian": "noise rate",
     "unseen": "noise rate",
@@ -36,7 +37,7 @@ SEVERITY: Mapping[str, str] = {
 def robustness_curves(tables: Mapping[str, pl.DataFrame], objective: str) -> Figure:
     """A panel for each corruption, a curve for each model: mean and deviation over the seeds.
 
-    All panels share their height. Curves begin at the undamaged score; of missing modalities, which
+    All panels share their height. Curves begin at the clean score; of missing modalities, which
     have no order, there are points.
 
     Args:
@@ -83,8 +84,9 @@ def _panels(tables: Sequence[pl.DataFrame]) -> list[Panel]:
     """
     panels: dict[Panel, None] = {}
     for table in tables:
-        damaged = table.filter(pl.col("corruption") != "clean")
-        for corruption, where, modality in damaged.select("corruption", "where", "modality").rows():
+        corrupted = table.filter(pl.col("corruption") != "clean")
+        curves = corrupted.select("corruption", "where", "modality").rows()
+        for corruption, where, modality in curves:
             alone = corruption != "missing_modality"
             panels[corruption, where, modality if alone else ""] = None
     return list(panels)
@@ -93,7 +95,7 @@ def _panels(tables: Sequence[pl.DataFrame]) -> list[Panel]:
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(COLUMNS, max(count, 1))
     rows = max(1, math.ceil(count / columns))
-    title = "Scores under damage, mean ± standard deviation over the seeds"
+    title = "Scores under corruption, mean ± standard deviation over the seeds"
     figure = empty_figure(2.2 + 2.6 * columns, 1.4 + 2.3 * rows, title)
     places = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten().tolist()
     for axes in places[count:]:
@@ -107,10 +109,10 @@ def _draw_curve(
     axes: Axes, table: pl.DataFrame, panel: Panel, name: str, colour: str, marker: str
 ) -> None:
     corruption, where, modality = panel
-    damaged = table.filter(corruption=corruption, where=where, modality=modality)
-    if damaged.is_empty():
+    corrupted = table.filter(corruption=corruption, where=where, modality=modality)
+    if corrupted.is_empty():
         return
-    curve = pl.concat([table.filter(corruption="clean"), damaged.sort("severity")])
+    curve = pl.concat([table.filter(corruption="clean"), corrupted.sort("severity")])
     severity, mean, std = curve["severity"], curve["mean"], curve["std"]
     axes.plot(severity, mean, color=colour, marker=marker, markersize=4, label=name)
     axes.fill_between(severity, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
@@ -119,10 +121,10 @@ def _draw_curve(
 def _draw_points(
     axes: Axes, table: pl.DataFrame, panel: Panel, name: str, colour: str, marker: str
 ) -> None:
-    damaged = table.filter(corruption=panel[0], where=panel[1])
-    if damaged.is_empty():
+    corrupted = table.filter(corruption=panel[0], where=panel[1])
+    if corrupted.is_empty():
         return
-    points = pl.concat([table.filter(corruption="clean"), damaged])
+    points = pl.concat([table.filter(corruption="clean"), corrupted])
     axes.errorbar(
         points["modality"],
         points["mean"],
@@ -147,7 +149,7 @@ def _legend(figure: Figure, models: Collection[str]) -> None:
 def _name_panel(axes: Axes, panel: Panel) -> None:
     corruption, where, modality = panel
     whose = f"{modality}, " if modality else ""
-    axes.set_title(f"{TITLE[corruption]}\n{whose}{where}", loc="left", fontsize=9)
+    axes.set_title(f"{TITLE[corruption]}\n{whose}{LEVEL[where]}", loc="left", fontsize=9)
     axes.set_xlabel(SEVERITY.get(corruption, ""), fontsize=9)
     axes.tick_params(labelsize=8)
     if corruption == "missing_modality":

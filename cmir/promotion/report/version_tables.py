@@ -16,7 +16,7 @@ from cmir.promotion.heldout_scores import ENSEMBLE
 from cmir.promotion.selection import metric_of
 from cmir.registry.alias_history import moves
 from cmir.registry.loadable import why_not_loadable
-from cmir.registry.model_registry import CHECKSUM, READINGS
+from cmir.registry.model_registry import ACCESSES, CHECKSUM
 from cmir.registry.versions import (
     Version,
     ensemble_of_version,
@@ -25,7 +25,9 @@ from cmir.registry.versions import (
     versions,
 )
 
-VERSION_COLUMNS = ["version", "alias", "sweep", "trial", "ood_val", "ood_test", "readings", "notes"]
+VERSION_COLUMNS = [
+    *("version", "alias", "sweep", "trial", "ood_val", "ood_test", "test-set accesses", "notes"),
+]
 HISTORY_COLUMNS = ["when (UTC)", "alias", "version", "before", "what", "why"]
 COMPARISON_COLUMNS = ["metric", "A - B", "95 % interval", "P(A better)"]
 
@@ -151,7 +153,7 @@ def _version_row(one: Version) -> list[str]:
         one.tags.get("trial", ""),
         f"{metric} {inside}" if inside else "",
         f"{metric} {float(served):.4f}" if served else "",
-        one.tags.get(READINGS, ""),
+        one.tags.get(ACCESSES, ""),
         _notes(one),
     ]
 

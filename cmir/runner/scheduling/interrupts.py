@@ -1,4 +1,4 @@
-"""What a driver does when it is told to end."""
+"""Ctrl-C and SIGTERM: how a driver ends so that nothing is lost."""
 
 from __future__ import annotations
 

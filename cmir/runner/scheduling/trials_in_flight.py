@@ -1,4 +1,4 @@
-"""Trials in training as the driver knows them: their curves grow, and their endings are told."""
+"""The trials that are training now, as the driver knows them: their curves and outcomes."""
 
 from __future__ import annotations
 

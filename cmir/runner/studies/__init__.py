@@ -1,1 +1,1 @@
-"""What is kept of trials: the study, its records, and the places where a study can lie."""
+"""What is kept of trials: the study, its records, and the storages that can hold a study."""

@@ -1,4 +1,4 @@
-"""One trial of a sweep as a value: what the study keeps and everything later reads."""
+"""The record of an ended trial: configuration, outcome, scores, curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The single record of a sweep: an Optuna study, asked and told here and nowhere else.
+"""The Optuna study that is the single record of a sweep; asked and told here and nowhere else.
 
 A trial costs the storage three writes, whatever its number of epochs: its parameters, its ending
 and its state. Trials that were in flight when a sweep was killed stay RUNNING in the storage and
@@ -278,9 +278,9 @@ def _check_question(
     changed = sorted(key for key in now if now[key] != then.get(key))
     if changed:
         raise InputError(
-            f"{source.where}: the sweep '{name}' was begun with another {', '.join(changed)}; "
-            f"trials of both cannot be compared. Give --fresh to begin a new sweep, or undo the "
-            "change."
+            f"{source.where}: the sweep '{name}' was started with a different "
+            f"{', '.join(changed)}; trials of both cannot be compared. Give --fresh to start a new "
+            "sweep, or undo the change."
         )
 
 

@@ -1,4 +1,4 @@
-"""How the study keeps an ended trial: configuration and ending among the trial's attributes."""
+"""An ended trial as attributes of an Optuna trial: configuration, outcome, scores, curves."""
 
 from __future__ import annotations
 

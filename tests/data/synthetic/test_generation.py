@@ -242,9 +242,7 @@ def in_and_out(model: Ridge | MLPRegressor, dataset: MultimodalDataset) -> tuple
     )
 
 
-def test_plain_training_wins_in_distribution_and_loses_out_of_it(
-    large: Path, tmp_path: Path
-) -> None:
+def test_erm_wins_in_distribution_and_loses_out_of_it(large: Path, tmp_path: Path) -> None:
     planted = load_dataset(large)
     unlinked = load_dataset(
         generate(

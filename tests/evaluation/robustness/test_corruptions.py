@@ -20,7 +20,7 @@ from cmir.evaluation.robustness.corruptions import (
     NOISE_RATES,
     STEP_RATES,
     SWAP_RATES,
-    Variant,
+    Corrupted,
     delay,
     delayed,
     gaussian,
@@ -54,7 +54,7 @@ def subject(learning: DevelopmentData) -> Subject:
     return subject_of(learning)
 
 
-def found(variants: list[Variant], where: str, modality: str, severity: float) -> Tensor:
+def found(variants: list[Corrupted], where: str, modality: str, severity: float) -> Tensor:
     (one,) = [
         v for v in variants if (v.where, v.modality, v.severity) == (where, modality, severity)
     ]
@@ -62,7 +62,7 @@ def found(variants: list[Variant], where: str, modality: str, severity: float) -
 
 
 def of_values(subject: Subject, values: dict[str, Tensor]) -> Tensor:
-    """X_m of damaged inputs, text pooled by the code that prepares data."""
+    """X_m of corrupted inputs, text pooled by the code that prepares data."""
     vectors = []
     for name in NAMES:
         given = subject.inputs[name]
@@ -75,7 +75,7 @@ def of_values(subject: Subject, values: dict[str, Tensor]) -> Tensor:
     return torch.stack(vectors, dim=1)
 
 
-def test_undamaged_vectors_of_steps_are_those_of_pooled_features(
+def test_clean_vectors_of_steps_are_those_of_pooled_features(
     learning: DevelopmentData, subject: Subject
 ) -> None:
     features = load_features(learning, CONFIG, CPU)
@@ -217,7 +217,7 @@ def test_each_sequence_is_delayed_alone(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_damage_depends_on_the_seed_alone(learning: DevelopmentData, name: str) -> None:
+def test_a_corruption_depends_on_the_seed_alone(learning: DevelopmentData, name: str) -> None:
     first, again = (list(CORRUPTIONS[name](subject_of(learning, seed=3))) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one.vectors, other.vectors)

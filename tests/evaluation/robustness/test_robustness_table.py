@@ -1,4 +1,4 @@
-"""Noise by Eq. 14, and the table of a whole suite of damage."""
+"""Noise by Eq. 14, and the table of a whole suite of corruptions."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_noise_is_that_of_equation_14(learning: DevelopmentData, network: Networ
     noise = gaussian_noise(subject)
     assert found.shape == (2, 3, len(ROWS))
     for place, rate in enumerate([0.3, 1.0]):
-        damaged = (1 - rate) * subject.vectors + rate * noise
-        torch.testing.assert_close(found[place], subject.predict(damaged))
+        corrupted = (1 - rate) * subject.vectors + rate * noise
+        torch.testing.assert_close(found[place], subject.predict(corrupted))
 
 
 def test_noise_is_standard_normal_and_another_for_each_sample_and_modality(
@@ -128,7 +128,7 @@ def test_the_table_holds_every_corruption_severity_split_and_metric_once(
     )
 
 
-def test_the_undamaged_rows_are_the_scores_of_the_evaluation(
+def test_the_clean_rows_are_the_scores_of_the_evaluation(
     learning: DevelopmentData, network: Network, table: pl.DataFrame
 ) -> None:
     features, weights = load_features(learning, CONFIG, CPU), random_weights(network.layout, 2)
@@ -196,7 +196,7 @@ def test_a_corruption_alone_is_what_it_is_among_the_others(
     assert alone.equals(table.filter(corruption="swapped"))
 
 
-def test_the_area_is_the_mean_height_of_a_curve_from_its_undamaged_start(
+def test_the_area_is_the_mean_height_of_a_curve_from_its_clean_start(
     table: pl.DataFrame,
 ) -> None:
     curves = curve_summary(table)

@@ -47,7 +47,7 @@ def test_seeds_differ(learning: DevelopmentData) -> None:
     assert len(set(result.by_seed["ood_val/mae"])) == 2
 
 
-def test_constraints_of_weight_zero_are_plain_training_bit_for_bit(
+def test_constraints_of_weight_zero_are_erm_bit_for_bit(
     learning: DevelopmentData,
 ) -> None:
     zero = {f"loss__{name}": 0.0 for name in WEIGHTS.values()}

@@ -79,7 +79,7 @@ def test_sequences_come_with_their_mask_and_zeros_beyond(backbones: dict[str, Pa
 
 @pytest.mark.parametrize("size", [None, 1, 2, 4])
 @pytest.mark.parametrize("is_pooled", [True, False])
-def test_a_step_is_that_of_plain_training_on_the_whole_batch(
+def test_a_step_is_that_of_erm_on_the_whole_batch(
     size: int | None, is_pooled: bool, backbones: dict[str, Path]
 ) -> None:
     feature, model = tuned(backbones["bert"], is_pooled, backbone_batch_size=size, weight_decay=0.1)

@@ -46,8 +46,8 @@ def curve(axes: Axes, name: str) -> tuple[list[float], list[float]]:
 def test_each_corruption_has_a_panel_and_each_model_a_curve_from_its_clean_score() -> None:
     panels = drawn(robustness_curves({"plain": table(1.0), "swap": table(0.5)}, MAE))
     assert [axes.get_title("left") for axes in panels] == [
-        "Gaussian noise\nall, vectors",
-        "Delayed\ntext, features",
+        "Gaussian noise\nall, at embedding level",
+        "Delayed\ntext, at feature level",
     ]
     assert curve(panels[0], "plain") == ([0.0, 0.3, 0.7], [1.0, 1.3, 1.7])
     assert curve(panels[1], "swap") == ([0.0, 0.1, 0.5], [0.5, 0.5, 0.5])
@@ -58,7 +58,7 @@ def test_panels_share_their_height() -> None:
     assert first.get_ylim() == second.get_ylim()
 
 
-def test_missing_modalities_are_points_beside_the_undamaged_score() -> None:
+def test_missing_modalities_are_points_beside_the_clean_score() -> None:
     (axes,) = drawn(robustness_curves({"plain": table(1.0, ("missing_modality",))}, MAE))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["none", "audio", "audio+text"]
     (bars,) = axes.containers

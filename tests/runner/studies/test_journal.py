@@ -169,6 +169,6 @@ def test_opening_a_study_that_is_whole_writes_nothing(journal: Path) -> None:
 
 def test_no_entry_is_written_before_the_question_is_checked(journal: Path) -> None:
     before = journal.read_bytes()
-    with pytest.raises(InputError, match="begun with another epochs"):
+    with pytest.raises(InputError, match="started with a different epochs"):
         opened(journal, epochs=9)
     assert journal.read_bytes() == before

@@ -60,7 +60,7 @@ def test_a_sweep_that_is_older_than_a_key_was_run_by_its_default(tmp_path: Path)
     del question["sampler"], question["data"]["synthetic"]["task"]
     study.set_user_attr("question", question)
     assert opened(tmp_path).counted == 0
-    with pytest.raises(InputError, match="begun with another sampler"):
+    with pytest.raises(InputError, match="started with a different sampler"):
         opened(tmp_path, sampler="random")
 
 

@@ -30,7 +30,7 @@ SMALL: Mapping[str, Any] = {
     "training.epochs": 3,
 }
 
-# Every view, the other readings of the losses and a partition.
+# Every view, the other forms of the losses and a partition.
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
     "noise": {"environments__view": "noise", "environments__count": 2},

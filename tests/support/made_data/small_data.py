@@ -1,4 +1,4 @@
-"""Small datasets and small files in the field's layout, for the tests of the data room."""
+"""Small datasets and small files in the field's layout, for the tests of `cmir.data`."""
 
 from __future__ import annotations
 
