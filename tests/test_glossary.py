@@ -59,7 +59,7 @@ def checked_files() -> list[Path]:
         or (name.endswith(".md") and name != "docs/glossary.md")
     ]
     return [
-        ROOT / name for name in wanted if name.endswith((".py", ".md", ".yaml", ".json", ".j2"))
+        ROOT / name for name in wanted if name.endswith((".py", ".md", ".j2", ".yaml", ".json"))
     ]
 
 
