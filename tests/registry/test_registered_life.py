@@ -111,7 +111,7 @@ def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
     assert "the registry knows of 1 test-set accesses to this data, the ledger lists 0" in printed
     tags = client.get_model_version(NAME, "2").tags
     assert tags["heldout_readings_before"] == "1"
-    assert "the ledger holds 0" in tags["heldout_ledger"]
+    assert "the ledger lists 0" in tags["heldout_ledger"]
 
 
 def test_force_needs_a_reason_and_the_version_carries_it(
