@@ -17,13 +17,14 @@ from cmir.ablation.arms import chosen_families
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.errors import InputError, nearest
+from cmir.hidden_secrets import without_secrets
 from cmir.method.training.fitting import check
 from cmir.method.training.split_scores import WORST
 from cmir.promotion.candidate import fresh_seeds
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
 from cmir.runner.paths import Places
-from cmir.runner.studies.storage import journal_storage, storage_at, without_password
+from cmir.runner.studies.storage import journal_storage, storage_at
 from cmir.runner.studies.study import counts, records_of, study_attributes
 from cmir.space.space_file import SweepFile, parse_sweep, read_sweep_file
 from cmir.sweep.preparation import SYNTHETIC, prepare_sweep, sweep_name
@@ -199,7 +200,7 @@ def _sweep_of(request: AblationRequest, places: Places) -> str:
         known = list(optuna.get_all_study_names(storage_at(request.storage)))
     if request.sweep is not None:
         if request.sweep not in known:
-            where = places.studies if request.storage is None else without_password(request.storage)
+            where = places.studies if request.storage is None else without_secrets(request.storage)
             raise InputError(
                 f"--sweep {request.sweep}: there is no such sweep in {where}."
                 f"{nearest(request.sweep, known) if known else ''}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.errors import InputError, nearest
+from cmir.hidden_secrets import without_secrets
 from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
@@ -177,7 +178,7 @@ def _read_study(
     try:
         attributes, records = study_attributes(storage, name), records_of(storage, name)
     except KeyError:
-        where = request.storage or places.journal(name)
+        where = without_secrets(request.storage or str(places.journal(name)))
         raise InputError(f"{where}: holds no sweep '{name}'.{_make_one()}") from None
     missing = [key for key in ("question", "dataset", "space_name") if key not in attributes]
     if missing:

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 from cmir.data import HeldoutData, MultimodalDataset
 from cmir.data.manifest import HELDOUT_SPLITS
 from cmir.errors import InputError
+from cmir.hidden_secrets import without_secrets
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Places
-from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.sweep_tracker import first_line
 
 LOCK = "heldout_ledger"
@@ -170,7 +170,7 @@ def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "purpose": purpose,
-        "command": shlex.join([Path(program).name, *map(without_password, arguments)]),
+        "command": shlex.join([Path(program).name, *map(without_secrets, arguments)]),
         "model": registry.name,
         "data": dataset.name,
         "data_checksum": dataset.checksum,

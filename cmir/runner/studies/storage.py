@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
 from cmir.errors import InputError, PlaceError
+from cmir.hidden_secrets import without_secrets
 from cmir.runner.studies.journal import OwnJournal, ReadJournal
-
-# Up to the last @ of a word: a password may hold one.
-PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
 
 
 def journal_storage(path: Path, alone: bool = False) -> BaseStorage:
@@ -62,22 +59,12 @@ def storage_at(url: str, alone: bool = False) -> BaseStorage:
         # A connection is tried before it is used again: the server may have been restarted.
         storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # SQLAlchemy and its drivers raise what they like.
-        told = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        told = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0]).rstrip(".")
         raise InputError(
-            f"--storage {without_password(url)}: cannot be opened: {told}.{_driver_of(url)}"
+            f"--storage {without_secrets(url)}: cannot be opened: {told}.{_driver_of(url)}"
         ) from None
     weakref.finalize(storage, storage.engine.dispose)
     return storage
-
-
-def without_password(text: str) -> str:
-    """An address, or a text that holds some, as it may be shown and written down.
-
-    Example:
-        >>> without_password("--storage=postgresql+psycopg://me:secret@db/studies")
-        '--storage=postgresql+psycopg://me:***@db/studies'
-    """
-    return PASSWORD.sub(r"\1:***@", text)
 
 
 def _driver_of(url: str) -> str:
@@ -99,9 +86,9 @@ def storing(url: str | None) -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
-        told = f"{error.__cause__ or error}".splitlines()[0].rstrip(".")
+        told = without_secrets(f"{error.__cause__ or error}".splitlines()[0]).rstrip(".")
         raise PlaceError(
-            f"--storage {without_password(url or 'journal')}: answers no longer: {told}. Trials "
+            f"--storage {without_secrets(url or 'journal')}: answers no longer: {told}. Trials "
             "that were told to it are kept, the others run again: start it, then run the same "
             "command again."
         ) from error

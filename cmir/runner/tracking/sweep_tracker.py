@@ -26,8 +26,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
 from cmir.errors import InputError
+from cmir.hidden_secrets import without_secrets
 from cmir.runner.studies.records import TrialRecord
-from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
 
 SETTINGS = {
@@ -67,7 +67,7 @@ def connect() -> MlflowClient:
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         raise InputError(
-            f"MLflow at {without_password(uri)} does not answer: {first_line(error)} Start the "
+            f"MLflow at {without_secrets(uri)} does not answer: {first_line(error)} Start the "
             "server, set MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
         ) from None
     return client
@@ -86,7 +86,7 @@ def answering(client: MlflowClient) -> Iterator[None]:
         if isinstance(error, MlflowException) and error.error_code not in UNANSWERED:
             raise
         raise InputError(
-            f"MLflow at {without_password(client.tracking_uri)} answers no longer: "
+            f"MLflow at {without_secrets(client.tracking_uri)} answers no longer: "
             f"{first_line(error)} Start it again, then run the same command again."
         ) from error
 
@@ -97,7 +97,7 @@ class SweepTracker:
     def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
         """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
         self._client, self._sweep = client, sweep
-        self.uri = without_password(str(client.tracking_uri))
+        self.uri = without_secrets(str(client.tracking_uri))
         self.experiment = experiment_id(client, experiment)
         self.parent = run if run and _exists(client, run) else self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)
@@ -251,4 +251,4 @@ def _exists(client: MlflowClient, run: str) -> bool:
 def first_line(error: Exception) -> str:
     """An exception in one line."""
     line = f"{type(error).__name__}: {error}".splitlines()[0]
-    return without_password(line)[:300].rstrip(".") + "."
+    return without_secrets(line)[:300].rstrip(".") + "."
