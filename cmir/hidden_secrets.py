@@ -19,7 +19,8 @@ SETTING = re.compile(
     | ["'] [\w.-]* (?:{WORDS}) ["'] \s?:\s? | authorization \s? [=:] \s? (?:bearer|basic)? \s?
     | \b bearer \s ) ("[^"]*" | '[^']*' | [^\s&;,"']+)"""
 )
-SECRET_NAME = re.compile(rf"(?i)(?:^|_|pg|mysql)(?:{WORDS}|credentials?)$")
+# Not PWD, which is the folder that the shell is in.
+SECRET_NAME = re.compile(rf"(?i)(?!(?:old)?pwd$)(?:.*_|pg|mysql|)(?:{WORDS}|credentials?)$")
 # Shorter ones would hide half of a text.
 SHORTEST = 6
 
@@ -49,7 +50,7 @@ def without_secrets(text: str) -> str:
 def _given() -> Iterator[str]:
     """Secrets among the arguments and in the environment, as they stand there and decoded."""
     for name, value in os.environ.items():
-        if SECRET_NAME.search(name):
+        if SECRET_NAME.match(name):
             yield from _long_enough(value)
     for value in (*sys.argv, *os.environ.values()):
         for _, password in PASSWORD.findall(value):

@@ -27,7 +27,9 @@ from cmir.hidden_secrets import without_secrets
         ("s3://bucket/x?X-Amz-Signature=s3cret", "s3://bucket/x?X-Amz-Signature=***"),
     ],
 )
-def test_a_secret_is_hidden_wherever_an_address_or_a_setting_may_hold_it(given, shown) -> None:
+def test_a_secret_is_hidden_wherever_an_address_or_a_setting_may_hold_it(
+    given: str, shown: str
+) -> None:
     assert without_secrets(given) == shown
     assert "cret" not in without_secrets(f"could not reach {given}: no route")
 
@@ -35,7 +37,7 @@ def test_a_secret_is_hidden_wherever_an_address_or_a_setting_may_hold_it(given, 
 @pytest.mark.parametrize(
     "text",
     [
-        "sqlite:////home/me/studies.db",
+        "sqlite:////data/studies.db",
         "postgresql+psycopg://me@db:5432/studies",
         "http://127.0.0.1:5000",
         "trial 3: token vectors of 'bert' must be (N, T, D), but tokens=12 came",
@@ -46,11 +48,14 @@ def test_a_text_without_a_secret_stays_as_it_is(text: str) -> None:
     assert without_secrets(text) == text
 
 
-def test_a_secret_of_the_environment_is_hidden_where_a_driver_quotes_it(monkeypatch) -> None:
+def test_a_secret_of_the_environment_is_hidden_where_a_driver_quotes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PGPASSWORD", "hunter-two")
+    monkeypatch.setenv("PWD", "info string")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter%20three@host")
-    told = without_secrets('missing "=" after "hunter-two" or "hunter three" in connection info')
-    assert told == 'missing "=" after "***" or "***" in connection info'
+    told = without_secrets('missing "=" after "hunter-two" or "hunter three" in info string')
+    assert told == 'missing "=" after "***" or "***" in info string'
 
 
 def test_no_error_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:

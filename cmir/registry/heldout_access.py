@@ -24,7 +24,7 @@ from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Places
-from cmir.runner.tracking.sweep_tracker import first_line
+from cmir.runner.tracking.local_store import first_line
 
 LOCK = "heldout_ledger"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
@@ -130,6 +131,18 @@ def ensemble_of_version(one: Version) -> Ensemble:
                 f"{str(error).strip()}. Where they were written by other code, they are read by "
                 f"the code that the version carries: mlflow.pyfunc.load_model('{uri}')."
             ) from None
+
+
+def loading(uri: str) -> str:
+    """The Python line that loads a version in this folder.
+
+    Where a name such as `per%41cent` is on the way, MLflow takes the path of a file for an address
+    and looks elsewhere, unless it is given a folder to copy the version to.
+    """
+    if unquote(str(Path.cwd())) == str(Path.cwd()):
+        return f"import mlflow; model = mlflow.pyfunc.load_model('{uri}')"
+    copied = f"mlflow.pyfunc.load_model('{uri}', dst_path=tempfile.mkdtemp())"
+    return f"import mlflow, tempfile; model = {copied}"
 
 
 @contextmanager

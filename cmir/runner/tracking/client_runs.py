@@ -14,8 +14,9 @@ from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from cmir.hidden_secrets import without_secrets
+from cmir.runner.sqlite_files import sqlite_file
 from cmir.runner.studies.records import TrialRecord
-from cmir.runner.tracking.curve_points import insert_points, sqlite_file
+from cmir.runner.tracking.curve_points import insert_points
 
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 SOURCE = {"mlflow.source.name": "workflows/sweep.py", "mlflow.source.type": "LOCAL"}

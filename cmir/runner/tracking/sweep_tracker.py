@@ -21,14 +21,17 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
+from cmir.runner.sqlite_files import sqlite_file
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
+from cmir.runner.tracking.local_store import first_line, is_fault_of_file, opened_store, unanswered
+from cmir.runner.tracking.moved_store import settle
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -59,18 +62,22 @@ def connect() -> MlflowClient:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     uri = mlflow.get_tracking_uri()
     try:
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        client = opened_store(uri)
+        settle_files(client)
+    except InputError:
+        raise
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
-        raise InputError(
-            f"MLflow at {without_secrets(uri)} does not answer: {first_line(error)} Start the "
-            "server, set MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
-        ) from None
+        raise InputError(unanswered(uri, error, "does not answer")) from None
     return client
+
+
+def settle_files(client: MlflowClient) -> None:
+    """Leads a local store to its files, where its folder has moved since."""
+    file = sqlite_file(str(client.tracking_uri))
+    if file is not None:
+        settle(file, Path.cwd())
 
 
 @contextmanager
@@ -83,12 +90,11 @@ def answering(client: MlflowClient) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException) as error:
-        if isinstance(error, MlflowException) and error.error_code not in UNANSWERED:
+        uri = str(client.tracking_uri)
+        is_answer = isinstance(error, MlflowException) and error.error_code not in UNANSWERED
+        if is_answer and not is_fault_of_file(uri, error):
             raise
-        raise InputError(
-            f"MLflow at {without_secrets(client.tracking_uri)} answers no longer: "
-            f"{first_line(error)} Start it again, then run the same command again."
-        ) from error
+        raise InputError(unanswered(uri, error, "answers no longer")) from error
 
 
 class SweepTracker:
@@ -233,22 +239,30 @@ def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, An
 
 def experiment_id(client: MlflowClient, name: str) -> str:
     """Id of an experiment, which is made or restored if need be."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
+    found = client.get_experiment_by_name(name) or _made_experiment(client, name)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
 
 
+def _made_experiment(client: MlflowClient, name: str) -> Experiment:
+    try:
+        made = client.create_experiment(name, tags=EXPERIMENT_TAGS)
+    except MlflowException as error:
+        # Another command may have made it since this one looked.
+        found = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            raise
+        return found
+    settle_files(client)
+    return client.get_experiment(made)
+
+
 def _exists(client: MlflowClient, run: str) -> bool:
+    """Whether a store has a run; one that does not answer has not said no."""
     try:
         return bool(client.get_run(run).info.lifecycle_stage == "active")
-    except mlflow.MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return False
-
-
-def first_line(error: Exception) -> str:
-    """An exception in one line."""
-    line = f"{type(error).__name__}: {error}".splitlines()[0]
-    return without_secrets(line)[:300].rstrip(".") + "."
