@@ -23,6 +23,7 @@ from cmir.method.training.split_scores import WORST
 from cmir.promotion.candidate import fresh_seeds
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
+from cmir.registry.heldout_access import ledger_lines
 from cmir.runner.paths import Places
 from cmir.runner.studies.storage import journal_storage, storage_at
 from cmir.runner.studies.study import counts, records_of, study_attributes
@@ -112,6 +113,8 @@ def plan_ablation(request: AblationRequest, places: Places) -> AblationPlan:
             data that is not that of the sweep.
     """
     families = chosen_families(request.families)
+    # Before anything is trained: a ledger that cannot be read would refuse the reading at the end.
+    ledger_lines(places)
     plan = _of_sweep if request.config is None else _of_file
     return plan(request, families, places)
 

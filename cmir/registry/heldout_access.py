@@ -7,8 +7,10 @@ through `read_heldout`, and two records must agree: one line per reading in
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +22,7 @@ from typing import Any, TypeVar
 
 from cmir.data import HeldoutData, MultimodalDataset
 from cmir.data.manifest import HELDOUT_SPLITS
-from cmir.errors import InputError
+from cmir.errors import InputError, place_error
 from cmir.hidden_secrets import without_secrets
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Places
@@ -179,8 +181,20 @@ def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[
 
 
 def _append(places: Places, line: Mapping[str, Any]) -> None:
-    with places.heldout_ledger.open("a", encoding="utf-8") as ledger:
-        ledger.write(json.dumps(line) + "\n")
+    """Writes a line, all of it or none, behind a last line that may lack its end."""
+    path = places.heldout_ledger
+    with path.open("ab+", buffering=0) as ledger:
+        length = ledger.seek(0, os.SEEK_END)
+        ledger.seek(max(0, length - 1))
+        start = "" if ledger.read(1) in (b"", b"\n") else "\n"
+        text = f"{start}{json.dumps(line)}\n".encode()
+        try:
+            if ledger.write(text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(ledger.fileno())
+        except OSError as error:
+            ledger.truncate(length)
+            raise place_error(path, error) from error
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
