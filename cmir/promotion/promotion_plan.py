@@ -14,6 +14,7 @@ from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
+from cmir.registry.heldout_access import ledger_lines
 from cmir.runner.paths import Places, is_control
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, storage_at
@@ -122,9 +123,11 @@ def plan_promotion(request: PromotionRequest, places: Places) -> PromotionPlan:
             or was changed since it was prepared.
     """
     _check_alias(request.alias)
+    # Before anything is trained: a ledger that cannot be read would refuse the reading at the end.
+    ledger_lines(places)
     sweep, attributes, records = _read_study(request, places)
     load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
-    dataset = load_dataset(attributes["dataset"])
+    dataset = load_dataset(places.found(attributes["dataset"]))
     dataset.verify()
     data = dataset.development()
     _check_data(data, attributes, sweep)

@@ -152,7 +152,8 @@ def _log_and_register(
         text=text,
         data=plan.data,
     )
-    recipe = recipe_of(winner.result, plan.dataset, judged.device, provenance())
+    folder = plan.places.recorded(plan.dataset.path)
+    recipe = recipe_of(winner.result, plan.dataset, folder, judged.device, provenance())
     card = model_card(
         plan,
         request,
