@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 
 from cmir.errors import InputError
+from cmir.hidden_secrets import without_secrets
 
 
 def positive(text: str) -> int:
@@ -49,4 +50,4 @@ def add_placement(parser: ArgumentParser, what: str) -> None:
 
 def print_error(error: InputError) -> None:
     """Shows what is wrong with the input; its lines stay whole at any width of the terminal."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {without_secrets(str(error))}", file=sys.stderr)

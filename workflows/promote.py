@@ -46,7 +46,7 @@ from cmir.promotion.report.version_tables import (
 )
 from cmir.promotion.selection import RULES
 from cmir.registry.alias_history import roll_back
-from cmir.registry.versions import known_model, model_names
+from cmir.registry.versions import known_model, loading, model_names
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Paths
 from cmir.runner.runner import RunStart
@@ -264,9 +264,8 @@ def _report_version(console: Console, outcome: PromotionOutcome, request: Promot
         f"registered [bold]{name}[/bold] version {outcome.version}, alias {request.alias}",
         highlight=False,
     )
-    uri = f"models:/{name}@{request.alias}"
     console.print(
-        f"load:  import mlflow; model = mlflow.pyfunc.load_model('{uri}')",
+        f"load:  {loading(f'models:/{name}@{request.alias}')}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -30,7 +30,7 @@ from cmir.registry.versions import (
     version,
 )
 from cmir.runner.provenance import provenance
-from cmir.runner.tracking.sweep_tracker import connect
+from cmir.runner.tracking.sweep_tracker import answering, connect
 
 DISAGREES = 3
 
@@ -41,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         client = connect()
-        one = version(client, known_model(client, given.model), given.version)
-        recipe = recipe_of_version(client, one)
+        with answering(client):
+            one = version(client, known_model(client, given.model), given.version)
+            recipe = recipe_of_version(client, one)
+            registered = ensemble_of_version(one)
         if recipe is None:
             raise InputError(
                 f"{one} carries no recipe: it was registered before versions did. Promote its "
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _announce(console, str(one), recipe)
         with Status("training", console=console) as status:
             found = reproduce_version(
-                recipe, ensemble_of_version(one), given.data, lambda report: _show(status, report)
+                recipe, registered, given.data, lambda report: _show(status, report)
             )
     except InputError as error:
         print_error(error)

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
+from cmir.hidden_secrets import without_secrets
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
 if TYPE_CHECKING:
@@ -147,14 +148,12 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
     if finished.is_empty():
         console.print("No trial finished. The reasons are in the lines above and in MLflow.")
         return 1
-    from cmir.runner.studies.storage import without_password
-
     folder = _own_commands()
-    where = f" --storage {shlex.quote(without_password(storage))}" if storage else ""
+    where = f" --storage {shlex.quote(without_secrets(storage))}" if storage else ""
     command = f"{folder}python workflows/promote.py --sweep {outcome.sweep}{where}"
     console.print(f"next:  {command}", highlight=False, soft_wrap=True, markup=False)
     server = os.environ.get("MLFLOW_TRACKING_URI", "")
-    pages = server if server.startswith("http") else f"{folder}mlflow ui"
+    pages = without_secrets(server) if server.startswith("http") else f"{folder}mlflow ui"
     console.print(f"look:  {pages}", highlight=False, soft_wrap=True)
     return 0
 

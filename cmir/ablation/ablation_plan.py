@@ -17,13 +17,15 @@ from cmir.ablation.arms import chosen_families
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.errors import InputError, nearest
+from cmir.hidden_secrets import without_secrets
 from cmir.method.training.fitting import check
 from cmir.method.training.split_scores import WORST
 from cmir.promotion.candidate import fresh_seeds
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first, metric_of
+from cmir.registry.heldout_access import ledger_lines
 from cmir.runner.paths import Paths
-from cmir.runner.studies.storage import journal_storage, storage_at, without_password
+from cmir.runner.studies.storage import journal_storage, storage_at
 from cmir.runner.studies.study import counts, records_of, study_attributes
 from cmir.space.space_file import SweepFile, parse_sweep, read_sweep_file
 from cmir.sweep.preparation import SYNTHETIC, prepare_sweep, sweep_name
@@ -111,6 +113,8 @@ def plan_ablation(request: AblationRequest, paths: Paths) -> AblationPlan:
             data that is not that of the sweep.
     """
     families = chosen_families(request.families)
+    # Before anything is trained: a ledger that cannot be read would refuse the reading at the end.
+    ledger_lines(paths)
     plan = _of_sweep if request.config is None else _of_file
     return plan(request, families, paths)
 
@@ -199,7 +203,7 @@ def _sweep_of(request: AblationRequest, paths: Paths) -> str:
         known = list(optuna.get_all_study_names(storage_at(request.storage)))
     if request.sweep is not None:
         if request.sweep not in known:
-            where = paths.studies if request.storage is None else without_password(request.storage)
+            where = paths.studies if request.storage is None else without_secrets(request.storage)
             raise InputError(
                 f"--sweep {request.sweep}: there is no such sweep in {where}."
                 f"{nearest(request.sweep, known) if known else ''}"

@@ -16,7 +16,8 @@ from cmir.ablation.ablation_table import ABOUT
 from cmir.ablation.arm import Arm
 from cmir.ablation.arm_results import ArmResult
 from cmir.runner.runner import Session
-from cmir.runner.tracking.sweep_tracker import NOTE, SweepTracker, first_line
+from cmir.runner.tracking.local_store import first_line
+from cmir.runner.tracking.sweep_tracker import NOTE, SweepTracker
 
 
 def publish(

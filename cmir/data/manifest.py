@@ -47,6 +47,8 @@ class Manifest(BaseModel):
     shift: dict[str, Any] = Field(default_factory=dict)
     arrays: dict[str, ArrayRecord] | None = None
     nonfinite: dict[str, Any] = Field(default_factory=dict)
+    # The sha256 of what is computed of the features and kept beside them, by file.
+    derived: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("label_range")
     @classmethod

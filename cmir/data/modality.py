@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cmir.checksums import file_sha256
 from cmir.data.manifest import (
     FEATURE_DTYPES,
     SAMPLES_FILE,
@@ -62,12 +62,6 @@ class Modality:
     def steps(self) -> int | None:
         """Number of steps T, padding included; None for vectors."""
         return int(self.array.shape[1]) if self.array.ndim == 3 else None
-
-
-def file_sha256(file: Path) -> str:
-    """The sha256 of a file's bytes, as `sha256sum` prints it."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def modality_names(folder: Path, manifest: Manifest) -> list[str]:

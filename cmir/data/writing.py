@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cmir.checksums import file_sha256
 from cmir.data.manifest import (
     FEATURE_DTYPES,
     FORMAT,
@@ -92,7 +93,7 @@ def write_dataset(
         }
         checked.write_parquet(folder / SAMPLES_FILE)
         _write_statistics(folder, written)
-        write_manifest(folder, _completed(draft, written))
+        write_manifest(folder, _completed(draft, written, folder))
         finish(folder)
     return Path(path)
 
@@ -104,10 +105,13 @@ class _Written:
     nonfinite: dict[str, Any] | None
 
 
-def _completed(draft: Manifest, written: Mapping[str, _Written]) -> Manifest:
+def _completed(draft: Manifest, written: Mapping[str, _Written], folder: Path) -> Manifest:
     replaced = {key: w.nonfinite for key, w in written.items() if w.nonfinite is not None}
     arrays = {key: w.record for key, w in written.items()}
-    return draft.model_copy(update={"arrays": arrays, "nonfinite": replaced})
+    beside = [folder / STATISTICS_FILE, *sorted(folder.glob("*.pooled.npy"))]
+    derived = {file.name: file_sha256(file) for file in beside}
+    content = {"arrays": arrays, "nonfinite": replaced, "derived": derived}
+    return draft.model_copy(update=content)
 
 
 def _write_statistics(folder: Path, written: Mapping[str, _Written]) -> None:

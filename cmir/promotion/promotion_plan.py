@@ -9,10 +9,12 @@ from typing import Any
 
 from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.errors import InputError, nearest
+from cmir.hidden_secrets import without_secrets
 from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
 from cmir.promotion.selection import best_first, rule_metric
+from cmir.registry.heldout_access import ledger_lines
 from cmir.runner.paths import Paths, is_control
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, storage_at
@@ -121,9 +123,11 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
             or was changed since it was prepared.
     """
     _check_alias(request.alias)
+    # Before anything is trained: a ledger that cannot be read would refuse the reading at the end.
+    ledger_lines(paths)
     sweep, attributes, records = _read_study(request, paths)
     load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
-    dataset = load_dataset(attributes["dataset"])
+    dataset = load_dataset(paths.found(attributes["dataset"]))
     dataset.verify()
     data = dataset.development()
     _check_data(data, attributes, sweep)
@@ -179,7 +183,7 @@ def _read_study(
     try:
         attributes, records = study_attributes(storage, name), records_of(storage, name)
     except KeyError:
-        where = request.storage or paths.journal(name)
+        where = without_secrets(request.storage or str(paths.journal(name)))
         raise InputError(f"{where}: holds no sweep '{name}'.{_make_one()}") from None
     missing = [key for key in ("question", "dataset", "space_name") if key not in attributes]
     if missing:

@@ -151,7 +151,8 @@ def _log_and_register(
         text=text,
         data=plan.data,
     )
-    recipe = recipe_of(winner.result, plan.dataset, judged.device, provenance())
+    folder = plan.paths.recorded(plan.dataset.path)
+    recipe = recipe_of(winner.result, plan.dataset, folder, judged.device, provenance())
     card = model_card(values, evidence, shown, _time_used(plan, judged.began))
     client.log_text(run, recipe.model_dump_json(indent=1), RECIPE)
     client.log_text(run, card, CARD)

@@ -16,6 +16,7 @@ from cmir.method.training.reports import EpochReport, TrialResult
 from cmir.promotion.selection import metric_of
 from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.recipe import Recipe
+from cmir.runner.paths import Paths
 from cmir.serving.predictor import Ensemble
 
 
@@ -79,7 +80,7 @@ def reproduce_version(
         InputError: there is no such data set, its files were changed since it was prepared, its
             development part is not that of the recipe, or the training diverged.
     """
-    dataset = load_dataset(folder or recipe.dataset)
+    dataset = load_dataset(folder or Paths().found(recipe.dataset))
     dataset.verify()
     data = dataset.development()
     if data.checksum != recipe.development_checksum:

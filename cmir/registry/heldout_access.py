@@ -7,8 +7,10 @@ through `read_heldout`, and two records must agree: one line per access in
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +22,11 @@ from typing import Any, TypeVar
 
 from cmir.data import HeldoutData, MultimodalDataset
 from cmir.data.manifest import HELDOUT_SPLITS
-from cmir.errors import InputError
+from cmir.errors import InputError, place_error
+from cmir.hidden_secrets import without_secrets
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Paths
-from cmir.runner.studies.storage import without_password
-from cmir.runner.tracking.sweep_tracker import first_line
+from cmir.runner.tracking.local_store import first_line
 
 LOCK = "heldout_ledger"
 
@@ -170,7 +172,7 @@ def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "purpose": purpose,
-        "command": shlex.join([Path(program).name, *map(without_password, arguments)]),
+        "command": shlex.join([Path(program).name, *map(without_secrets, arguments)]),
         "model": registry.name,
         "data": dataset.name,
         "data_checksum": dataset.checksum,
@@ -179,8 +181,20 @@ def _line(dataset: MultimodalDataset, registry: Registry, purpose: str) -> dict[
 
 
 def _append(paths: Paths, line: Mapping[str, Any]) -> None:
-    with paths.heldout_ledger.open("a", encoding="utf-8") as ledger:
-        ledger.write(json.dumps(line) + "\n")
+    """Writes a line, all of it or none, behind a last line that may lack its end."""
+    path = paths.heldout_ledger
+    with path.open("ab+", buffering=0) as ledger:
+        length = ledger.seek(0, os.SEEK_END)
+        ledger.seek(max(0, length - 1))
+        start = "" if ledger.read(1) in (b"", b"\n") else "\n"
+        text = f"{start}{json.dumps(line)}\n".encode()
+        try:
+            if ledger.write(text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(ledger.fileno())
+        except OSError as error:
+            ledger.truncate(length)
+            raise place_error(path, error) from error
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

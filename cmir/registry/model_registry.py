@@ -25,7 +25,7 @@ from cmir.data import DevelopmentData
 from cmir.registry.alias_history import OvertakenError, move_alias
 from cmir.registry.shipped_code import importable, shipped_code
 from cmir.registry.versions import in_silence
-from cmir.runner.tracking.sweep_tracker import dataset_input
+from cmir.runner.tracking.sweep_tracker import dataset_input, experiment_id
 from cmir.serving.predictor import Ensemble
 from cmir.serving.requests import DISTANCES, LENGTHS
 
@@ -311,5 +311,4 @@ def _experiment_of(
                 raise
         else:
             return str(experiment), {MLFLOW_PARENT_RUN_ID: parent}
-    found = client.get_experiment_by_name(space)
-    return str(found.experiment_id if found else client.create_experiment(space)), {}
+    return experiment_id(client, space), {}

@@ -40,13 +40,18 @@ class Recipe(Section):
 
 
 def recipe_of(
-    result: TrialResult, dataset: MultimodalDataset, device: str, code: Mapping[str, str]
+    result: TrialResult,
+    dataset: MultimodalDataset,
+    folder: str,
+    device: str,
+    code: Mapping[str, str],
 ) -> Recipe:
     """The recipe of a finished training.
 
     Args:
         result: of the training, which happened in this process.
         dataset: that it was trained on.
+        folder: of the data set, as it is written down.
         device: where.
         code: tags that name the code and the libraries.
     """
@@ -56,7 +61,7 @@ def recipe_of(
     }
     return Recipe(
         config=result.config,
-        dataset=str(dataset.path),
+        dataset=folder,
         data=dataset.name,
         data_checksum=dataset.checksum,
         development_checksum=dataset.development().checksum,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from cmir.errors import InputError, nearest
+from cmir.hidden_secrets import without_secrets
 from cmir.registry.alias_history import MISSING
 from cmir.registry.recipe import RECIPE, Recipe, read_recipe
 from cmir.serving.predictor import FILES, Ensemble, load_ensemble
@@ -103,8 +105,17 @@ def model_names(client: MlflowClient) -> list[str]:
 
 
 def recipe_of_version(client: MlflowClient, one: Version) -> Recipe | None:
-    """The recipe that a version carries, None for versions from before there were any."""
+    """The recipe that a version carries, None for versions from before there were any.
+
+    Raises:
+        InputError: it is not usable, or the files of the version's run are gone.
+    """
     known = {file.path for file in client.list_artifacts(one.run)} if one.run else set()
+    if one.run and not known:
+        place = without_secrets(str(client.get_run(one.run).info.artifact_uri))
+        raise InputError(
+            f"{one}: the files of its run must lie at {place}, but nothing is there. Put them back."
+        )
     if RECIPE not in known:
         return None
     with tempfile.TemporaryDirectory() as folder, in_silence():
@@ -130,6 +141,18 @@ def ensemble_of_version(one: Version) -> Ensemble:
                 f"{str(error).strip()}. Where they were written by other code, they are read by "
                 f"the code that the version carries: mlflow.pyfunc.load_model('{uri}')."
             ) from None
+
+
+def loading(uri: str) -> str:
+    """The Python line that loads a version in this folder.
+
+    Where a name such as `per%41cent` is on the way, MLflow takes the path of a file for an address
+    and looks elsewhere, unless it is given a folder to copy the version to.
+    """
+    if unquote(str(Path.cwd())) == str(Path.cwd()):
+        return f"import mlflow; model = mlflow.pyfunc.load_model('{uri}')"
+    copied = f"mlflow.pyfunc.load_model('{uri}', dst_path=tempfile.mkdtemp())"
+    return f"import mlflow, tempfile; model = {copied}"
 
 
 @contextmanager

@@ -83,6 +83,24 @@ class Paths:
         files = sorted(self.studies.glob("*.journal"), key=lambda file: file.stat().st_mtime)
         return [file.stem for file in files if "." not in file.stem]
 
+    def recorded(self, path: Path) -> str:
+        """A path as it is written down: from the root on where it lies below, so that it moves."""
+        whole, root = path.resolve(), self.root.resolve()
+        return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
+
+    def found(self, recorded: str) -> Path:
+        """The path that was written down.
+
+        Older records hold whole paths: where nothing is there any more, it is looked for below the
+        root, as in a folder that has moved. Whoever reads it checks that it is the same.
+        """
+        path = self.root / recorded
+        if path.exists():
+            return path
+        parts = Path(recorded).parts
+        moved = [self.root.joinpath(*parts[start:]) for start in range(1, len(parts))]
+        return next((one for one in moved if one.exists()), path)
+
     def make(self) -> None:
         """Makes the folders.
 

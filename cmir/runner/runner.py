@@ -27,11 +27,14 @@ from cmir.runner.scheduling.worker import CmirTrial, Score
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
+from cmir.runner.studies.study_lock import study_lock
 from cmir.runner.weights import WeightsKeeper
 from cmir.space.space_file import EarlyStopping
 
 # MLflow takes seconds to import: what only looks at options does without it.
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from cmir.runner.tracking.sweep_tracker import SweepTracker
 
 NEVER = EarlyStopping(enabled=False)
@@ -162,9 +165,13 @@ class Runner:
         """
         self.paths.make()
         with self.paths.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
+            # Before the study is begun: a store that does not answer leaves no sweep behind.
+            client = None if jobs.tracked is None else _connected()
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
-            study = open_study(self.storage_of(jobs.name), jobs.name, jobs.source, facts)
-            yield Session(self, jobs, study, _tracker(study, jobs))
+            storage = self.storage_of(jobs.name)
+            with study_lock(storage, self.storage, jobs.name):
+                study = open_study(storage, jobs.name, jobs.source, facts)
+                yield Session(self, jobs, study, _tracker(client, study, jobs))
 
     def storage_of(self, name: str) -> BaseStorage:
         """The storage of a study, for its only driver."""
@@ -253,15 +260,23 @@ class Session:
         return replace(progress, on_end=on_end)
 
 
-def _tracker(study: TrialStudy, jobs: Jobs) -> SweepTracker | None:
-    """The runs of the jobs, with what earlier starts of the command could not write on its way."""
-    if jobs.tracked is None:
-        return None
-    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect, dataset_input
+def _connected() -> MlflowClient:
+    from cmir.runner.tracking.sweep_tracker import connect
 
-    client, data = connect(), jobs.data
+    return connect()
+
+
+def _tracker(client: MlflowClient | None, study: TrialStudy, jobs: Jobs) -> SweepTracker | None:
+    """The runs of the jobs, with what earlier starts of the command could not write on its way."""
+    if client is None or jobs.tracked is None:
+        return None
+    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, dataset_input
+
+    data = jobs.data
     with answering(client):
-        tracker = SweepTracker(client, jobs.tracked.experiment, jobs.name, study.parent_run)
+        tracker = SweepTracker(
+            client, jobs.tracked.experiment, jobs.name, study.parent_runs, study.key
+        )
         study.remember_parent_run(tracker.parent)
         profile = {split: len(part.rows) for split, part in data.splits.items()}
         used = dataset_input(data.name, data.checksum, data.path, profile)

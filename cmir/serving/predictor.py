@@ -19,6 +19,7 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cmir.checksums import file_sha256
 from cmir.config import ModelConfig, Section, UnimodalKind
 from cmir.data.row_blocks import pool_all
 from cmir.errors import InputError
@@ -57,6 +58,7 @@ class ModelCard(Section):
     `erased` are the modalities whose absence was trained for, `distance_limits` what `distances`
     calls the limit of each; a model that was registered before they were kept has neither.
     `plugins` are modules from outside that hold its unimodal networks: predicting needs them.
+    `files` has the sha256 of each file beside the card, where they were recorded.
     """
 
     format: Literal[1] = 1
@@ -70,6 +72,7 @@ class ModelCard(Section):
     erased: tuple[str, ...] = Field((), strict=False)
     distance_limits: dict[str, float] = Field(default_factory=dict)
     plugins: tuple[str, ...] = Field((), strict=False, exclude_if=lambda names: not names)
+    files: dict[str, str] = Field(default_factory=dict, exclude_if=lambda hashes: not hashes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +124,13 @@ class Ensemble:
             `std` its deviation.
 
         Raises:
-            InputError: the request does not fit the model, or the model carries no limits of
-                distances and they were asked for.
+            InputError: the request does not fit the model, a prediction is not finite, or the
+                model carries no limits of distances and they were asked for.
         """
         request = read_request(data, self.expected, self.card.erased)
-        columns = self.columns(self.scores(request))
+        scores = self.scores(request)
+        self._check_finite(scores, request)
+        columns = self.columns(scores)
         return columns | self.outlying(request) if distances else columns
 
     def outlying(self, request: Request) -> dict[str, npt.NDArray[Any]]:
@@ -174,12 +179,34 @@ class Ensemble:
         """Writes the files; returns their paths by the names of `FILES`."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = {name: folder / file for name, file in FILES.items()}
-        paths["card"].write_text(self.card.model_dump_json(indent=1), encoding="utf-8")
         save_file({"weights": self.weights.contiguous()}, paths["weights"])
         moments = {f"{name}.mean": value for name, value in self.mean.items()}
         moments |= {f"{name}.std": value for name, value in self.std.items()}
         save_file(moments, paths["standardisation"])
+        hashes = {path.name: file_sha256(path) for path in paths.values() if path.exists()}
+        hashes.pop(FILES["card"], None)
+        card = self.card.model_copy(update={"files": hashes})
+        paths["card"].write_text(card.model_dump_json(indent=1), encoding="utf-8")
         return {name: str(path) for name, path in paths.items()}
+
+    def _check_finite(self, scores: Scores, request: Request) -> None:
+        bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
+        if not len(bad):
+            return
+        if not torch.isfinite(self.weights).all():
+            raise InputError(
+                "prediction: the weights of this model are not finite, so that it predicts "
+                "nothing. Its files were damaged: put them back, or promote again."
+            )
+        came = [name for name in self.card.modalities if name not in request.missing]
+        far = {name: float(self._distance(name, request)[bad].max()) for name in came}
+        worst = max(far, key=far.__getitem__)
+        raise InputError(
+            f"prediction: must be finite, but is not for {len(bad)} of {request.count} samples, at "
+            f"{', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}: {worst} lies "
+            f"{far[worst]:.3g} standard deviations from what the model was trained on. Give raw "
+            "features in the units of its training data."
+        )
 
     def _distance(self, name: str, request: Request) -> npt.NDArray[np.float64]:
         values = request.values[name]
@@ -205,19 +232,31 @@ def load_ensemble(paths: Mapping[str, str]) -> Ensemble:
     """Reads the files that `Ensemble.save` wrote, given by the names of `FILES`.
 
     Raises:
-        InputError: the model needs a plugin that cannot be imported.
+        InputError: the model needs a plugin that cannot be imported, or a file is not the one that
+            was registered.
     """
     text = Path(paths["card"]).read_text(encoding="utf-8")
     needed = json.loads(text).get("plugins", ())
     load_plugins(needed, "this model predicts with a unimodal network of a plugin")
     card = ModelCard.model_validate_json(text)
+    _check_files(card, paths)
     moments = load_file(paths["standardisation"])
     return Ensemble(
-        card,
+        card.model_copy(update={"files": {}}),
         load_file(paths["weights"])["weights"],
         {name: moments[f"{name}.mean"] for name in card.modalities},
         {name: moments[f"{name}.std"] for name in card.modalities},
     )
+
+
+def _check_files(card: ModelCard, paths: Mapping[str, str]) -> None:
+    for path in map(Path, paths.values()):
+        recorded = card.files.get(path.name)
+        if recorded is not None and file_sha256(path) != recorded:
+            raise InputError(
+                f"{path}: must have the sha256 {recorded} that {FILES['card']} records, but was "
+                "changed or cut off since the model was registered. Put it back, or promote again."
+            )
 
 
 def averaged(scores: Scores, task: str) -> Scores:

@@ -48,6 +48,7 @@ class PreparedSweep:
 def prepare_sweep(path: Path, overrides: Mapping[str, int], paths: Paths) -> PreparedSweep:
     """Reads, checks and finds everything; writes nothing but a synthetic stand-in and partitions.
 
+    The feature files are compared with their recorded hashes, at each start: .4 s for 256 MiB.
     Every partition of the space is made here once, with the reference predictor that they share,
     and kept for the workers.
 
@@ -64,7 +65,9 @@ def prepare_sweep(path: Path, overrides: Mapping[str, int], paths: Paths) -> Pre
     folder, is_synthetic = _find_data(file, str(path), paths)
     if is_synthetic:
         file = file.model_copy(update={"name": file.name + SYNTHETIC})
-    data = load_dataset(folder).development()
+    dataset = load_dataset(folder)
+    dataset.verify()
+    data = dataset.development()
     space = SearchSpace(file, str(path))
     check_modalities(space, tuple(data.modalities))
     partitions = Partitions(data, paths.partitions)

@@ -100,7 +100,7 @@ def run_sweep(
     prepared = prepare_sweep(request.space, request.overrides, paths)
     name = sweep_name(prepared.file.name, _known_sweeps(request, paths), request.fresh)
     runner = Runner(paths, request.placement, request.storage, request.trainable)
-    with runner.opened(_jobs(name, prepared)) as session:
+    with runner.opened(_jobs(name, prepared, paths)) as session:
         session.train(lambda run: display(SweepStart(prepared, run)))
         from cmir.sweep.findings import publish
 
@@ -110,10 +110,10 @@ def run_sweep(
         return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
 
 
-def _jobs(name: str, prepared: PreparedSweep) -> Jobs:
+def _jobs(name: str, prepared: PreparedSweep, paths: Paths) -> Jobs:
     file, data = prepared.file, prepared.data
     facts = {
-        "dataset": str(data.path.resolve()),
+        "dataset": paths.recorded(data.path),
         "space_name": file.name,
         "space_file": str(prepared.path),
         "gates": file.gates.model_dump(mode="json"),

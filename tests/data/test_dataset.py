@@ -387,3 +387,17 @@ def test_the_recorded_hash_is_that_of_the_file(folder: Path) -> None:
     for name, record in records.items():
         content = (folder / f"{name}.npy").read_bytes()
         assert record.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_verify_finds_means_over_steps_that_were_changed_later(folder: Path) -> None:
+    file = next(folder.glob("*.pooled.npy"))
+    pooled = np.load(file, mmap_mode="r+")
+    pooled[0, 0] += 1
+    pooled.flush()
+    with pytest.raises(InputError, match=r"pooled\.npy: must have the sha256"):
+        load_dataset(folder).verify()
+
+
+def test_verify_passes_where_what_can_be_computed_is_not_there(folder: Path) -> None:
+    (folder / "statistics.npz").unlink()
+    load_dataset(folder).verify()

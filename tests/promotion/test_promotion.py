@@ -252,14 +252,14 @@ def test_a_binary_sweep_is_promoted_too(client: MlflowClient, tmp_path: Path) ->
 
 def test_a_sweep_can_be_continued_after_a_promotion(client: MlflowClient, tmp_path: Path) -> None:
     finished_sweep(tmp_path, gates=OPEN_GATES)
-    before = SweepTracker(client, "small", "small", None)
+    before = SweepTracker(client, "small", "small")
     before.flush()
     request = PromotionRequest(seeds=2, top=1)
     plan = replace(plan_promotion(request, Paths()), parent_run=before.parent)
     promote(plan, request, client, LocalTrainings(plan.data))
     (run,) = runs(client)
     assert run.data.tags["mlflow.parentRunId"] == before.parent
-    after = SweepTracker(client, "small", "small", before.parent)
+    after = SweepTracker(client, "small", "small", [before.parent])
     assert after.flush() == 0
     assert after.run_of(0) is None
 

@@ -188,3 +188,13 @@ def test_a_password_on_the_command_line_is_not_written_down(
     text = Paths().heldout_ledger.read_text()
     assert "cret" not in text
     assert text.count("me:***@host/studies") == 2
+
+
+def test_a_line_behind_one_without_an_end_stands_on_its_own(
+    client: MlflowClient, dataset: MultimodalDataset
+) -> None:
+    read(dataset, Registry(client, "cmir-a"), "one")
+    ledger = Paths().heldout_ledger
+    ledger.write_bytes(ledger.read_bytes()[:-1])
+    read(dataset, Registry(client, "cmir-a"), "two")
+    assert [line["purpose"] for line in ledger_lines(Paths())] == ["one", "two"]

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mlflow.models import validate_schema
 from mlflow.pyfunc import scoring_server
 
 from cmir.data import DevelopmentData, load_dataset
+from cmir.errors import InputError
 from cmir.method.networks.features import load_features
 from cmir.method.networks.predictions import predict
 from cmir.registry.model_registry import Registry, promotion_run
@@ -330,3 +331,32 @@ def test_what_is_scored_is_what_is_served() -> None:
     np.testing.assert_allclose(1 / (1 + np.exp(-together)), probability[None])
     np.testing.assert_array_equal(averaged(logits, "regression"), [[1.0, -2.0]])
     assert np.isfinite(averaged(np.array([[900.0, -900.0]]), "binary")).all()
+
+
+@pytest.mark.parametrize("name", ["weights", "standardisation"])
+def test_a_file_that_was_changed_since_it_was_registered_is_not_loaded(
+    name: str, served: Served, tmp_path: Path
+) -> None:
+    paths = served.ensemble.save(tmp_path)
+    assert load_ensemble(paths).card == served.ensemble.card
+    content = bytearray(Path(paths[name]).read_bytes())
+    content[-1] ^= 1
+    Path(paths[name]).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}.safetensors: must have the sha256 .* promote"):
+        load_ensemble(paths)
+
+
+def test_a_prediction_that_is_not_finite_is_refused_and_never_served(served: Served) -> None:
+    fine = {name: std * 1e-20 for name, std in served.ensemble.std.items()}
+    request = {name: value * (1 if "_" in name else 0) for name, value in served.request().items()}
+    ensemble = replace(served.ensemble, std=fine, mean={n: 0 * m for n, m in fine.items()})
+    ensemble.predict(request)
+    request["text"][2] = 1e30
+    with pytest.raises(InputError, match=r"is not for 1 of 6 samples, at 2: text lies .* units of"):
+        ensemble.predict(request)
+
+
+def test_weights_that_are_not_finite_are_told_as_such(served: Served) -> None:
+    broken = replace(served.ensemble, weights=served.ensemble.weights * float("nan"))
+    with pytest.raises(InputError, match="weights of this model are not finite"):
+        broken.predict(served.request())

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from cmir.data.modality import file_sha256
+from cmir.checksums import file_sha256
 from cmir.errors import InputError
 
 FAMILIES = ("albert", "bert", "deberta", "deberta-v2")

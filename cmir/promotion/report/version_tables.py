@@ -24,6 +24,7 @@ from cmir.registry.versions import (
     version,
     versions,
 )
+from cmir.runner.paths import Paths
 
 VERSION_COLUMNS = [
     *("version", "alias", "sweep", "trial", "ood_val", "ood_test", "test-set accesses", "notes"),
@@ -129,7 +130,7 @@ def _shared_data(
             f"versions {a.number} and {b.number} of {a.model} do not say where their data is: give "
             "its folder with --data."
         )
-    data = load_dataset(folder or str(recipe.dataset if recipe else "")).development()
+    data = load_dataset(folder or Paths().found(recipe.dataset if recipe else "")).development()
     if data.checksum != a.tags.get(CHECKSUM):
         raise InputError(
             f"{data.path}: must be the data of versions {a.number} and {b.number} (development "

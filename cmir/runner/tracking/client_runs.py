@@ -13,8 +13,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from cmir.hidden_secrets import without_secrets
+from cmir.runner.sqlite_files import sqlite_file
 from cmir.runner.studies.records import TrialRecord
-from cmir.runner.tracking.curve_points import insert_points, sqlite_file
+from cmir.runner.tracking.curve_points import insert_points
 
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 SOURCE = {"mlflow.source.name": "workflows/sweep.py", "mlflow.source.type": "LOCAL"}
@@ -87,7 +89,7 @@ def tags_of(record: TrialRecord, parent: str) -> dict[str, str]:
     tags = {MLFLOW_PARENT_RUN_ID: parent, "trial": str(record.number)} | SOURCE
     tags |= {"scheme": record.scheme, "outcome": record.outcome}
     if record.ending.reason:
-        tags["reason"] = record.ending.reason[:500]
+        tags["reason"] = without_secrets(record.ending.reason)[:500]
     if record.retry_of is not None:
         tags["retry_of"] = str(record.retry_of)
     if record.ending.best_epochs:

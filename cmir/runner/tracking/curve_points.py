@@ -16,28 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric
-from sqlalchemy.engine import make_url
+
+from cmir.runner.sqlite_files import opened
 
 # What MLflow writes for an infinity, because not every database knows one.
 LARGEST = 1.7976931348623157e308
-# Seconds to wait while another process writes, as MLflow does.
-PATIENCE = 20.0
 COLUMNS = "run_uuid, key, value, timestamp, step, is_nan"
 POINTS = f"INSERT OR IGNORE INTO metrics ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
 LATEST = f"INSERT OR REPLACE INTO latest_metrics ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file of a tracking store, None where it is none of sqlite.
-
-    Example:
-        >>> sqlite_file("sqlite:////runs/mlflow.db"), sqlite_file("http://127.0.0.1:5000")
-        (PosixPath('/runs/mlflow.db'), None)
-    """
-    if not uri.startswith("sqlite:"):
-        return None
-    name = make_url(uri).database
-    return Path(name).resolve() if name else None
 
 
 def insert_points(file: Path, run: str, points: Iterable[Metric]) -> bool:
@@ -48,9 +34,7 @@ def insert_points(file: Path, run: str, points: Iterable[Metric]) -> bool:
     """
     rows = [_row(run, point) for point in points]
     try:
-        # A file that is gone is not made anew.
-        database = sqlite3.connect(f"{file.as_uri()}?mode=rw", PATIENCE, uri=True)
-        with closing(database), database:
+        with closing(opened(file)) as database, database:
             database.executemany(POINTS, rows)
             database.executemany(LATEST, {row[1]: row for row in rows}.values())
     except sqlite3.Error as error:

@@ -14,21 +14,24 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
 from cmir.errors import InputError
+from cmir.hidden_secrets import without_secrets
+from cmir.runner.sqlite_files import sqlite_file
 from cmir.runner.studies.records import TrialRecord
-from cmir.runner.studies.storage import without_password
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
+from cmir.runner.tracking.local_store import first_line, is_fault_of_file, opened_store, unanswered
+from cmir.runner.tracking.moved_store import settle
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -59,18 +62,22 @@ def connect() -> MlflowClient:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     uri = mlflow.get_tracking_uri()
     try:
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        client = opened_store(uri)
+        settle_files(client)
+    except InputError:
+        raise
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
-        raise InputError(
-            f"MLflow at {without_password(uri)} does not answer: {first_line(error)} Start the "
-            "server, set MLFLOW_TRACKING_URI to one that runs, or unset it to log into ./mlflow.db."
-        ) from None
+        raise InputError(unanswered(uri, error, "does not answer")) from None
     return client
+
+
+def settle_files(client: MlflowClient) -> None:
+    """Leads a local store to its files, where its folder has moved since."""
+    file = sqlite_file(str(client.tracking_uri))
+    if file is not None:
+        settle(file, Path.cwd())
 
 
 @contextmanager
@@ -83,28 +90,43 @@ def answering(client: MlflowClient) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException) as error:
-        if isinstance(error, MlflowException) and error.error_code not in UNANSWERED:
+        uri = str(client.tracking_uri)
+        is_answer = isinstance(error, MlflowException) and error.error_code not in UNANSWERED
+        if is_answer and not is_fault_of_file(uri, error):
             raise
-        raise InputError(
-            f"MLflow at {without_password(client.tracking_uri)} answers no longer: "
-            f"{first_line(error)} Start it again, then run the same command again."
-        ) from error
+        raise InputError(unanswered(uri, error, "answers no longer")) from error
 
 
 class SweepTracker:
     """The runs of one sweep."""
 
-    def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
-        """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
-        self._client, self._sweep = client, sweep
-        self.uri = without_password(str(client.tracking_uri))
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment: str,
+        sweep: str,
+        runs: Sequence[str] = (),
+        key: str = "",
+    ) -> None:
+        """Opens the parent run, or begins one in the experiment where this store has none yet.
+
+        Args:
+            client: of the store.
+            experiment: its name.
+            sweep: its name.
+            runs: parent runs that the study knows of, of this store and of others.
+            key: of the study, by which a run is found that was begun and not remembered.
+        """
+        self._client, self._sweep, self._key = client, sweep, key
+        self.uri = without_secrets(str(client.tracking_uri))
         self.experiment = experiment_id(client, experiment)
-        self.parent = run if run and _exists(client, run) else self._begin()
+        known = next((run for run in runs if _exists(client, run)), None) or self._begun_before()
+        self.parent = known or self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)
         self._written: dict[int, str] = {}
         self._begun: dict[int, str] = {}
         # The store holds what an earlier run of the command wrote: the writer looks first.
-        self._is_doubtful = run is not None
+        self._is_doubtful = known is not None
         self._backlog: deque[TrialRecord] = deque()
         self._failures, self._rests_until = 0, 0.0
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
@@ -172,16 +194,31 @@ class SweepTracker:
         """Ends the parent run: FINISHED, or KILLED where trials are still missing."""
         self._client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
 
+    def _begun_before(self) -> str | None:
+        """A parent run that was made while its answer was lost, or the driver killed."""
+        if not self._key:
+            return None
+        found = self._client.search_runs([self.experiment], f"tags.study = '{self._key}'")
+        return str(found[-1].info.run_id) if found else None
+
     def _begin(self) -> str:
-        tags = {"sweep": self._sweep} | SOURCE
+        tags = {"sweep": self._sweep} | ({"study": self._key} if self._key else {}) | SOURCE
         run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
         return str(run.info.run_id)
 
     def _look(self) -> None:
         """Finds the runs of trials: those that are written, and those that were cut off."""
+        cut: dict[int, list[str]] = {}
         for found in self._runs.find():
-            known = self._written if found.is_whole else self._begun
-            known[found.trial] = found.run
+            if found.is_whole:
+                self._written[found.trial] = found.run
+            else:
+                cut.setdefault(found.trial, []).append(found.run)
+        for trial, runs in cut.items():
+            # A question that was asked twice, because its answer was lost, has made two runs.
+            for run in runs if trial in self._written else runs[1:]:
+                self._client.delete_run(run)
+            self._begun[trial] = runs[0]
         self._is_doubtful = False
 
     def _write_all(self) -> None:
@@ -233,22 +270,30 @@ def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, An
 
 def experiment_id(client: MlflowClient, name: str) -> str:
     """Id of an experiment, which is made or restored if need be."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
+    found = client.get_experiment_by_name(name) or _made_experiment(client, name)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
 
 
+def _made_experiment(client: MlflowClient, name: str) -> Experiment:
+    try:
+        made = client.create_experiment(name, tags=EXPERIMENT_TAGS)
+    except MlflowException as error:
+        # Another command may have made it since this one looked.
+        found = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            raise
+        return found
+    settle_files(client)
+    return client.get_experiment(made)
+
+
 def _exists(client: MlflowClient, run: str) -> bool:
+    """Whether a store has a run; one that does not answer has not said no."""
     try:
         return bool(client.get_run(run).info.lifecycle_stage == "active")
-    except mlflow.MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
         return False
-
-
-def first_line(error: Exception) -> str:
-    """An exception in one line."""
-    line = f"{type(error).__name__}: {error}".splitlines()[0]
-    return without_password(line)[:300].rstrip(".") + "."

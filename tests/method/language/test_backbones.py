@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import torch
 
+from cmir.checksums import file_sha256
 from cmir.data import DevelopmentData
-from cmir.data.modality import file_sha256
 from cmir.errors import InputError
 from cmir.method.language.backbones import find_backbone
 from cmir.method.language.tokens import text_column

@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from cmir.runner.tracking.curve_points import insert_points, sqlite_file
+from cmir.runner.sqlite_files import sqlite_file
+from cmir.runner.tracking.curve_points import insert_points
 from tests.support.small_promotion import open_store
 
 VALUES = (0.9, math.nan, math.inf, -math.inf, 0, 0.9)
