@@ -58,7 +58,9 @@ def checked_files() -> list[Path]:
         if name.startswith(("cmir/", "workflows/", "benchmarks/", "experiments/", "search_spaces/"))
         or (name.endswith(".md") and name != "docs/glossary.md")
     ]
-    return [ROOT / name for name in wanted if name.endswith((".py", ".md", ".yaml", ".json"))]
+    return [
+        ROOT / name for name in wanted if name.endswith((".py", ".md", ".j2", ".yaml", ".json"))
+    ]
 
 
 def replaced_words(text: str) -> Iterator[tuple[int, str, str]]:
