@@ -96,7 +96,7 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
     assert recipe["data_checksum"] == made.tags["data_checksum"]
 
 
-def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
+def test_an_access_is_in_the_ledger_and_in_the_versions_tags(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = [json.loads(text) for text in Paths().heldout_ledger.read_text().splitlines()]
@@ -107,11 +107,11 @@ def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
     Paths().heldout_ledger.unlink()
     assert main([*ARGUMENTS, "--force", "--why", "again"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "this data was read 1 times before" in printed
+    assert "test-set accesses before: 1" in printed
     assert "the registry knows of 1 test-set accesses to this data, the ledger lists 0" in printed
     tags = client.get_model_version(NAME, "2").tags
     assert tags["heldout_readings_before"] == "1"
-    assert "the ledger holds 0" in tags["heldout_ledger"]
+    assert "the ledger lists 0" in tags["heldout_ledger"]
 
 
 def test_force_needs_a_reason_and_the_version_carries_it(
