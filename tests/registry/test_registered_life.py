@@ -107,7 +107,7 @@ def test_an_access_is_in_the_ledger_and_in_the_versions_tags(
     Paths().heldout_ledger.unlink()
     assert main([*ARGUMENTS, "--force", "--why", "again"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "test-set accesses before: 1" in printed
+    assert "(test-set accesses before: 1)" in printed
     assert "the registry knows of 1 test-set accesses to this data, the ledger lists 0" in printed
     tags = client.get_model_version(NAME, "2").tags
     assert tags["heldout_readings_before"] == "1"
