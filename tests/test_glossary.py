@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 REPLACED = {
     r"plain training": "baseline, or ERM",
     r"readings|\b(a|the|one|each|every|this|same|other|another|no) reading\b": "test-set access",
-    r"damag(e|ed|es|ing)\b": "corruption",
+    # A file may be damaged; the inputs of a model are corrupted.
+    r"\b(under|same|every|each) damage\b|\bundamaged\b|\bdamaged? (input|feature|sample|to )": (
+        "corruption"
+    ),
     r"\bexhibits?\b": "artifact",
     r"\bconduct(s|ed|ing|or)?\b": "runner, to run",
     r"(what|that) training (saw|has seen)": "out-of-distribution score",
@@ -34,10 +37,6 @@ KEPT = {
     "heldout_readings": "a tag of registered models that other programs read",
     "training-domain validation": "the name of a rule in DomainBed",
     "In Search of Lost Domain": "the title of a paper",
-    "is damaged": "a file on disk, not the inputs of a model",
-    "damaged = archive": "a file on disk, not the inputs of a model",
-    "damaged is not None": "a file on disk, not the inputs of a model",
-    "of {damaged}": "a file on disk, not the inputs of a model",
 }
 
 

@@ -255,7 +255,7 @@ def test_a_store_that_went_away_costs_no_arm(
     assert ablated(plan, tmp_path).trouble == ""
 
 
-def test_a_reading_that_cannot_be_counted_is_not_done(
+def test_an_access_that_cannot_be_counted_is_not_done(
     plan: AblationPlan, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*arguments: object, **named: object) -> None:

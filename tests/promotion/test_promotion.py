@@ -184,7 +184,7 @@ def test_a_later_candidate_must_not_be_worse_than_the_champion(
     assert accesses(client) == 2
 
 
-def test_a_reading_is_counted_even_if_nothing_is_registered_after_it(
+def test_an_access_is_counted_even_if_nothing_is_registered_after_it(
     client: MlflowClient, tmp_path: Path
 ) -> None:
     finished_sweep(tmp_path, gates=OPEN_GATES)

@@ -52,7 +52,7 @@ def read_in_a_process(path: Path, number: int) -> None:
         read(dataset, registry, f"process {number}")
 
 
-def test_a_reading_leaves_one_line_that_says_what_was_read_and_why(
+def test_an_access_leaves_one_line_that_says_what_was_read_and_why(
     client: MlflowClient, dataset: MultimodalDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["workflows/promote.py", "--sweep", "small one"])
@@ -115,7 +115,7 @@ def test_a_new_registry_does_not_make_the_ledger_forget(
     assert (found.accesses, found.warning) == (1, "")
 
 
-def test_a_reading_that_fails_is_counted_and_told(
+def test_an_access_that_fails_is_counted_and_told(
     client: MlflowClient, dataset: MultimodalDataset
 ) -> None:
     def broken(data: HeldoutData) -> float:
@@ -129,7 +129,7 @@ def test_a_reading_that_fails_is_counted_and_told(
     assert tally(dataset, registry, Paths()) == Tally(1, 1)
 
 
-def test_a_reading_that_cannot_be_counted_is_not_done(
+def test_an_access_that_cannot_be_counted_is_not_done(
     client: MlflowClient, dataset: MultimodalDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*arguments: object) -> None:

@@ -96,7 +96,7 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
     assert recipe["data_checksum"] == made.tags["data_checksum"]
 
 
-def test_a_reading_is_in_the_ledger_and_in_the_versions_tags(
+def test_an_access_is_in_the_ledger_and_in_the_versions_tags(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = [json.loads(text) for text in Paths().heldout_ledger.read_text().splitlines()]
