@@ -113,7 +113,7 @@ def plan_ablation(request: AblationRequest, paths: Paths) -> AblationPlan:
             data that is not that of the sweep.
     """
     families = chosen_families(request.families)
-    # Before anything is trained: a ledger that cannot be read would refuse the reading at the end.
+    # Before anything is trained: a ledger that cannot be read would refuse the access at the end.
     ledger_lines(paths)
     plan = _of_sweep if request.config is None else _of_file
     return plan(request, families, paths)

@@ -123,7 +123,7 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
             or was changed since it was prepared.
     """
     _check_alias(request.alias)
-    # Before anything is trained: a ledger that cannot be read would refuse the reading at the end.
+    # Before anything is trained: a ledger that cannot be read would refuse the access at the end.
     ledger_lines(paths)
     sweep, attributes, records = _read_study(request, paths)
     load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
