@@ -117,7 +117,7 @@ def of_the_end(parts: Parts, records: Sequence[TrialRecord]) -> None:
 def of_tracking(parts: Parts, folder: Path, records: Sequence[TrialRecord]) -> None:
     """MLflow's database: one trial of many, and the look for what is there."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-    tracker = SweepTracker(connect(), NAME, NAME, None)
+    tracker = SweepTracker(connect(), NAME, NAME)
 
     def write() -> None:
         tracker.write_missing(records)

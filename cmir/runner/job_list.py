@@ -89,7 +89,7 @@ class JobList:
         asked = {key for key in self.wanted if not any(_waits_for(key, trial) for trial in trials)}
         return len(self.wanted) - len(asked & {trial.user_attrs.get(JOB) for trial in trials})
 
-    def sampler(self, ended: int) -> BaseSampler:
+    def sampler(self, drawn: int) -> BaseSampler:
         """Optuna wants one; there is nothing to sample."""
         return RandomSampler(seed=0)
 

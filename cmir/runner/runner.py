@@ -27,6 +27,7 @@ from cmir.runner.scheduling.worker import CmirTrial, Score
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
+from cmir.runner.studies.study_lock import study_lock
 from cmir.runner.weights import WeightsKeeper
 from cmir.space.space_file import EarlyStopping
 
@@ -162,9 +163,13 @@ class Runner:
         """
         self.places.make()
         with self.places.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
+            # Before the study is begun: a store that does not answer leaves no sweep behind.
+            tracker_of = _tracking(jobs)
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
-            study = open_study(self.storage_of(jobs.name), jobs.name, jobs.source, facts)
-            yield Session(self, jobs, study, _tracker(study, jobs))
+            storage = self.storage_of(jobs.name)
+            with study_lock(storage, self.storage, jobs.name):
+                study = open_study(storage, jobs.name, jobs.source, facts)
+                yield Session(self, jobs, study, tracker_of(study))
 
     def storage_of(self, name: str) -> BaseStorage:
         """The storage of a study, for its only driver."""
@@ -255,20 +260,30 @@ class Session:
         return replace(progress, on_end=on_end)
 
 
-def _tracker(study: TrialStudy, jobs: Jobs) -> SweepTracker | None:
-    """The runs of the jobs, with what earlier starts of the command could not write on its way."""
-    if jobs.tracked is None:
-        return None
+def _tracking(jobs: Jobs) -> Callable[[TrialStudy], SweepTracker | None]:
+    """Asks MLflow whether it is there; returns what opens the runs of the jobs' study.
+
+    They get what earlier starts of the command could not write.
+    """
+    wanted = jobs.tracked
+    if wanted is None:
+        return lambda study: None
     from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect, dataset_input
 
     client, data = connect(), jobs.data
-    with answering(client):
-        tracker = SweepTracker(client, jobs.tracked.experiment, jobs.name, study.parent_run)
-        study.remember_parent_run(tracker.parent)
-        profile = {split: len(part.rows) for split, part in data.splits.items()}
-        used = dataset_input(data.name, data.checksum, data.path, profile)
-        tracker.describe(jobs.tracked.params, jobs.tracked.tags, used)
-        for folder, file in jobs.tracked.files.items():
-            tracker.attach(file, folder)
-    tracker.write_missing(study.records())
-    return tracker
+
+    def opened(study: TrialStudy) -> SweepTracker:
+        with answering(client):
+            tracker = SweepTracker(
+                client, wanted.experiment, jobs.name, study.parent_runs, study.key
+            )
+            study.remember_parent_run(tracker.parent)
+            profile = {split: len(part.rows) for split, part in data.splits.items()}
+            used = dataset_input(data.name, data.checksum, data.path, profile)
+            tracker.describe(wanted.params, wanted.tags, used)
+            for folder, file in wanted.files.items():
+                tracker.attach(file, folder)
+        tracker.write_missing(study.records())
+        return tracker
+
+    return opened

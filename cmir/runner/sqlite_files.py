@@ -90,7 +90,7 @@ def opened(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.as_uri()}?mode=rw", PATIENCE, uri=True)
 
 
-def fault_of(file: Path, error: Exception, what: str) -> str:
+def fault_of(file: Path, error: BaseException, what: str) -> str:
     """The sentence for what a database of sqlite answered; `what` it holds."""
     told = f"{error}".lower()
     if any(word in told for word in LOCKED):
@@ -106,7 +106,7 @@ def fault_of(file: Path, error: Exception, what: str) -> str:
     if "readonly" in told or "unable to open" in told:
         return f"{file}: must be a file that you may write. Change its rights, or its folder's."
     if any(word in told for word in DAMAGED):
-        return damaged(file, str(error), what)
+        return damaged(file, str(error).splitlines()[0], what)
     return ""
 
 

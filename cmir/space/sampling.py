@@ -35,14 +35,14 @@ TELLING = (TrialState.COMPLETE, TrialState.PRUNED)
 Place = tuple[int, float, float, int]
 
 
-def sampler_of(file: SweepFile, finished: int) -> BaseSampler:
-    """The file's sampler; its seed follows from what is finished: continuing repeats nothing.
+def sampler_of(file: SweepFile, drawn: int) -> BaseSampler:
+    """The file's sampler; its seed follows from how many trials there are: none is drawn twice.
 
     With TPE the first third of the budget is random, `MOST_RANDOM` trials at most: with fewer, TPE
     settles on the scheme that happens to come out well first (docs/decisions.md, "TPE settles too
     early").
     """
-    seed = int(np.random.SeedSequence([2026, finished]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([2026, drawn]).generate_state(1)[0])
     if file.sampler == "random":
         return RandomSampler(seed=seed)
     startup = min(max(10, file.trials // 3), MOST_RANDOM)

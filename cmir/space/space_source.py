@@ -54,9 +54,9 @@ class SpaceSource:
     def resume(self, study: optuna.Study) -> None:
         """Nothing is asked for beyond what the sampler makes."""
 
-    def sampler(self, ended: int) -> BaseSampler:
-        """The sampler of a study of which so many trials have ended."""
-        return sampler_of(self._space.file, ended)
+    def sampler(self, drawn: int) -> BaseSampler:
+        """The sampler of a study that has so many trials, ended or begun."""
+        return sampler_of(self._space.file, drawn)
 
     def wants(self, trial: Trial) -> bool:
         """Every trial of the sweep is wanted."""

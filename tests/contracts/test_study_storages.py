@@ -138,9 +138,9 @@ def test_a_continued_study_does_not_repeat_its_suggestions(reopened: Open) -> No
 
 def test_what_is_remembered_of_tracking_is_there_after_a_restart(reopened: Open) -> None:
     study = reopened()
-    assert study.parent_run is None
+    assert study.parent_runs == []
     study.remember_parent_run("abc")
-    assert reopened().parent_run == "abc"
+    assert reopened().parent_runs == ["abc"]
 
 
 def test_a_server_that_ended_the_sessions_costs_no_trial(server: str) -> None:
@@ -154,3 +154,23 @@ def test_a_server_that_ended_the_sessions_costs_no_trial(server: str) -> None:
     )
     study.tell(asked.number, finished(0.5))
     assert study.ask().number == 1
+
+
+def test_a_driver_that_is_killed_again_and_again_draws_no_configuration_twice(
+    reopened: Open,
+) -> None:
+    drawn: dict[int, str] = {}
+    for start in range(1, 4):
+        study = reopened(start_from=[])
+        for _ in range(2 * start):
+            asked = study.ask()
+            config = asked.config.fingerprint
+            assert drawn.setdefault(asked.number, config) == config
+    assert len(drawn) == len(set(drawn.values())) == 6
+
+
+def test_a_study_that_two_tracking_stores_log_knows_its_run_in_each(reopened: Open) -> None:
+    for run in ("first", "second", "second", "first"):
+        reopened().remember_parent_run(run)
+        assert reopened().parent_runs[0] == run
+    assert reopened().parent_runs == ["first", "second"]

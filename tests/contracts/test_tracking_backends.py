@@ -77,7 +77,7 @@ def client(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlflo
 @pytest.fixture
 def tracker(client: MlflowClient) -> SweepTracker:
     """Of a sweep that begins, in an experiment of its own."""
-    return SweepTracker(client, next(NAMES), "s", None)
+    return SweepTracker(client, next(NAMES), "s")
 
 
 def written(tracker: SweepTracker, records: list[TrialRecord] = ENDED) -> SweepTracker:
@@ -163,7 +163,7 @@ def test_a_continued_sweep_writes_what_is_missing_alone(
         tags={"mlflow.parentRunId": tracker.parent, "trial": "2", "outcome": "diverged"},
     )
     name = client.get_experiment(tracker.experiment).name
-    again = SweepTracker(client, name, "s", tracker.parent)
+    again = SweepTracker(client, name, "s", [tracker.parent])
     again.write_missing(ENDED)
     assert again.flush() == 0
     after = children(client, again)
@@ -180,7 +180,7 @@ def test_a_run_that_was_cut_off_at_its_end_is_filled_without_doubles(
     own, expected = run.info.run_id, points(client, run.info.run_id, "objective")
     client.update_run(own, status="RUNNING")
     name = client.get_experiment(tracker.experiment).name
-    written(SweepTracker(client, name, "s", tracker.parent), [RECORD])
+    written(SweepTracker(client, name, "s", [tracker.parent]), [RECORD])
     again = children(client, tracker)[0]
     assert (again.info.run_id, again.info.status) == (own, "FINISHED")
     assert points(client, own, "objective") == expected
@@ -216,3 +216,25 @@ def test_a_sweep_is_described_shown_and_closed(
     assert [f.path for f in client.list_artifacts(tracker.parent, "tables")] == ["tables/table.csv"]
     assert run.inputs is not None
     assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["d"]
+
+
+def test_a_run_is_found_by_its_study_where_its_answer_was_lost(client: MlflowClient) -> None:
+    name = next(NAMES)
+    first = SweepTracker(client, name, "s", key="of one study")
+    assert SweepTracker(client, name, "s", key="of one study").parent == first.parent
+    assert SweepTracker(
+        client, name, "s", ["0" * 32, "of an older one"], "of one study"
+    ).parent == (first.parent)
+    assert SweepTracker(client, name, "s", key="of another").parent != first.parent
+
+
+def test_of_two_runs_that_one_question_made_one_is_left(
+    client: MlflowClient, tracker: SweepTracker
+) -> None:
+    tags = {"mlflow.parentRunId": tracker.parent, "trial": "0", "outcome": "finished"}
+    for _ in range(2):
+        client.create_run(tracker.experiment, tags=tags)
+    name = client.get_experiment(tracker.experiment).name
+    again = written(SweepTracker(client, name, "s", [tracker.parent]), [RECORD])
+    runs = client.search_runs([tracker.experiment], "tags.trial = '0'")
+    assert [(run.info.run_id, run.info.status) for run in runs] == [(again.run_of(0), "FINISHED")]

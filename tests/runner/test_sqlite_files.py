@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,10 +28,10 @@ def check(file: Path) -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
+def file(tmp_path: Path) -> Path:
     made = tmp_path / "a b.db"
     make(made, runs=20)
-    yield made
+    return made
 
 
 def test_a_whole_database_passes(file: Path) -> None:

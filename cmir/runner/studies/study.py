@@ -8,6 +8,7 @@ are handed out again, with the same number and parameters, before new ones.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -34,6 +35,8 @@ from cmir.runner.studies.trial_serialisation import (
 )
 
 QUESTION, CREATED, PARENT = "question", "created", "mlflow_parent_run"
+# Of every tracking store that has logged the study, and what names it there.
+PARENTS, KEY = "mlflow_parent_runs", "key"
 # Of a trial that is tried once more, what stays.
 GIVEN = (CONFIG, JOB, LABEL)
 
@@ -70,8 +73,8 @@ class JobSource(Protocol):
     def resume(self, study: optuna.Study) -> None:
         """Asks for what is missing, whenever the study is opened."""
 
-    def sampler(self, ended: int) -> BaseSampler:
-        """The sampler of a study of which so many trials have ended."""
+    def sampler(self, drawn: int) -> BaseSampler:
+        """The sampler of a study that has so many trials, ended or begun."""
 
     def wants(self, trial: Trial) -> bool:
         """Whether a trial that an earlier start of the command has left shall be trained."""
@@ -110,13 +113,23 @@ class TrialStudy:
         return 1.0 if self._study.direction == StudyDirection.MAXIMIZE else -1.0
 
     @property
-    def parent_run(self) -> str | None:
-        """The tracking run of the sweep, once it is known."""
-        value = self._study.user_attrs.get(PARENT)
-        return None if value is None else str(value)
+    def key(self) -> str:
+        """What no other study is known by, of the same name neither; empty for an older study."""
+        return str(self._study.user_attrs.get(KEY, ""))
+
+    @property
+    def parent_runs(self) -> list[str]:
+        """Its runs in the tracking stores that have logged it, the latest first."""
+        kept = self._study.user_attrs
+        known = [*kept.get(PARENTS, ()), *([kept[PARENT]] if PARENT in kept else [])]
+        return list(dict.fromkeys(reversed(known)))
 
     def remember_parent_run(self, run_id: str) -> None:
         """Keeps the tracking run's id, so that continuing a sweep continues its run."""
+        if self.parent_runs[:1] == [run_id]:
+            return
+        others = [one for one in reversed(self.parent_runs) if one != run_id]
+        self._study.set_user_attr(PARENTS, [*others, run_id])
         self._study.set_user_attr(PARENT, run_id)
 
     @property
@@ -240,13 +253,15 @@ def open_study(
     else:
         source.begin(study)
         study.set_user_attr(CREATED, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+        study.set_user_attr(KEY, uuid.uuid4().hex)
         study.set_user_attr(QUESTION, question)
     for key, value in facts.items():
         if key not in kept or kept[key] != value:
             study.set_user_attr(key, value)
     source.resume(study)
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    study.sampler = source.sampler(len(ended))
+    # A killed sweep has drawn for its trials in flight too: to begin with what ended would repeat.
+    drawn = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+    study.sampler = source.sampler(len(drawn))
     return TrialStudy(study, source)
 
 

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,17 +100,33 @@ def answering(client: MlflowClient) -> Iterator[None]:
 class SweepTracker:
     """The runs of one sweep."""
 
-    def __init__(self, client: MlflowClient, experiment: str, sweep: str, run: str | None) -> None:
-        """Opens the parent run `run`, or begins one in the experiment if there is none yet."""
-        self._client, self._sweep = client, sweep
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment: str,
+        sweep: str,
+        runs: Sequence[str] = (),
+        key: str = "",
+    ) -> None:
+        """Opens the parent run, or begins one in the experiment where this store has none yet.
+
+        Args:
+            client: of the store.
+            experiment: its name.
+            sweep: its name.
+            runs: parent runs that the study knows of, of this store and of others.
+            key: of the study, by which a run is found that was begun and not remembered.
+        """
+        self._client, self._sweep, self._key = client, sweep, key
         self.uri = without_secrets(str(client.tracking_uri))
         self.experiment = experiment_id(client, experiment)
-        self.parent = run if run and _exists(client, run) else self._begin()
+        known = next((run for run in runs if _exists(client, run)), None) or self._begun_before()
+        self.parent = known or self._begin()
         self._runs = ClientRuns(client, self.experiment, self.parent)
         self._written: dict[int, str] = {}
         self._begun: dict[int, str] = {}
         # The store holds what an earlier run of the command wrote: the writer looks first.
-        self._is_doubtful = run is not None
+        self._is_doubtful = known is not None
         self._backlog: deque[TrialRecord] = deque()
         self._failures, self._rests_until = 0, 0.0
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
@@ -178,16 +194,31 @@ class SweepTracker:
         """Ends the parent run: FINISHED, or KILLED where trials are still missing."""
         self._client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
 
+    def _begun_before(self) -> str | None:
+        """A parent run that was made while its answer was lost, or the driver killed."""
+        if not self._key:
+            return None
+        found = self._client.search_runs([self.experiment], f"tags.study = '{self._key}'")
+        return str(found[-1].info.run_id) if found else None
+
     def _begin(self) -> str:
-        tags = {"sweep": self._sweep} | SOURCE
+        tags = {"sweep": self._sweep} | ({"study": self._key} if self._key else {}) | SOURCE
         run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
         return str(run.info.run_id)
 
     def _look(self) -> None:
         """Finds the runs of trials: those that are written, and those that were cut off."""
+        cut: dict[int, list[str]] = {}
         for found in self._runs.find():
-            known = self._written if found.is_whole else self._begun
-            known[found.trial] = found.run
+            if found.is_whole:
+                self._written[found.trial] = found.run
+            else:
+                cut.setdefault(found.trial, []).append(found.run)
+        for trial, runs in cut.items():
+            # A question that was asked twice, because its answer was lost, has made two runs.
+            for run in runs if trial in self._written else runs[1:]:
+                self._client.delete_run(run)
+            self._begun[trial] = runs[0]
         self._is_doubtful = False
 
     def _write_all(self) -> None:
@@ -263,6 +294,6 @@ def _exists(client: MlflowClient, run: str) -> bool:
     try:
         return bool(client.get_run(run).info.lifecycle_stage == "active")
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return False

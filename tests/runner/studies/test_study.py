@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna import create_study
+from optuna.exceptions import StorageInternalError
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial
 
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError
 from cmir.runner.studies.storage import (
     journal_storage,
     release_left_lock,
@@ -121,7 +124,7 @@ def test_a_database_that_goes_away_is_told_in_one_sentence(tmp_path: Path) -> No
         with storing(f"sqlite:///{file}"):
             storage.get_all_studies()
 
-    with pytest.raises(InputError, match=r"studies.db: answers no longer: .*run the same command"):
+    with pytest.raises(InputError, match=r"studies.db: is no whole database of .*not a data"):
         read()
 
 
@@ -140,3 +143,43 @@ def test_a_suggestion_that_is_no_configuration_does_not_come_back(
     again = opened(tmp_path)
     assert again.interrupted == 0
     assert again.ask().number == 1
+
+
+def change(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute(statement)
+
+
+def test_a_database_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "s.db"
+    url = f"sqlite:///{file}"
+    small_study.opened(storage_at(url))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
+    whole = file.read_bytes()
+    change(file, "UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(InputError, match=r"made by another Optuna.*optuna storage upgrade --stor"):
+        storage_at(url)
+    change(file, "UPDATE alembic_version SET version_num = 'v99'")
+    with pytest.raises(InputError, match=r"made by another Optuna.*Install that one"):
+        storage_at(url)
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"s\.db: is no whole database.*trials that were kept"):
+        storage_at(url)
+
+
+def test_a_database_that_was_made_half_is_told_with_the_command_that_moves_it(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    storage_at(url)
+    change(tmp_path / "s.db", "DROP TABLE alembic_version")
+    with pytest.raises(InputError, match=r"half made.*holds nothing yet.*mv "):
+        storage_at(url)
+
+
+def test_a_database_that_is_locked_while_a_sweep_runs_is_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    locked = StorageInternalError("an error")
+    locked.__cause__ = sqlite3.OperationalError("database is locked")
+    with pytest.raises(PlaceError, match="another program has locked it"), storing(url):
+        raise locked

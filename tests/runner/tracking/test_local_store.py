@@ -84,8 +84,8 @@ def test_a_store_that_another_program_locks_is_told(
 
 def test_a_store_that_goes_bad_while_a_command_runs_is_told(store: Path) -> None:
     client: MlflowClient = connect()
+    store.write_bytes(b"x" * 400_000)
     with pytest.raises(InputError, match="is no whole database of sqlite"), answering(client):
-        store.write_bytes(b"x" * 400_000)
         client.search_experiments(max_results=1)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.pyfunc.model import PythonModel
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from cmir.runner.tracking.sweep_tracker import connect, experiment_id
@@ -23,8 +24,8 @@ COLUMNS = {
 }
 
 
-class Echo(mlflow.pyfunc.PythonModel):
-    def predict(self, model_input: list[str]) -> list[str]:
+class Echo(PythonModel):
+    def predict(self, model_input: list[str]) -> list[str]:  # type: ignore[override]
         return model_input
 
 
@@ -68,7 +69,7 @@ def test_files_lie_below_a_folder_of_any_name_and_nowhere_else(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", ("per%41cent", "Übung # 1"))
+@pytest.mark.parametrize("name", ["per%41cent", "Übung # 1"])
 def test_a_renamed_folder_reads_and_writes_where_it_is(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -133,7 +134,8 @@ def test_a_store_that_several_folders_share_keeps_the_places_of_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    a.mkdir(), b.mkdir()
+    a.mkdir()
+    b.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared.db")
     monkeypatch.chdir(a)
     client = connect()

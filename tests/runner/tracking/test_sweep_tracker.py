@@ -47,7 +47,7 @@ def children(client: MlflowClient, tracker: SweepTracker) -> list[Run]:
 
 
 def test_a_trial_takes_four_calls(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = SweepTracker(client, "e", "s", None)
+    tracker = SweepTracker(client, "e", "s")
     calls = []
 
     def counted(name: str) -> Any:
@@ -70,7 +70,7 @@ def test_a_trial_takes_four_calls(client: MlflowClient, monkeypatch: pytest.Monk
 def test_a_store_that_fails_for_a_while_costs_nothing(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = SweepTracker(client, "e", "s", None)
+    tracker = SweepTracker(client, "e", "s")
     create, calls = client.create_run, []
 
     def create_later(*arguments: object) -> Run:
@@ -94,7 +94,7 @@ def test_a_store_that_cannot_be_opened_is_bad_input(monkeypatch: pytest.MonkeyPa
 def test_a_server_that_failed_is_left_in_peace_for_a_while(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = SweepTracker(client, "e", "s", None)
+    tracker = SweepTracker(client, "e", "s")
     create, asked, down = client.create_run, [], [True]
 
     def create_when_up(*arguments: object) -> Run:
@@ -117,7 +117,7 @@ def test_a_server_that_failed_is_left_in_peace_for_a_while(
 def test_a_server_that_stays_away_is_not_asked_for_each_trial(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = SweepTracker(client, "e", "s", None)
+    tracker = SweepTracker(client, "e", "s")
     asked = []
 
     def away(*arguments: object) -> Run:
@@ -135,7 +135,7 @@ def test_one_trial_that_cannot_be_written_does_not_keep_back_the_others(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cmir.runner.tracking.sweep_tracker.REST", 0.0)
-    tracker = SweepTracker(client, "e", "s", None)
+    tracker = SweepTracker(client, "e", "s")
     log = client.log_batch
 
     def log_all_but_one(run: str, *arguments: Any, **named: Any) -> None:
@@ -156,7 +156,7 @@ def test_one_trial_that_cannot_be_written_does_not_keep_back_the_others(
 def test_an_answer_that_was_lost_makes_no_second_run(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    tracker = SweepTracker(client, "e", "s", None)
+    tracker = SweepTracker(client, "e", "s")
     do, calls = getattr(client, lost), []
 
     def do_and_lose_the_first_answer(*arguments: object) -> object:
@@ -196,3 +196,18 @@ def test_a_server_that_goes_away_is_told_in_one_sentence(
 def test_what_a_server_refuses_is_no_absence(client: MlflowClient) -> None:
     with pytest.raises(MlflowException, match="No Experiment"), answering(client):
         client.get_experiment("77")
+
+
+def test_a_store_that_does_not_answer_begins_no_second_run(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = SweepTracker(client, "e", "s")
+
+    def busy(run: str) -> Run:
+        raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "get_run", busy)
+        with pytest.raises(MlflowException, match="locked"):
+            SweepTracker(client, "e", "s", [tracker.parent])
+    assert len(client.search_runs([tracker.experiment])) == 1
