@@ -33,8 +33,6 @@ from cmir.space.space_file import EarlyStopping
 
 # MLflow takes seconds to import: what only looks at options does without it.
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from cmir.runner.tracking.sweep_tracker import SweepTracker
 
 NEVER = EarlyStopping(enabled=False)
@@ -166,12 +164,12 @@ class Runner:
         self.paths.make()
         with self.paths.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
             # Before the study is begun: a store that does not answer leaves no sweep behind.
-            client = None if jobs.tracked is None else _connected()
+            tracker_of = _tracking(jobs)
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
             storage = self.storage_of(jobs.name)
             with study_lock(storage, self.storage, jobs.name):
                 study = open_study(storage, jobs.name, jobs.source, facts)
-                yield Session(self, jobs, study, _tracker(client, study, jobs))
+                yield Session(self, jobs, study, tracker_of(study))
 
     def storage_of(self, name: str) -> BaseStorage:
         """The storage of a study, for its only driver."""
@@ -260,28 +258,30 @@ class Session:
         return replace(progress, on_end=on_end)
 
 
-def _connected() -> MlflowClient:
-    from cmir.runner.tracking.sweep_tracker import connect
+def _tracking(jobs: Jobs) -> Callable[[TrialStudy], SweepTracker | None]:
+    """Asks MLflow whether it is there; returns what opens the runs of the jobs' study.
 
-    return connect()
+    They get what earlier starts of the command could not write.
+    """
+    wanted = jobs.tracked
+    if wanted is None:
+        return lambda study: None
+    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect, dataset_input
 
+    client, data = connect(), jobs.data
 
-def _tracker(client: MlflowClient | None, study: TrialStudy, jobs: Jobs) -> SweepTracker | None:
-    """The runs of the jobs, with what earlier starts of the command could not write on its way."""
-    if client is None or jobs.tracked is None:
-        return None
-    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, dataset_input
+    def opened(study: TrialStudy) -> SweepTracker:
+        with answering(client):
+            tracker = SweepTracker(
+                client, wanted.experiment, jobs.name, study.parent_runs, study.key
+            )
+            study.remember_parent_run(tracker.parent)
+            profile = {split: len(part.rows) for split, part in data.splits.items()}
+            used = dataset_input(data.name, data.checksum, data.path, profile)
+            tracker.describe(wanted.params, wanted.tags, used)
+            for folder, file in wanted.files.items():
+                tracker.attach(file, folder)
+        tracker.write_missing(study.records())
+        return tracker
 
-    data = jobs.data
-    with answering(client):
-        tracker = SweepTracker(
-            client, jobs.tracked.experiment, jobs.name, study.parent_runs, study.key
-        )
-        study.remember_parent_run(tracker.parent)
-        profile = {split: len(part.rows) for split, part in data.splits.items()}
-        used = dataset_input(data.name, data.checksum, data.path, profile)
-        tracker.describe(jobs.tracked.params, jobs.tracked.tags, used)
-        for folder, file in jobs.tracked.files.items():
-            tracker.attach(file, folder)
-    tracker.write_missing(study.records())
-    return tracker
+    return opened

@@ -122,12 +122,16 @@ def _stand_in(name: str, wanted: SyntheticSection, paths: Paths) -> Path:
         modality: tuple(shape) if isinstance(shape, list) else shape
         for modality, shape in wanted.modalities.items()
     }
-    return generate(
-        folder,
-        modalities=shapes or DEFAULT_MODALITIES,
-        samples=wanted.samples or DEFAULT_SAMPLES,
-        task=wanted.task,
-        label_range=wanted.label_range,
-        name=name + SYNTHETIC,
-        seed=wanted.seed,
-    )
+    with paths.waiting_lock("synthetic"):
+        # Another sweep of the same space may have begun in the same moment.
+        if folder.exists():
+            return folder
+        return generate(
+            folder,
+            modalities=shapes or DEFAULT_MODALITIES,
+            samples=wanted.samples or DEFAULT_SAMPLES,
+            task=wanted.task,
+            label_range=wanted.label_range,
+            name=name + SYNTHETIC,
+            seed=wanted.seed,
+        )

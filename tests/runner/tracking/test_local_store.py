@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +18,7 @@ from cmir.runner import sqlite_files
 from cmir.runner.tracking.local_store import unanswered
 from cmir.runner.tracking.sweep_tracker import answering, connect
 from tests.support.small_promotion import open_store
+from tests.support.small_study import ROOT
 
 
 @pytest.fixture
@@ -102,3 +106,25 @@ def test_the_advice_fits_the_kind_of_store(uri: str, remedy: str) -> None:
     assert "s3cret" not in told
     with pytest.raises(InputError, match=remedy):
         raise InputError(told)
+
+
+def test_two_first_commands_that_begin_together_share_the_store_that_one_of_them_makes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "from cmir.runner.tracking.sweep_tracker import SweepTracker, connect\n"
+        "SweepTracker(connect(), 'e', 's')"
+    )
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    environment["PYTHONPATH"] = str(ROOT)
+    begun = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment)
+        for _ in range(3)
+    ]
+    assert [process.wait() for process in begun] == [0, 0, 0]
+    capfd.readouterr()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (3,)
+        assert database.execute("SELECT count(*) FROM experiments").fetchone() == (2,)
