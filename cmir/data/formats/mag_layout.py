@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cmir.data.formats.inspection.layouts import other_reader
 from cmir.data.formats.mmsa_columns import ID_GLUE
 from cmir.data.formats.mmsa_layout import text_of
 from cmir.data.formats.source import Ragged
@@ -59,7 +60,7 @@ def _checked_list(samples: object, where: str) -> Sequence[Any]:
         return list(samples)
     raise InputError(
         f"{where}: must be a list of samples ((words, visual, acoustic), label, segment), but is "
-        f"{type(samples).__name__}."
+        f"{type(samples).__name__}.{other_reader(samples)}"
     )
 
 

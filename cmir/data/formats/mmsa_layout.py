@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from cmir.data.formats.inspection.layouts import other_reader
 from cmir.data.formats.mmsa_columns import (
     ID_GLUE,
     UNIMODAL_LABELS,
@@ -129,7 +130,7 @@ def _splits(content: object, where: str, given: Mapping[str, str]) -> dict[str, 
     if not isinstance(content, Mapping) or not content:
         raise InputError(
             f"{where}: must hold a dict {{split: {{key: array}}}}, but holds "
-            f"{type(content).__name__}. For another layout write an .npz file."
+            f"{type(content).__name__}.{other_reader(content) or ' Write an .npz file instead.'}"
         )
     splits: dict[str, Split] = {}
     for name, split in content.items():
@@ -138,7 +139,8 @@ def _splits(content: object, where: str, given: Mapping[str, str]) -> dict[str, 
             raise InputError(f"{where}: two splits mean {ours}, the second is {name}. Rename it.")
         if not isinstance(split, Mapping):
             raise InputError(
-                f"{where}: {name} must be a dict of arrays, but is {type(split).__name__}."
+                f"{where}: {text_of(name)} must be a dict of arrays, but is "
+                f"{type(split).__name__}.{other_reader(split)}"
             )
         splits[ours] = {text_of(key): value for key, value in split.items()}
     check_needed_splits(splits, [text_of(name) for name in content], where)
