@@ -19,7 +19,7 @@ from cmir.data.formats.funny_layout import (
     joke_text,
 )
 from cmir.data.formats.inspection.layouts import other_reader
-from cmir.data.formats.mmsa_layout import text_of
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.pickles import safe_pickle
 from cmir.data.formats.source import Made, Ragged
 from cmir.data.row_blocks import IntArray, scanned

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cmir.data.formats.mmsa_layout import text_of
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.source import Made, Ragged
 from cmir.data.row_blocks import FloatArray
 from cmir.errors import InputError

@@ -6,28 +6,23 @@ The layout of MAG-BERT (github.com/WasifurRahman/BERT_multimodal_transformer), I
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cmir.data.formats.inspection.layouts import other_reader
-from cmir.data.formats.mmsa_columns import ID_GLUE
-from cmir.data.formats.mmsa_layout import text_of
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.source import Ragged
 from cmir.errors import InputError
-
-_CLIP_OF_VIDEO = re.compile(r"(.+)\[(\d+)\]")
 
 
 def word_samples(splits: Mapping[str, object], where: str) -> dict[str, dict[str, Any]]:
     """The lists of samples by split as `{split: {key: values}}`, the layout of `assemble`.
 
     `visual` becomes `vision`, `acoustic` becomes `audio`, one step for each word; the words are
-    joined to `raw_text`. Of several labels the first is taken: it is the sentiment. A segment
-    `video[clip]` becomes the id `video$_$clip`; where segments are repeated they are videos, and
-    their clips are numbered.
+    joined to `raw_text`. Of several labels the first is taken: it is the sentiment. Segments are
+    the ids.
 
     Raises:
         InputError: something is no such sample; the message says which.
@@ -39,11 +34,9 @@ def word_samples(splits: Mapping[str, object], where: str) -> dict[str, dict[str
         ]
         for name, samples in splits.items()
     }
-    names = [segment for samples in content.values() for *_, segment in samples]
-    ids = iter(_ids(names))
     return {
         name: {
-            "id": [next(ids) for _ in samples],
+            "id": [segment for *_, segment in samples],
             "labels": np.array([label for *_, label, _ in samples]),
             **_texts([words for words, *_ in samples]),
             **_rows("vision", [visual for _, visual, *_ in samples], f"{where}: {name}"),
@@ -119,20 +112,6 @@ def _rows(name: str, sequences: list[Any], where: str) -> dict[str, Any]:
             f"are {', '.join(str(size) for size in rows.sizes)}. Leave the odd samples out."
         )
     return {name: rows, f"{name}_lengths": rows.lengths}
-
-
-def _ids(segments: list[str]) -> list[str]:
-    clips = [_CLIP_OF_VIDEO.fullmatch(segment) for segment in segments]
-    if all(clips):
-        return [ID_GLUE.join(clip.groups()) for clip in clips if clip]
-    if len(set(segments)) == len(segments):
-        return segments
-    seen: dict[str, int] = {}
-    ids = []
-    for segment in segments:
-        seen[segment] = seen.get(segment, -1) + 1
-        ids.append(f"{segment}{ID_GLUE}{seen[segment]}")
-    return ids
 
 
 def _outline(value: object) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cmir.data.formats.inspection.sample_ids import SampleIds
+from cmir.data.formats.inspection.texts import texts
 from cmir.data.formats.source import Rows
 from cmir.data.manifest import Task
 from cmir.data.samples import usual_task
@@ -24,56 +26,10 @@ UNIMODAL_LABELS = {
     "regression_labels_A": "label_audio",
     "regression_labels_V": "label_vision",
 }
-ID_GLUE = "$_$"
 
 T = TypeVar("T")
 Split = Mapping[str, Any]
 Parts = Mapping[str, tuple[Rows, ...]]
-
-
-def read_ids(split: Split, where: str) -> list[str]:
-    """The ids of a split; an id of several parts is joined as `video$_$clip`.
-
-    Raises:
-        InputError: there is no key `id`, or nothing under it.
-    """
-    if "id" not in split:
-        raise InputError(
-            f"{where}: must have the key 'id', one text for each sample, but has only "
-            f"{', '.join(str(key) for key in split)}."
-        )
-    ids = _texts(split["id"], ID_GLUE, f"{where}: id")
-    if not ids:
-        raise InputError(f"{where}: must hold samples, but 'id' is empty. Leave the split out.")
-    named = [value for value in ids if value is not None]
-    if len(named) < len(ids):
-        raise InputError(
-            f"{where}: every sample must have an id, but {len(ids) - len(named)} of {len(ids)} "
-            "have none. Number them."
-        )
-    return named
-
-
-def _texts(values: object, glue: str, where: str) -> list[str | None]:
-    """One text for each sample, None where it is missing."""
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        raise InputError(f"{where}: must be a list of texts, but is {type(values).__name__}.")
-    if isinstance(values, np.ndarray) and values.ndim == 0:
-        raise InputError(f"{where}: must be a list of texts, but is a single value.")
-    return [None if _is_missing(value) else _text(value, glue) for value in values]
-
-
-def _is_missing(value: object) -> bool:
-    # What pandas puts where a column of texts has none.
-    return value is None or (isinstance(value, float) and np.isnan(value))
-
-
-def _text(value: object, glue: str) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    if isinstance(value, list | tuple | np.ndarray):
-        return glue.join(_text(part, glue) for part in value)
-    return str(value)
 
 
 def joined(columns: Mapping[str, list[T]]) -> list[T]:
@@ -214,12 +170,12 @@ def read_unimodal_labels(
 
 def read_text_columns(
     splits: Mapping[str, Split],
-    ids: Mapping[str, list[str]],
+    named: SampleIds,
     parts: Parts,
     where: str,
     further: Sequence[str] = (),
 ) -> list[pl.Series]:
-    """`video` from ids `video$_$clip`, `ENVIRONMENT_KEYS`, `raw_text`, further keys, `text_bert`.
+    """`video` as the ids tell it, `ENVIRONMENT_KEYS`, `raw_text`, further keys, `text_bert`.
 
     A key counts where every split has it. A missing `raw_text` is empty, a missing environment
     null. `text_bert` `(N, 3, T)` holds BERT's token ids, mask and
@@ -229,15 +185,13 @@ def read_text_columns(
     Raises:
         InputError: a key does not hold one text for each sample.
     """
+    ids = named.ids
     columns: dict[str, list[str | None]] = {}
-    clips = [value.split(ID_GLUE) for value in joined(ids)]
-    if all(len(parts) >= 2 for parts in clips):
-        columns["video"] = [parts[0] for parts in clips]
+    if named.videos:
+        columns["video"] = list(joined(named.videos))
     for key in (*ENVIRONMENT_KEYS, *further, "raw_text"):
         if key not in parts and all(key in split for split in splits.values()):
-            own = {
-                n: _texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()
-            }
+            own = {n: texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()}
             _check_counts(own, ids, key, where)
             columns[key] = joined(own)
     if "raw_text" in columns:

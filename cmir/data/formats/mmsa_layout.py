@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from cmir.data.formats.inspection.layouts import other_reader
+from cmir.data.formats.inspection.sample_ids import ID_GLUE, read_ids
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.mmsa_columns import (
-    ID_GLUE,
     UNIMODAL_LABELS,
     Split,
     find_label_key,
     find_task,
     joined,
-    read_ids,
     read_lengths,
     read_numbers,
     read_text_columns,
@@ -56,8 +56,9 @@ def assemble(
 
     Every floating-point array `(N, T, D)` or `(N, D)` under a key that is no label, id or
     length is a modality; `(N, 1, D)` is stored as vectors; a list of arrays `(t_i, D)` is padded.
-    An id `video$_$clip` gives the environment column `video`. Without `<modality>_lengths` every
-    step is valid, except that the attention mask in `text_bert` gives the lengths of `text`.
+    Ids that tell a video, such as `video$_$clip`, give the environment column `video`. Without
+    `<modality>_lengths` every step is valid, except that the attention mask in `text_bert` gives
+    the lengths of `text`.
 
     Args:
         content: what the file holds.
@@ -71,7 +72,8 @@ def assemble(
         InputError: the layout is another one, or its parts do not fit together.
     """
     found = _splits(content, where, splits or {})
-    ids = {name: read_ids(split, f"{where}: {name}") for name, split in found.items()}
+    named = read_ids(found, where)
+    ids = named.ids
     found = {
         name: with_rows(split, len(ids[name]), f"{where}: {name}") for name, split in found.items()
     }
@@ -81,7 +83,7 @@ def assemble(
         [read_numbers(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
     )
     found_task = task or find_task(labels, key, where)
-    texts = read_text_columns(found, ids, parts, where, columns)
+    texts = read_text_columns(found, named, parts, where, columns)
     names = [name for name, own in ids.items() for _ in own]
     samples = pl.DataFrame({"id": joined(ids), "split": names}).with_columns(
         pl.Series("label", labels.astype(np.float32)),
@@ -100,7 +102,7 @@ def assemble(
         task=found_task,
         label_range=usual_range(labels) if found_task == "regression" else None,
         left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
-        notes=_notes(parts, samples),
+        notes=(*named.notes, *_notes(parts, samples)),
         split_names=tuple(text_of(name) for name in content)
         if isinstance(content, Mapping)
         else (),
@@ -159,11 +161,6 @@ def check_needed_splits(splits: Mapping[str, object], names: Iterable[str], wher
                 f"{where}: there must be a split named {usual}, but there are only "
                 f"{', '.join(names)}."
             )
-
-
-def text_of(key: object) -> str:
-    """A key as text; a file written by Python 2 may have bytes."""
-    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
 
 
 def _notes(modalities: Mapping[str, tuple[Rows, ...]], samples: pl.DataFrame) -> tuple[str, ...]:

@@ -112,7 +112,8 @@ def test_a_storage_cannot_name_what_is_no_storage_nor_be_given_other_values(tmp_
     forged = Forged(torch.storage._load_from_bytes, (inner,))
     with pytest.raises(InputError, match=r"names posix\.system, which is no storage"):
         safe_pickle.load(written(tmp_path, forged))
-    plain = torch.ones(2).__reduce_ex__(2)[1][0].__reduce__()
+    tensor: Any = torch.ones(2)
+    plain = tensor.__reduce_ex__(2)[1][0].__reduce__()
     filled = Forged(*plain, {"values": np.zeros((1, 1))})
     with pytest.raises(InputError, match="must not be given a state"):
         safe_pickle.load(written(tmp_path, filled))
