@@ -166,4 +166,5 @@ def _origin(
         "reader": reader,
         "left_out": list(source.left_out),
         "notes": [*source.notes, *known],
+        **({"warnings": list(source.warnings)} if source.warnings else {}),
     }

@@ -13,7 +13,6 @@ import numpy as np
 
 from cmir.data.formats.inspection.layouts import other_reader
 from cmir.data.formats.inspection.texts import text_of
-from cmir.data.formats.source import Ragged
 from cmir.errors import InputError
 
 
@@ -39,8 +38,8 @@ def word_samples(splits: Mapping[str, object], where: str) -> dict[str, dict[str
             "id": [segment for *_, segment in samples],
             "labels": np.array([label for *_, label, _ in samples]),
             **_texts([words for words, *_ in samples]),
-            **_rows("vision", [visual for _, visual, *_ in samples], f"{where}: {name}"),
-            **_rows("audio", [acoustic for _, _, acoustic, *_ in samples], f"{where}: {name}"),
+            "vision": [visual for _, visual, *_ in samples],
+            "audio": [acoustic for _, _, acoustic, *_ in samples],
         }
         for name, samples in content.items()
     }
@@ -70,20 +69,22 @@ def _sample(sample: Any, where: str) -> tuple[list[str] | None, Any, Any, float,
         sentiment = float(np.asarray(label, np.float64).reshape(-1)[0])
     except (TypeError, ValueError, IndexError):
         raise InputError(f"{where}: label must be a number, but is {_outline(label)}.") from None
-    steps = [
-        _steps(visual, f"{where}: visual"),
-        _steps(acoustic, f"{where}: acoustic"),
-    ]
-    if len(steps[0]) != len(steps[1]):
+    steps = [_steps(visual, f"{where}: visual"), _steps(acoustic, f"{where}: acoustic")]
+    counts = {len(array) for array in steps if array is not None}
+    if len(counts) > 1:
         raise InputError(
             f"{where}: visual and acoustic must have one row for each word, but have "
-            f"{len(steps[0])} and {len(steps[1])}. Cut them to one length or leave it out."
+            f"{' and '.join(str(len(array)) for array in steps)}. Cut them to one length or leave "
+            "it out."
         )
     return _words(more[0] if more else words), *steps, sentiment, text_of(segment)
 
 
 def _steps(value: Any, where: str) -> Any:
+    """An array `(words, features)`; None where there is nothing."""
     array = np.asarray(value)
+    if value is None or not array.size:
+        return None
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise InputError(f"{where} must be an array (words, features), but is {_outline(value)}.")
     return array
@@ -102,16 +103,6 @@ def _words(words: Any) -> list[str] | None:
 def _texts(words: list[list[str] | None]) -> dict[str, list[str]]:
     known = [own for own in words if own is not None]
     return {"raw_text": [" ".join(own) for own in known]} if len(known) == len(words) else {}
-
-
-def _rows(name: str, sequences: list[Any], where: str) -> dict[str, Any]:
-    rows = Ragged(sequences)
-    if len(rows.sizes) > 1:
-        raise InputError(
-            f"{where}: {name}: every sample must have the same number of features, but there "
-            f"are {', '.join(str(size) for size in rows.sizes)}. Leave the odd samples out."
-        )
-    return {name: rows, f"{name}_lengths": rows.lengths}
 
 
 def _outline(value: object) -> str:

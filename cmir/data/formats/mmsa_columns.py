@@ -86,67 +86,6 @@ def find_task(labels: npt.NDArray[np.float64], key: str, where: str) -> Task:
     return task
 
 
-def read_lengths(
-    splits: Mapping[str, Split], ids: Mapping[str, list[str]], parts: Parts, where: str
-) -> list[pl.Series]:
-    """A column `<modality>_length` for each sequence that has lengths in some split.
-
-    In a split without them every step is valid. Where no split has lengths of `text` they follow
-    from the attention mask of `text_bert`, the middle row of `(N, 3, T)`.
-
-    Raises:
-        InputError: a length is not a whole number from 1 to the number of steps.
-    """
-    columns = []
-    for name, arrays in parts.items():
-        key = f"{name}_lengths"
-        if len(arrays[0].shape) == 2:
-            continue
-        steps = arrays[0].shape[1]
-        if not any(key in split for split in splits.values()):
-            masked = _masked_lengths(splits, ids, steps) if name == "text" else None
-            if masked is not None:
-                columns.append(_length_column(name, masked, steps, where))
-            continue
-        values = [
-            read_numbers(split, key, len(ids[own]), f"{where}: {own}")
-            if key in split
-            else np.full(len(ids[own]), steps)
-            for own, split in splits.items()
-        ]
-        columns.append(_length_column(name, np.concatenate(values), steps, where))
-    return columns
-
-
-def _masked_lengths(
-    splits: Mapping[str, Split], ids: Mapping[str, list[str]], steps: int
-) -> npt.NDArray[np.float64] | None:
-    lengths = []
-    for own, split in splits.items():
-        tokens = split.get("text_bert")
-        if not isinstance(tokens, np.ndarray) or tokens.shape != (len(ids[own]), 3, steps):
-            return None
-        mask = tokens[:, 1, :] == 1
-        counted = mask.sum(axis=1)
-        # Only a mask that is 1 up to the length and 0 beyond says where a text ends.
-        is_prefix = (mask == (np.arange(steps) < counted[:, None])).all() and counted.all()
-        if not is_prefix or not np.isin(tokens[:, 1, :], (0, 1)).all():
-            return None
-        lengths.append(counted.astype(np.float64))
-    return np.concatenate(lengths)
-
-
-def _length_column(name: str, values: npt.NDArray[np.float64], steps: int, where: str) -> pl.Series:
-    wrong = ~((values >= 1) & (values <= steps) & (values == np.round(values)))
-    if wrong.any():
-        raise InputError(
-            f"{where}: {name}_lengths must be whole numbers from 1 to {steps}, the steps of "
-            f"{name}, but got {values[wrong][0]:g} ({int(wrong.sum())} of {len(values)} samples). "
-            "Correct them, or remove the key: every step then counts as valid."
-        )
-    return pl.Series(f"{name}_length", values.astype(np.int32))
-
-
 def read_unimodal_labels(
     splits: Mapping[str, Split], ids: Mapping[str, list[str]], label: str, where: str
 ) -> list[pl.Series]:

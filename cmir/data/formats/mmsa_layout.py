@@ -16,13 +16,13 @@ from cmir.data.formats.mmsa_columns import (
     find_label_key,
     find_task,
     joined,
-    read_lengths,
     read_numbers,
     read_text_columns,
     read_unimodal_labels,
 )
-from cmir.data.formats.mmsa_features import read_modalities, with_rows
-from cmir.data.formats.source import Rows, Source
+from cmir.data.formats.mmsa_features import read_modalities, told_absent_in, with_rows
+from cmir.data.formats.mmsa_lengths import Measured, measured
+from cmir.data.formats.source import Source
 from cmir.data.manifest import SPLITS, Task
 from cmir.data.samples import check_ids_and_labels, usual_range
 from cmir.errors import InputError
@@ -55,10 +55,11 @@ def assemble(
     """Turn `{split: {key: values}}` into samples and features.
 
     Every floating-point array `(N, T, D)` or `(N, D)` under a key that is no label, id or
-    length is a modality; `(N, 1, D)` is stored as vectors; a list of arrays `(t_i, D)` is padded.
-    Ids that tell a video, such as `video$_$clip`, give the environment column `video`. Without
-    `<modality>_lengths` every step is valid, except that the attention mask in `text_bert` gives
-    the lengths of `text`.
+    length is a modality; `(N, 1, D)` is stored as vectors; a list of arrays `(t_i, D)` is padded,
+    and few odd samples in it are absent.
+    Ids that tell a video, such as `video$_$clip`, give the environment column `video`. Which
+    steps of a sequence count follows from `<modality>_lengths` and from its content, see
+    `mmsa_lengths.measured`.
 
     Args:
         content: what the file holds.
@@ -74,10 +75,12 @@ def assemble(
     found = _splits(content, where, splits or {})
     named = read_ids(found, where)
     ids = named.ids
-    found = {
-        name: with_rows(split, len(ids[name]), f"{where}: {name}") for name, split in found.items()
+    found = {name: with_rows(split, ids[name], f"{where}: {name}") for name, split in found.items()}
+    modalities = {
+        name: measured(name, found, ids, parts, where)
+        for name, parts in read_modalities(found, ids, where).items()
     }
-    parts = read_modalities(found, ids, where)
+    parts = {name: modality.parts for name, modality in modalities.items()}
     key = label or find_label_key(found["train"], where)
     labels = np.concatenate(
         [read_numbers(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
@@ -87,7 +90,7 @@ def assemble(
     names = [name for name, own in ids.items() for _ in own]
     samples = pl.DataFrame({"id": joined(ids), "split": names}).with_columns(
         pl.Series("label", labels.astype(np.float32)),
-        *read_lengths(found, ids, parts, where),
+        *(column for m in modalities.values() if (column := m.lengths) is not None),
         *read_unimodal_labels(found, ids, key, where),
         *texts,
     )
@@ -102,7 +105,8 @@ def assemble(
         task=found_task,
         label_range=usual_range(labels) if found_task == "regression" else None,
         left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
-        notes=(*named.notes, *_notes(parts, samples)),
+        notes=(*named.notes, *told_absent_in(found, parts), *_notes(modalities, samples)),
+        warnings=tuple(w for m in modalities.values() if m.padding for w in m.padding.warnings),
         split_names=tuple(text_of(name) for name in content)
         if isinstance(content, Mapping)
         else (),
@@ -163,13 +167,12 @@ def check_needed_splits(splits: Mapping[str, object], names: Iterable[str], wher
             )
 
 
-def _notes(modalities: Mapping[str, tuple[Rows, ...]], samples: pl.DataFrame) -> tuple[str, ...]:
-    unmeasured = [
-        name
-        for name, parts in modalities.items()
-        if len(parts[0].shape) == 3 and f"{name}_length" not in samples.columns
-    ]
-    notes = [f"{name}: no lengths in the source, every step counts as valid" for name in unmeasured]
+def _notes(modalities: Mapping[str, Measured], samples: pl.DataFrame) -> tuple[str, ...]:
+    notes = []
+    for name, modality in modalities.items():
+        if modality.padding is not None and not modality.padding.is_known:
+            notes.append(f"{name}: no lengths in the source, every step counts as valid")
+        notes += modality.padding.notes if modality.padding else ()
     if "video" not in samples.columns:
         notes.append(f"no video column: not every id has the form video{ID_GLUE}clip")
     return tuple(notes)
