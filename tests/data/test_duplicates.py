@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 
 from cmir.data.card import data_card
 from cmir.data.card_text import render
@@ -39,6 +39,6 @@ def test_what_is_absent_or_shared_in_one_modality_alone_is_no_copy(tmp_path: Pat
     features["text"][12] = features["text"][0]
     for array in features.values():
         array[[2, 20]] = 0
-    samples = small_samples().with_columns(text_length=np.int32(5))
+    samples = small_samples().with_columns(text_length=pl.lit(5, pl.Int32))
     card = data_card(write_small(tmp_path / "a", features=features, samples=samples))
     assert not any("the same features" in warning for warning in card.warnings)

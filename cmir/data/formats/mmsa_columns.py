@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ import polars as pl
 
 from cmir.data.formats.inspection.sample_ids import SampleIds
 from cmir.data.formats.inspection.texts import texts
+from cmir.data.formats.inspection.token_ids import TOKENS, token_texts
 from cmir.data.formats.source import Rows
 from cmir.data.manifest import Task
 from cmir.data.samples import usual_task
@@ -19,7 +19,6 @@ from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
 ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
-TOKENS = "text_bert"
 # CH-SIMS and CH-SIMS v2: what annotators saw when one modality was shown alone.
 UNIMODAL_LABELS = {
     "regression_labels_T": "label_text",
@@ -127,7 +126,7 @@ def read_text_columns(
     ids = named.ids
     columns: dict[str, list[str | None]] = {}
     if named.videos:
-        columns["video"] = list(joined(named.videos))
+        columns["video"] = [video for own in named.videos.values() for video in own]
     for key in (*ENVIRONMENT_KEYS, *further, "raw_text"):
         if key not in parts and all(key in split for split in splits.values()):
             own = {n: texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()}
@@ -135,7 +134,7 @@ def read_text_columns(
             columns[key] = joined(own)
     if "raw_text" in columns:
         columns["raw_text"] = [text or "" for text in columns["raw_text"]]
-    tokens = [_token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
+    tokens = [token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
     if all(own is not None for own in tokens):
         columns[TOKENS] = [text for own in tokens for text in own or ()]
     return [pl.Series(name, values, dtype=pl.String) for name, values in columns.items()]
@@ -150,20 +149,3 @@ def _check_counts(
                 f"{where}: {name}: {key} must hold {len(ids[name])} texts, one for each id, but "
                 f"holds {len(values)}."
             )
-
-
-def _token_texts(value: object, count: int) -> list[str] | None:
-    """JSON texts of token ids and segments; None where the array is none of BERT's input."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 3:
-        return None
-    if value.shape[:2] != (count, 3) or not (np.isfinite(value) & (value == np.floor(value))).all():
-        return None
-    ids, mask, segments = value.transpose(1, 0, 2).astype(np.int64)
-    lengths = mask.sum(axis=1)
-    is_prefix = (mask == (np.arange(value.shape[2]) < lengths[:, None])).all()
-    if not is_prefix or (lengths < 1).any():
-        return None
-    return [
-        json.dumps([ids[row, :end].tolist(), segments[row, :end].tolist()], separators=(",", ":"))
-        for row, end in enumerate(lengths.tolist())
-    ]

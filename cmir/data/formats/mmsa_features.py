@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cmir.data.formats.inspection.odd_samples import tidy_list, told_absent
+from cmir.data.formats.inspection.token_ids import check_no_tokens
 from cmir.data.formats.mmsa_columns import Split
 from cmir.data.formats.source import Chosen, Ragged, Rows
 from cmir.data.manifest import check_modality_name
@@ -18,7 +19,8 @@ from cmir.errors import InputError
 EXPECTED_MODALITIES = frozenset({"text", "audio", "vision"})
 
 _NEVER_FEATURES = re.compile(
-    r"id|raw_text|text_bert|annotations|(regression_|classification_)?labels?(_.*)?|.*_lengths"
+    r"id|raw_text|text_bert|annotations|.*_lengths|(regression_|classification_)?labels?(_.*)?"
+    r"|([a-z]+_)?(input_ids|token_ids|token_type_ids|segment_ids|attention_mask)"
 )
 
 
@@ -94,6 +96,7 @@ def read_modalities(
         check_modality_name(key, where)
         parts = [_features(splits[name], key, len(ids[name]), f"{where}: {name}") for name in ids]
         found[key] = _as_vectors_if_single_step(_check_shapes(parts, list(ids), key, where))
+        check_no_tokens(key, found[key], where)
     for split, keys in named.items():
         if keys - set(wanted):
             raise InputError(

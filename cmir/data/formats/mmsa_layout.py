@@ -10,6 +10,7 @@ import polars as pl
 from cmir.data.formats.inspection.layouts import other_reader
 from cmir.data.formats.inspection.sample_ids import ID_GLUE, read_ids
 from cmir.data.formats.inspection.texts import text_of
+from cmir.data.formats.inspection.token_ids import with_named_tokens
 from cmir.data.formats.mmsa_columns import (
     UNIMODAL_LABELS,
     Split,
@@ -76,6 +77,7 @@ def assemble(
     named = read_ids(found, where)
     ids = named.ids
     found = {name: with_rows(split, ids[name], f"{where}: {name}") for name, split in found.items()}
+    found, tokens = with_named_tokens(found)
     modalities = {
         name: measured(name, found, ids, parts, where)
         for name, parts in read_modalities(found, ids, where).items()
@@ -105,7 +107,7 @@ def assemble(
         task=found_task,
         label_range=usual_range(labels) if found_task == "regression" else None,
         left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
-        notes=(*named.notes, *told_absent_in(found, parts), *_notes(modalities, samples)),
+        notes=(*named.notes, *tokens, *told_absent_in(found, parts), *_notes(modalities, samples)),
         warnings=tuple(w for m in modalities.values() if m.padding for w in m.padding.warnings),
         split_names=tuple(text_of(name) for name in content)
         if isinstance(content, Mapping)

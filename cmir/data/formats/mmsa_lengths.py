@@ -11,7 +11,8 @@ import polars as pl
 
 from cmir.data.formats.inspection.odd_samples import shown
 from cmir.data.formats.inspection.padding import Padding, Placed, find_padding, spans
-from cmir.data.formats.mmsa_columns import TOKENS, Split, joined, read_numbers
+from cmir.data.formats.inspection.token_ids import TOKENS
+from cmir.data.formats.mmsa_columns import Split, joined, read_numbers
 from cmir.data.formats.source import Rows, of_one_length
 from cmir.errors import InputError
 
@@ -90,7 +91,8 @@ def _masked_lengths(split: Split, count: int, steps: int) -> npt.NDArray[np.floa
     is_prefix = (mask == (np.arange(steps) < counted[:, None])).all() and counted.all()
     if not is_prefix or not np.isin(tokens[:, 1, :], (0, 1)).all():
         return None
-    return counted.astype(np.float64)
+    lengths: npt.NDArray[np.float64] = counted.astype(np.float64)
+    return lengths
 
 
 def _check_given(

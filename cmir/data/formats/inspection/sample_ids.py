@@ -51,6 +51,7 @@ def sample_ids(found: Mapping[str, Sequence[str]]) -> SampleIds:
     """
     ids = {name: list(own) for name, own in found.items()}
     every = [value for own in ids.values() for value in own]
+    notes: tuple[str, ...] = ()
     is_repeated = len(set(every)) < len(every)
     named = _clips(ids)
     if named is not None:
@@ -60,8 +61,6 @@ def sample_ids(found: Mapping[str, Sequence[str]]) -> SampleIds:
         notes = ("ids restart in every split: the split was put before each",)
     elif is_repeated and _are_videos(every):
         return _numbered(ids)
-    else:
-        notes = ()
     videos = next((videos for form in _ENDINGS if (videos := _plausible(form, ids))), {})
     return SampleIds(ids, videos, (*notes, *_told_videos(ids, videos)))
 
