@@ -77,7 +77,8 @@ def assemble(
     named = read_ids(found, where)
     ids = named.ids
     found = {name: with_rows(split, ids[name], f"{where}: {name}") for name, split in found.items()}
-    found, tokens = with_named_tokens(found)
+    content_splits, tokens = with_named_tokens(found)
+    found = dict(content_splits)
     modalities = {
         name: measured(name, found, ids, parts, where)
         for name, parts in read_modalities(found, ids, where).items()
