@@ -62,7 +62,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shift-share", type=float, default=0.15, help="share of the samples in each split made"
     )
-    parser.add_argument("--label", metavar="KEY", help="key of the label in the source")
+    parser.add_argument("--label", metavar="KEY", help="key of the label, or KEY:COLUMN of several")
     parser.add_argument("--task", choices=("regression", "binary"), help="default: by the labels")
     parser.add_argument(
         "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the label"
@@ -72,7 +72,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=SPLIT",
-        help="what a split of the source means, such as test=ood_test; may be repeated",
+        help="what a split of the source means, such as test=ood_test, or NAME=none to leave it "
+        "out; may be repeated",
     )
     parser.add_argument(
         "--steps",

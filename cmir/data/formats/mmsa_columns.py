@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cmir.data.formats.inspection.labels import read_numbers
 from cmir.data.formats.inspection.sample_ids import SampleIds
 from cmir.data.formats.inspection.texts import texts
 from cmir.data.formats.inspection.token_ids import TOKENS, token_texts
 from cmir.data.formats.source import Rows
-from cmir.data.manifest import Task
-from cmir.data.samples import usual_task
 from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
@@ -49,40 +47,6 @@ def find_label_key(train: Split, where: str) -> str:
             f"only {', '.join(str(key) for key in train)}. Name the key with --label."
         )
     return found
-
-
-def read_numbers(split: Split, key: str, count: int, where: str) -> npt.NDArray[np.float64]:
-    """One number for each sample, `(count,)`.
-
-    Raises:
-        InputError: the key is missing, or holds something else.
-    """
-    if key not in split:
-        raise InputError(f"{where}: must have the key {key!r}, but has not.")
-    try:
-        values = np.asarray(split[key], dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {key} must hold one number for each sample.") from None
-    if len(values) != count:
-        raise InputError(
-            f"{where}: {key} must hold {count} numbers, one for each id, but holds {len(values)}."
-        )
-    return values
-
-
-def find_task(labels: npt.NDArray[np.float64], key: str, where: str) -> Task:
-    """The task that the labels mean: "binary" if all of them are 0 or 1, else "regression".
-
-    Raises:
-        InputError: the labels are classes, and more than two.
-    """
-    task = usual_task(labels)
-    if task == "regression" and key == "classification_labels":
-        raise InputError(
-            f"{where}: {key} must be 0 or 1, but goes from {labels.min():g} to {labels.max():g}. "
-            "Name another key with --label, or treat it as a scale with --task regression."
-        )
-    return task
 
 
 def read_unimodal_labels(

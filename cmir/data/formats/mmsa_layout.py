@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from cmir.data.formats.inspection.labels import find_task, read_labels, warn_of_classes
 from cmir.data.formats.inspection.layouts import other_reader
 from cmir.data.formats.inspection.sample_ids import ID_GLUE, read_ids
 from cmir.data.formats.inspection.texts import text_of
@@ -15,9 +16,7 @@ from cmir.data.formats.mmsa_columns import (
     UNIMODAL_LABELS,
     Split,
     find_label_key,
-    find_task,
     joined,
-    read_numbers,
     read_text_columns,
     read_unimodal_labels,
 )
@@ -32,6 +31,8 @@ SPLIT_NAMES = {
     "train": "train",
     "valid": "id_val",
     "dev": "id_val",
+    "val": "id_val",
+    "validation": "id_val",
     "id_val": "id_val",
     "test": "id_test",
     "test_iid": "id_test",
@@ -42,6 +43,10 @@ SPLIT_NAMES = {
     "ood_test": "ood_test",
     "test_ood": "ood_test",
 }
+
+# What `--split NAME=none` says; and the name that stands for all splits without a meaning.
+LEFT_OUT = "none"
+OTHERS = "*"
 
 
 def assemble(
@@ -86,7 +91,7 @@ def assemble(
     parts = {name: modality.parts for name, modality in modalities.items()}
     key = label or find_label_key(found["train"], where)
     labels = np.concatenate(
-        [read_numbers(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
+        [read_labels(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
     )
     found_task = task or find_task(labels, key, where)
     texts = read_text_columns(found, named, parts, where, columns)
@@ -99,7 +104,7 @@ def assemble(
     )
     # Before a shift is made of them, which may take minutes.
     check_ids_and_labels(samples, where)
-    used = {"id", key, *parts, *(f"{name}_lengths" for name in parts)}
+    used = {"id", key, key.rpartition(":")[0], *parts, *(f"{name}_lengths" for name in parts)}
     used |= {column.name for column in texts}
     used |= {key for key, name in UNIMODAL_LABELS.items() if name in samples.columns}
     return Source(
@@ -107,30 +112,41 @@ def assemble(
         parts=parts,
         task=found_task,
         label_range=usual_range(labels) if found_task == "regression" else None,
-        left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
+        left_out=(
+            *sorted({name for own in found.values() for name in own} - used),
+            *_splits_left_out(content, where, splits or {}),
+        ),
         notes=(*named.notes, *tokens, *told_absent_in(found, parts), *_notes(modalities, samples)),
-        warnings=tuple(w for m in modalities.values() if m.padding for w in m.padding.warnings),
+        warnings=(
+            *(w for m in modalities.values() if m.padding for w in m.padding.warnings),
+            *(warn_of_classes(labels, key) if task is None else ()),
+        ),
         split_names=tuple(text_of(name) for name in content)
         if isinstance(content, Mapping)
         else (),
     )
 
 
-def split_meaning(name: str, where: str, splits: Mapping[str, str]) -> str:
-    """Which of our splits a name means, in small or capital letters.
+def split_meaning(name: str, where: str, splits: Mapping[str, str]) -> str | None:
+    """Which of our splits a name means, in small or capital letters; None: it is left out.
 
     Raises:
         InputError: the name is unknown, or was given a meaning that is none of our splits.
     """
-    meaning = splits.get(name) or SPLIT_NAMES.get(name.lower())
+    meaning = splits.get(name) or SPLIT_NAMES.get(name.lower()) or splits.get(OTHERS)
     if meaning is None:
         raise InputError(
             f"{where}: the splits must be named {', '.join(SPLIT_NAMES)}, but got {name}. "
-            f"Rename it, or say what it means: --split {name}=train."
+            f"Rename it, say what it means: --split {name}=train, or leave it out: "
+            f"--split {name}={LEFT_OUT}."
         )
-    if meaning not in SPLITS:
+    if meaning == LEFT_OUT:
+        return None
+    # A shift that names splits of the source keeps them under their own names.
+    if meaning not in SPLITS and not (meaning == name and OTHERS in splits):
         raise InputError(
-            f"--split {name}={meaning}: must be one of {', '.join(SPLITS)}, but got {meaning!r}."
+            f"--split {name}={meaning}: must be one of {', '.join(SPLITS)}, or {LEFT_OUT}, but got "
+            f"{meaning!r}."
         )
     return meaning
 
@@ -144,6 +160,8 @@ def _splits(content: object, where: str, given: Mapping[str, str]) -> dict[str, 
     splits: dict[str, Split] = {}
     for name, split in content.items():
         ours = split_meaning(text_of(name), where, given)
+        if ours is None:
+            continue
         if ours in splits:
             raise InputError(f"{where}: two splits mean {ours}, the second is {name}. Rename it.")
         if not isinstance(split, Mapping):
@@ -154,6 +172,11 @@ def _splits(content: object, where: str, given: Mapping[str, str]) -> dict[str, 
         splits[ours] = {text_of(key): value for key, value in split.items()}
     check_needed_splits(splits, [text_of(name) for name in content], where)
     return splits
+
+
+def _splits_left_out(content: object, where: str, given: Mapping[str, str]) -> list[str]:
+    names = [text_of(name) for name in content] if isinstance(content, Mapping) else []
+    return [f"split {name}" for name in names if split_meaning(name, where, given) is None]
 
 
 def check_needed_splits(splits: Mapping[str, object], names: Iterable[str], where: str) -> None:

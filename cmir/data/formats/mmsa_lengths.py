@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cmir.data.formats.inspection.labels import read_numbers
 from cmir.data.formats.inspection.odd_samples import shown
 from cmir.data.formats.inspection.padding import Padding, Placed, find_padding, spans
 from cmir.data.formats.inspection.token_ids import TOKENS
-from cmir.data.formats.mmsa_columns import Split, joined, read_numbers
+from cmir.data.formats.mmsa_columns import Split, joined
 from cmir.data.formats.source import Rows, of_one_length
 from cmir.errors import InputError
 
