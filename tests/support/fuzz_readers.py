@@ -106,11 +106,7 @@ def contents(draw: Any) -> Any:
     kind = draw(st.sampled_from(["mmsa", "mmsa", "mmsa", "mag", "hkt", "value"]))
     if kind == "value":
         return draw(values())
-    content: dict[Any, Any] = {
-        "mmsa": lambda: mmsa_content(**SIZES),
-        "mag": lambda: {name: own[:4] for name, own in mag_content().items()},
-        "hkt": lambda: {name: own[:3] for name, own in hkt_content().items()},
-    }[kind]()
+    content: dict[Any, Any] = _known(kind)
     for _ in range(draw(st.integers(0, 3))):
         split = draw(st.sampled_from(sorted(content, key=str)))
         if isinstance(content[split], dict):
@@ -123,6 +119,13 @@ def contents(draw: Any) -> Any:
             content[draw(st.sampled_from(["more", b"dev", 1, split]))] = content.pop(split)
             break
     return content
+
+
+def _known(kind: str) -> dict[str, Any]:
+    if kind == "mmsa":
+        return dict(mmsa_content(**SIZES))
+    lists = mag_content() if kind == "mag" else hkt_content()
+    return {name: own[:4] for name, own in lists.items()}
 
 
 def _replaced(draw: Any, value: Any) -> Any:
