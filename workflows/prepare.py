@@ -68,7 +68,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="share of the samples in each split that is made (default: 0.15)",
     )
     parser.add_argument(
-        "--label", metavar="KEY", help="key of the label in the source (default: found by name)"
+        "--label",
+        metavar="KEY",
+        help="key of the label in the source, or KEY:COLUMN of several (default: found by name)",
     )
     parser.add_argument(
         "--task", choices=("regression", "binary"), help="what is learned (default: by the labels)"

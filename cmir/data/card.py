@@ -16,8 +16,10 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.dataset import MultimodalDataset, SplitData, load_dataset
+from cmir.data.duplicates import FeatureDigests, warn_of_copies
+from cmir.data.formats.inspection.padding import warn_of_blank_ends
 from cmir.data.modality import Modality
-from cmir.data.row_blocks import scanned, valid_steps
+from cmir.data.row_blocks import scanned, span_of, valid_steps
 from cmir.data.shifts.strength import Strength, shift_strength
 
 BINS = 7
@@ -50,6 +52,7 @@ class ModalityCard:
         zeros: share of values that are 0.
         absent: share of samples whose values are all 0.
         replaced: number of NaN and infinite values that became 0, by feature.
+        warnings: steps of zeros that count, where they shrink the means.
     """
 
     steps: int | None
@@ -59,6 +62,7 @@ class ModalityCard:
     zeros: float
     absent: float
     replaced: Mapping[int, int]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class DataCard:
         groups: for each environment column the number of groups in each split.
         shared: for each environment column the number of groups that two splits share.
         strength: for each modality, and for the words, what a plain model loses by the shift.
-        warnings: what makes the out-of-distribution splits doubtful.
+        warnings: what in the source may be wrong, and what makes the splits doubtful.
     """
 
     name: str
@@ -98,6 +102,11 @@ def data_card(path: Path | str) -> DataCard:
     groups = {column: _groups(dataset, column) for column in development.environment_columns}
     shared = {column: _shared(found) for column, found in groups.items()}
     low, high = dataset.label_range or _limits(development.splits)
+    digests = FeatureDigests(dataset.metadata.height)
+    modalities = {
+        name: _modality_card(modality, dataset.manifest.nonfinite.get(name), digests)
+        for name, modality in dataset.modalities.items()
+    }
     return DataCard(
         name=dataset.name,
         task=dataset.task,
@@ -114,13 +123,15 @@ def data_card(path: Path | str) -> DataCard:
             for column, found in groups.items()
         },
         shared=shared,
-        modalities={
-            name: _modality_card(modality, dataset.manifest.nonfinite.get(name))
-            for name, modality in dataset.modalities.items()
-        },
+        modalities=modalities,
         strength=shift_strength(development),
         checksum=dataset.checksum,
-        warnings=_warnings(shared),
+        warnings=(
+            *dataset.manifest.source.get("warnings", ()),
+            *(warning for modality in modalities.values() for warning in modality.warnings),
+            *warn_of_copies(dataset.metadata, digests.groups()),
+            *_warnings(shared),
+        ),
     )
 
 
@@ -153,15 +164,22 @@ def _shared(groups: Mapping[str, set[str]]) -> dict[tuple[str, str], int]:
     return {(a, b): len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
 
 
-def _modality_card(modality: Modality, replaced: Mapping[str, Any] | None) -> ModalityCard:
-    zeros, absent, count = 0, 0, 0
+def _modality_card(
+    modality: Modality, replaced: Mapping[str, Any] | None, digests: FeatureDigests
+) -> ModalityCard:
+    zeros, absent, count, blank, blank_rows = 0, 0, 0, 0, 0
     for rows, block in scanned(modality.array):
         is_zero = block == 0
-        if modality.lengths is not None:
-            valid = valid_steps(modality.lengths[rows], block.shape[1])
+        lengths = None if modality.lengths is None else modality.lengths[rows]
+        digests.add(modality.name, rows, block, lengths)
+        if lengths is not None:
+            valid = valid_steps(lengths, block.shape[1])
             zeros += int(is_zero[valid].sum())
             count += int(valid.sum()) * modality.size
             is_zero = is_zero | ~valid[:, :, None]
+            begins, ends = span_of(~is_zero.all(axis=2))
+            ending = np.where(ends > 0, lengths - (ends - begins), 0)
+            blank, blank_rows = blank + int(ending.sum()), blank_rows + int((ending > 0).sum())
         else:
             zeros += int(is_zero.sum())
             count += is_zero.size
@@ -174,6 +192,7 @@ def _modality_card(modality: Modality, replaced: Mapping[str, Any] | None) -> Mo
         zeros=zeros / count,
         absent=absent / len(modality.array),
         replaced={int(k): int(v) for k, v in (replaced or {}).get("columns", {}).items()},
+        warnings=warn_of_blank_ends(modality.name, count // modality.size, blank, blank_rows),
     )
 
 

@@ -86,16 +86,23 @@ class DevelopmentData:
     @property
     def environment_columns(self) -> tuple[str, ...]:
         """Metadata columns that group the train split: no gaps, at least two groups."""
+        columns = self.train.samples.columns
+        return tuple(name for name in columns if self.why_no_environment(name) is None)
+
+    def why_no_environment(self, column: str) -> str | None:
+        """Why a column does not group the train split; None where it does, or is not there."""
         samples = self.train.samples
+        if column not in samples.columns:
+            return None
         lengths = {f"{name}_length" for name in self.modalities}
-        return tuple(
-            name
-            for name in samples.columns
-            if name not in _NOT_ENVIRONMENTS | lengths
-            and not is_further_label(name)
-            and samples[name].null_count() == 0
-            and samples[name].n_unique() >= 2
-        )
+        if column in _NOT_ENVIRONMENTS | lengths or is_further_label(column):
+            return "it does not tell groups of samples apart"
+        missing = samples[column].null_count()
+        if missing:
+            return f"{missing} of {samples.height} training samples have no {column}"
+        if samples[column].n_unique() < 2:
+            return "every training sample has the same"
+        return None
 
 
 @dataclass(frozen=True, eq=False)

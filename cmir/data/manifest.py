@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from struct import error as StructError  # noqa: N812
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +22,20 @@ DEVELOPMENT_SPLITS = ("train", "id_val", "ood_val")
 HELDOUT_SPLITS = ("id_test", "ood_test")
 SPLITS = DEVELOPMENT_SPLITS + HELDOUT_SPLITS
 FEATURE_DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
+# What numpy raises over a broken .npy file; its header is text that is parsed as Python.
+BROKEN_ARRAY = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    TokenError,
+    StructError,
+)
 
 Task = Literal["regression", "binary"]
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from cmir.checksums import file_sha256
 from cmir.data.manifest import (
+    BROKEN_ARRAY,
     FEATURE_DTYPES,
     SAMPLES_FILE,
     STATISTICS_FILE,
@@ -111,7 +112,7 @@ def _map(file: Path) -> FloatArray:
         array: FloatArray = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file}: listed in dataset.json, but there is no such file.") from None
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_ARRAY as error:
         raise InputError(
             f"{file}: must be a whole .npy file, but cannot be mapped: {error}. "
             "It may be truncated: prepare the dataset again."
@@ -188,7 +189,7 @@ def read_statistics(folder: Path, arrays: Mapping[str, FloatArray]) -> Statistic
         # numpy leaves a broken archive open that it opened by name.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             found = {n: (content[f"{n}_mean"], content[f"{n}_std"]) for n in arrays}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (*BROKEN_ARRAY, zipfile.BadZipFile) as error:
         raise InputError(f"{file}: {error}. Delete it: it is computed when absent.") from None
     for name, (mean, std) in found.items():
         size = arrays[name].shape[-1:]

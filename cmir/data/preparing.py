@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cmir.data.formats.mmsa_layout import OTHERS
 from cmir.data.formats.origin import Progress, origin_of
 from cmir.data.formats.readers import read_source
 from cmir.data.formats.source import LabelRange, Source
 from cmir.data.manifest import Task
 from cmir.data.row_blocks import FloatArray
+from cmir.data.samples import check_classes
 from cmir.data.shifts.annealing_plot import PICTURE_FILE, draw_annealing
-from cmir.data.shifts.making import ShiftedSource, make_shift, read_shift
+from cmir.data.shifts.making import ShiftedSource, make_shift, named_splits, read_shift
 from cmir.data.shifts.split_index import INDEX_FILE, write_index
 from cmir.data.staging import check_target
 from cmir.data.writing import write_dataset
@@ -59,7 +61,8 @@ def prepare(
         label: key of the label in the file.
         task: "regression" or "binary"; found from the labels by default.
         label_range: scale of a regression label; by default [-1, 1] or [-3, 3] if it holds all.
-        splits: names of splits in the file, and which of ours they mean.
+        splits: names of splits in the file, and which of ours they mean; "none" leaves one out,
+            and the name "*" stands for all that have no meaning.
         steps: longest sequence (reader `funny`).
         overwrite: replace a dataset that is there already.
         progress: told what is being done, and how many bytes of how many are done.
@@ -76,7 +79,8 @@ def prepare(
     request = read_shift(shift, shift_seed, shift_share)
     check_target(Path(out).resolve(), overwrite)
     paths = [Path(path) for path in ([source] if isinstance(source, Path | str) else source)]
-    options = {"label": label, "task": task, "splits": splits, "steps": steps}
+    meanings = {**named_splits(request), **(splits or {})}
+    options = {"label": label, "task": task, "splits": meanings, "steps": steps}
 
     def read(files: Sequence[Path]) -> Source:
         return read_source(reader, files, **options)
@@ -85,6 +89,7 @@ def prepare(
     _check_split_names(splits or {}, whole)
     shifted = make_shift(_with_range(whole, label_range), request, read)
     found = shifted.source
+    check_classes(shifted.samples, found.task, ", ".join(map(str, paths)))
 
     def add_index(folder: Path) -> None:
         write_index(folder / INDEX_FILE, shifted.samples)
@@ -117,7 +122,7 @@ def _check_options(steps: int | None, label_range: LabelRange | None) -> None:
 
 
 def _check_split_names(given: Mapping[str, str], source: Source) -> None:
-    unknown = [name for name in given if name not in source.split_names]
+    unknown = [name for name in given if name not in (*source.split_names, OTHERS)]
     if unknown:
         raise InputError(
             f"--split {unknown[0]}={given[unknown[0]]}: the source must have the split "
@@ -166,4 +171,5 @@ def _origin(
         "reader": reader,
         "left_out": list(source.left_out),
         "notes": [*source.notes, *known],
+        **({"warnings": list(source.warnings)} if source.warnings else {}),
     }

@@ -59,6 +59,42 @@ def valid_steps(lengths: IntArray, steps: int) -> BoolArray:
     return mask
 
 
+def filled_span(block: FloatArray) -> tuple[IntArray, IntArray]:
+    """The first step of each row that holds something, and one beyond the last, `(rows,)` each.
+
+    A step holds nothing where every feature is 0, NaN or infinite; both are 0 where no step holds
+    anything.
+
+    >>> begins, ends = filled_span(np.array([[[0.0], [2.0], [0.0]], [[0.0], [np.nan], [0.0]]]))
+    >>> begins.tolist(), ends.tolist()
+    ([1, 0], [2, 0])
+    """
+    filled = block != 0
+    if len(rows_with_nonfinite(block)):
+        filled &= np.isfinite(block)
+    return span_of(filled.any(axis=2))
+
+
+def span_of(steps: BoolArray) -> tuple[IntArray, IntArray]:
+    """`filled_span` by which steps `(rows, steps)` hold something."""
+    is_filled, count = steps.any(axis=1), steps.shape[1]
+    begins = np.where(is_filled, steps.argmax(axis=1), 0)
+    ends = np.where(is_filled, count - steps[:, ::-1].argmax(axis=1), 0)
+    return begins.astype(np.int64), ends.astype(np.int64)
+
+
+def placed(block: FloatArray, starts: IntArray, lengths: IntArray) -> FloatArray:
+    """Rows `(rows, steps, features)`: `lengths` steps from `starts` moved to step 0, then zeros.
+
+    >>> placed(np.array([[[0.0], [2.0], [3.0]]]), np.array([1]), np.array([2])).ravel()
+    array([2., 3., 0.])
+    """
+    moved = np.zeros_like(block)
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        moved[row, :length] = block[row, start : start + length]
+    return moved
+
+
 def pool(block: FloatArray, lengths: IntArray) -> npt.NDArray[np.float32]:
     """Mean over the valid steps: `(rows, steps, features)` -> `(rows, features)` float32.
 

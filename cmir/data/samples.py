@@ -55,7 +55,7 @@ def check_samples(
     samples = _with_dtypes(samples, lengths & set(samples.columns), where)
     _check_splits(samples, where)
     check_ids_and_labels(samples, where)
-    _check_classes(samples, task, where)
+    check_classes(samples, task, where)
     return samples
 
 
@@ -147,7 +147,12 @@ def _check_ids(samples: pl.DataFrame, where: str) -> None:
         )
 
 
-def _check_classes(samples: pl.DataFrame, task: Task, where: str) -> None:
+def check_classes(samples: pl.DataFrame, task: Task, where: str) -> None:
+    """Refuse a binary task whose labels are others, or whose splits hold one class alone.
+
+    Raises:
+        InputError: so it is.
+    """
     if task == "regression":
         return
     wrong = samples.filter(~pl.col("label").is_in([0.0, 1.0]))
@@ -156,11 +161,18 @@ def _check_classes(samples: pl.DataFrame, task: Task, where: str) -> None:
             f"{where}: labels of a binary task must be 0 or 1, but got {wrong['label'][0]} for "
             f"{named(wrong['id'])}. Relabel them, or use the task 'regression'."
         )
+    if samples["label"].n_unique() == 1:
+        raise InputError(
+            f"{where}: labels must vary, but every one is {samples['label'][0]:g}: nothing is "
+            "there to learn. Name another key with --label."
+        )
     for (split,), group in samples.group_by("split", maintain_order=True):
         if group["label"].n_unique() < 2:
             raise InputError(
                 f"{where}: every split of a binary task must hold both classes, but {split} "
-                f"holds only label {group['label'][0]:g}. Split the samples anew."
+                f"holds only label {group['label'][0]:g}. Take shares of a split that holds both: "
+                "prepare.py --shift given:train=train,id_val=train:0.1,ood_val=train:0.1,"
+                "id_test=test."
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cmir.data.row_blocks import filled_span, placed
 from cmir.errors import InputError, nearest
 
 LENGTHS = "_lengths"
@@ -67,7 +68,9 @@ def read_request(
     Args:
         data: `<modality>` of shape `(N, T, D)` or `(N, D)`, or one sample without N: arrays of
             any number type, or nested lists. `<modality>_lengths`, `(N,)` or one number, says how
-            many steps of a sequence are valid; without it all are.
+            many steps of a sequence are valid. Without it steps count from the first to the last
+            that hold something, as in data that is prepared: padding with zeros changes nothing,
+            in front or behind.
         expected: what the model was trained on.
         optional: modalities that may be left out, of all samples of the request and not of all
             modalities.
@@ -90,11 +93,11 @@ def read_request(
     values = {name: array[None] if singles else array for name, array in arrays.items()}
     count = _count(values)
     values |= {name: expected[name].zeros(count) for name in missing}
-    lengths = {
-        name: _lengths(name, given.get(f"{name}{LENGTHS}"), count, values[name].shape[1])
-        for name, shape in expected.items()
-        if shape.is_sequence
-    }
+    lengths = {}
+    for name, shape in expected.items():
+        if shape.is_sequence:
+            said = _lengths(name, given.get(f"{name}{LENGTHS}"), count, values[name].shape[1])
+            values[name], lengths[name] = _without_padding(values[name], said)
     return Request(count, values, lengths, missing)
 
 
@@ -176,9 +179,27 @@ def _count(values: Mapping[str, Array]) -> int:
     return next(iter(counts.values()))
 
 
-def _lengths(name: str, value: Any, count: int, steps: int) -> npt.NDArray[np.int64]:
+def _without_padding(
+    values: Array, said: npt.NDArray[np.int64] | None
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Each sequence with its valid steps from step 0 on, and how many these are.
+
+    A length counts from the first step, or, where content lies beyond it, from where that begins:
+    then the sequence is padded in front.
+    """
+    begins, ends = filled_span(values)
+    if said is None:
+        starts, lengths = begins, np.maximum(ends - begins, 1)
+    else:
+        in_front = (ends > said) & (ends - begins <= said)
+        starts = np.where(in_front, np.minimum(begins, values.shape[1] - said), 0)
+        lengths = said
+    return (np.asarray(placed(values, starts, lengths)) if starts.any() else values), lengths
+
+
+def _lengths(name: str, value: Any, count: int, steps: int) -> npt.NDArray[np.int64] | None:
     if value is None:
-        return np.full(count, steps, dtype=np.int64)
+        return None
     raw = np.asarray(value)
     fits = raw.dtype.kind in "fiu" and raw.shape in ((), (count,))
     if not fits or not ((raw >= 1) & (raw <= steps) & (raw == np.floor(raw))).all():

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from cmir.data import load_dataset
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.npz_file import mapped_arrays
 from cmir.data.row_blocks import row_blocks
 from cmir.errors import InputError
@@ -107,7 +108,7 @@ def _named(table: pl.DataFrame, names: np.ndarray, where: str) -> pl.DataFrame:
             f"{where}: {IDENTITY} must name each of the {table.height} samples, but has shape "
             f"{found.shape}."
         )
-    return table.insert_column(0, pl.Series(IDENTITY, found.astype(str).tolist()))
+    return table.insert_column(0, pl.Series(IDENTITY, [text_of(name) for name in found.tolist()]))
 
 
 def _read_json(file: Path) -> dict[str, Any]:

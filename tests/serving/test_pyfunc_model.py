@@ -143,6 +143,25 @@ def test_longer_padding_changes_nothing(served: Served) -> None:
     pd.testing.assert_frame_equal(served.model.predict(padded), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("in_front", [False, True])
+def test_padding_changes_no_prediction(served: Served, in_front: bool) -> None:
+    request = served.request(slice(0, 20))
+    wanted = served.model.predict(request, params={"distances": True})
+    padded = dict(request)
+    for name in ("text", "audio"):
+        lengths, values = request[f"{name}_lengths"], request[name]
+        padded[name] = np.zeros((len(values), values.shape[1] + 3, values.shape[2]), np.float32)
+        for row, length in enumerate(lengths):
+            place = padded[name].shape[1] - length if in_front else 0
+            padded[name][row, place : place + length] = values[row, :length]
+    bare = {name: value for name, value in padded.items() if not name.endswith("_lengths")}
+    for asked in (padded, bare):
+        found = served.model.predict(asked, params={"distances": True})
+        pd.testing.assert_frame_equal(found, wanted, rtol=0, atol=1e-6)
+    alone = served.model.predict({name: value[3] for name, value in bare.items()})
+    assert abs(alone["prediction"][0] - wanted["prediction"][3]) < 1e-6
+
+
 def test_without_lengths_every_step_is_valid(served: Served) -> None:
     request = served.request(lengths=False)
     full = served.model.predict(request)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.mmsa_columns import ENVIRONMENT_KEYS, LABEL_KEYS, UNIMODAL_LABELS
 from cmir.data.formats.source import Chosen
+from cmir.data.manifest import BROKEN_ARRAY
 from cmir.errors import InputError
 
 _KNOWN = {"id", "split", "raw_text", *LABEL_KEYS, *ENVIRONMENT_KEYS, *UNIMODAL_LABELS}
@@ -80,13 +82,19 @@ def _table(folder: Path) -> pl.DataFrame:
             f"{files[0]}: every column must hold single values, but {nested[0]!r} holds "
             f"{table.schema[nested[0]]}. Convert or drop it."
         )
-    return table.with_columns(pl.col("id").cast(pl.String))
+    binary = [name for name, dtype in table.schema.items() if dtype == pl.Binary]
+    # As the readers of pickles do: not every export writes texts as UTF-8.
+    texts = [
+        pl.Series(name, [None if v is None else text_of(v) for v in table[name]], dtype=pl.String)
+        for name in binary
+    ]
+    return table.with_columns(texts).with_columns(pl.col("id").cast(pl.String))
 
 
 def _array(file: Path, count: int) -> Any:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_ARRAY as error:
         raise InputError(f"{file}: must be a whole .npy file, but: {error}.") from None
     if array.ndim == 0 or len(array) != count:
         raise InputError(

@@ -18,7 +18,8 @@ from cmir.data.formats.funny_layout import (
     joining,
     joke_text,
 )
-from cmir.data.formats.mmsa_layout import text_of
+from cmir.data.formats.inspection.layouts import other_reader
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.pickles import safe_pickle
 from cmir.data.formats.source import Made, Ragged
 from cmir.data.row_blocks import IntArray, scanned
@@ -153,6 +154,7 @@ def _multibench(
         if "text" not in arrays or "labels" not in keys:
             raise InputError(
                 f"{place}: must have labels and text (N, T, D), but has only {', '.join(keys)}."
+                f"{other_reader(split)}"
             )
         starts = _first_steps(arrays["text"])
         labels = np.asarray(keys["labels"]).reshape(len(keys["labels"]), -1)

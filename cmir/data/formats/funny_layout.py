@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cmir.data.formats.mmsa_layout import text_of
+from cmir.data.formats.inspection.odd_samples import tidy_list
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.source import Made, Ragged
 from cmir.data.row_blocks import FloatArray
 from cmir.errors import InputError
@@ -66,12 +67,8 @@ def _rows(jokes: Sequence[Joke], steps: int | None, where: str) -> dict[str, Any
     rows: dict[str, Any] = {}
     for key in jokes[0].streams if jokes else ():
         made = Made(len(jokes), lambda place, key=key: jokes[place].streams[key]())  # type: ignore[misc]
-        found = Ragged(made)
-        if len(found.sizes) > 1:
-            raise InputError(
-                f"{where}: {key}: every sample must have the same number of features, but there "
-                f"are {', '.join(str(size) for size in found.sizes)}. Leave the odd ones out."
-            )
+        tidy = tidy_list(made, [joke.id for joke in jokes], f"{where}: {key}")
+        found = Ragged(made) if tidy is None else Ragged(tidy.sequences, absent=tidy.absent)
         if steps is not None and steps < found.shape[1]:
             found = found.padded_to(steps)
         rows |= {key: found, f"{key}_lengths": found.lengths}

@@ -6,27 +6,22 @@ The layout of MAG-BERT (github.com/WasifurRahman/BERT_multimodal_transformer), I
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from cmir.data.formats.mmsa_columns import ID_GLUE
-from cmir.data.formats.mmsa_layout import text_of
-from cmir.data.formats.source import Ragged
+from cmir.data.formats.inspection.layouts import other_reader
+from cmir.data.formats.inspection.texts import text_of
 from cmir.errors import InputError
-
-_CLIP_OF_VIDEO = re.compile(r"(.+)\[(\d+)\]")
 
 
 def word_samples(splits: Mapping[str, object], where: str) -> dict[str, dict[str, Any]]:
     """The lists of samples by split as `{split: {key: values}}`, the layout of `assemble`.
 
     `visual` becomes `vision`, `acoustic` becomes `audio`, one step for each word; the words are
-    joined to `raw_text`. Of several labels the first is taken: it is the sentiment. A segment
-    `video[clip]` becomes the id `video$_$clip`; where segments are repeated they are videos, and
-    their clips are numbered.
+    joined to `raw_text`. Of several labels the first is taken: it is the sentiment. Segments are
+    the ids.
 
     Raises:
         InputError: something is no such sample; the message says which.
@@ -38,15 +33,13 @@ def word_samples(splits: Mapping[str, object], where: str) -> dict[str, dict[str
         ]
         for name, samples in splits.items()
     }
-    names = [segment for samples in content.values() for *_, segment in samples]
-    ids = iter(_ids(names))
     return {
         name: {
-            "id": [next(ids) for _ in samples],
+            "id": [segment for *_, segment in samples],
             "labels": np.array([label for *_, label, _ in samples]),
             **_texts([words for words, *_ in samples]),
-            **_rows("vision", [visual for _, visual, *_ in samples], f"{where}: {name}"),
-            **_rows("audio", [acoustic for _, _, acoustic, *_ in samples], f"{where}: {name}"),
+            "vision": [visual for _, visual, *_ in samples],
+            "audio": [acoustic for _, _, acoustic, *_ in samples],
         }
         for name, samples in content.items()
     }
@@ -59,7 +52,7 @@ def _checked_list(samples: object, where: str) -> Sequence[Any]:
         return list(samples)
     raise InputError(
         f"{where}: must be a list of samples ((words, visual, acoustic), label, segment), but is "
-        f"{type(samples).__name__}."
+        f"{type(samples).__name__}.{other_reader(samples)}"
     )
 
 
@@ -76,20 +69,22 @@ def _sample(sample: Any, where: str) -> tuple[list[str] | None, Any, Any, float,
         sentiment = float(np.asarray(label, np.float64).reshape(-1)[0])
     except (TypeError, ValueError, IndexError):
         raise InputError(f"{where}: label must be a number, but is {_outline(label)}.") from None
-    steps = [
-        _steps(visual, f"{where}: visual"),
-        _steps(acoustic, f"{where}: acoustic"),
-    ]
-    if len(steps[0]) != len(steps[1]):
+    steps = [_steps(visual, f"{where}: visual"), _steps(acoustic, f"{where}: acoustic")]
+    counts = {len(array) for array in steps if array is not None}
+    if len(counts) > 1:
         raise InputError(
             f"{where}: visual and acoustic must have one row for each word, but have "
-            f"{len(steps[0])} and {len(steps[1])}. Cut them to one length or leave it out."
+            f"{' and '.join(str(len(array)) for array in steps)}. Cut them to one length or leave "
+            "it out."
         )
     return _words(more[0] if more else words), *steps, sentiment, text_of(segment)
 
 
 def _steps(value: Any, where: str) -> Any:
+    """An array `(words, features)`; None where there is nothing."""
     array = np.asarray(value)
+    if value is None or not array.size:
+        return None
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise InputError(f"{where} must be an array (words, features), but is {_outline(value)}.")
     return array
@@ -108,30 +103,6 @@ def _words(words: Any) -> list[str] | None:
 def _texts(words: list[list[str] | None]) -> dict[str, list[str]]:
     known = [own for own in words if own is not None]
     return {"raw_text": [" ".join(own) for own in known]} if len(known) == len(words) else {}
-
-
-def _rows(name: str, sequences: list[Any], where: str) -> dict[str, Any]:
-    rows = Ragged(sequences)
-    if len(rows.sizes) > 1:
-        raise InputError(
-            f"{where}: {name}: every sample must have the same number of features, but there "
-            f"are {', '.join(str(size) for size in rows.sizes)}. Leave the odd samples out."
-        )
-    return {name: rows, f"{name}_lengths": rows.lengths}
-
-
-def _ids(segments: list[str]) -> list[str]:
-    clips = [_CLIP_OF_VIDEO.fullmatch(segment) for segment in segments]
-    if all(clips):
-        return [ID_GLUE.join(clip.groups()) for clip in clips if clip]
-    if len(set(segments)) == len(segments):
-        return segments
-    seen: dict[str, int] = {}
-    ids = []
-    for segment in segments:
-        seen[segment] = seen.get(segment, -1) + 1
-        ids.append(f"{segment}{ID_GLUE}{seen[segment]}")
-    return ids
 
 
 def _outline(value: object) -> str:

@@ -2,78 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cmir.data.formats.inspection.labels import read_numbers
+from cmir.data.formats.inspection.sample_ids import SampleIds
+from cmir.data.formats.inspection.texts import texts
+from cmir.data.formats.inspection.token_ids import TOKENS, token_texts
 from cmir.data.formats.source import Rows
-from cmir.data.manifest import Task
-from cmir.data.samples import usual_task
 from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
 ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
-TOKENS = "text_bert"
 # CH-SIMS and CH-SIMS v2: what annotators saw when one modality was shown alone.
 UNIMODAL_LABELS = {
     "regression_labels_T": "label_text",
     "regression_labels_A": "label_audio",
     "regression_labels_V": "label_vision",
 }
-ID_GLUE = "$_$"
 
 T = TypeVar("T")
 Split = Mapping[str, Any]
 Parts = Mapping[str, tuple[Rows, ...]]
-
-
-def read_ids(split: Split, where: str) -> list[str]:
-    """The ids of a split; an id of several parts is joined as `video$_$clip`.
-
-    Raises:
-        InputError: there is no key `id`, or nothing under it.
-    """
-    if "id" not in split:
-        raise InputError(
-            f"{where}: must have the key 'id', one text for each sample, but has only "
-            f"{', '.join(str(key) for key in split)}."
-        )
-    ids = _texts(split["id"], ID_GLUE, f"{where}: id")
-    if not ids:
-        raise InputError(f"{where}: must hold samples, but 'id' is empty. Leave the split out.")
-    named = [value for value in ids if value is not None]
-    if len(named) < len(ids):
-        raise InputError(
-            f"{where}: every sample must have an id, but {len(ids) - len(named)} of {len(ids)} "
-            "have none. Number them."
-        )
-    return named
-
-
-def _texts(values: object, glue: str, where: str) -> list[str | None]:
-    """One text for each sample, None where it is missing."""
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        raise InputError(f"{where}: must be a list of texts, but is {type(values).__name__}.")
-    if isinstance(values, np.ndarray) and values.ndim == 0:
-        raise InputError(f"{where}: must be a list of texts, but is a single value.")
-    return [None if _is_missing(value) else _text(value, glue) for value in values]
-
-
-def _is_missing(value: object) -> bool:
-    # What pandas puts where a column of texts has none.
-    return value is None or (isinstance(value, float) and np.isnan(value))
-
-
-def _text(value: object, glue: str) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    if isinstance(value, list | tuple | np.ndarray):
-        return glue.join(_text(part, glue) for part in value)
-    return str(value)
 
 
 def joined(columns: Mapping[str, list[T]]) -> list[T]:
@@ -94,101 +47,6 @@ def find_label_key(train: Split, where: str) -> str:
             f"only {', '.join(str(key) for key in train)}. Name the key with --label."
         )
     return found
-
-
-def read_numbers(split: Split, key: str, count: int, where: str) -> npt.NDArray[np.float64]:
-    """One number for each sample, `(count,)`.
-
-    Raises:
-        InputError: the key is missing, or holds something else.
-    """
-    if key not in split:
-        raise InputError(f"{where}: must have the key {key!r}, but has not.")
-    try:
-        values = np.asarray(split[key], dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {key} must hold one number for each sample.") from None
-    if len(values) != count:
-        raise InputError(
-            f"{where}: {key} must hold {count} numbers, one for each id, but holds {len(values)}."
-        )
-    return values
-
-
-def find_task(labels: npt.NDArray[np.float64], key: str, where: str) -> Task:
-    """The task that the labels mean: "binary" if all of them are 0 or 1, else "regression".
-
-    Raises:
-        InputError: the labels are classes, and more than two.
-    """
-    task = usual_task(labels)
-    if task == "regression" and key == "classification_labels":
-        raise InputError(
-            f"{where}: {key} must be 0 or 1, but goes from {labels.min():g} to {labels.max():g}. "
-            "Name another key with --label, or treat it as a scale with --task regression."
-        )
-    return task
-
-
-def read_lengths(
-    splits: Mapping[str, Split], ids: Mapping[str, list[str]], parts: Parts, where: str
-) -> list[pl.Series]:
-    """A column `<modality>_length` for each sequence that has lengths in some split.
-
-    In a split without them every step is valid. Where no split has lengths of `text` they follow
-    from the attention mask of `text_bert`, the middle row of `(N, 3, T)`.
-
-    Raises:
-        InputError: a length is not a whole number from 1 to the number of steps.
-    """
-    columns = []
-    for name, arrays in parts.items():
-        key = f"{name}_lengths"
-        if len(arrays[0].shape) == 2:
-            continue
-        steps = arrays[0].shape[1]
-        if not any(key in split for split in splits.values()):
-            masked = _masked_lengths(splits, ids, steps) if name == "text" else None
-            if masked is not None:
-                columns.append(_length_column(name, masked, steps, where))
-            continue
-        values = [
-            read_numbers(split, key, len(ids[own]), f"{where}: {own}")
-            if key in split
-            else np.full(len(ids[own]), steps)
-            for own, split in splits.items()
-        ]
-        columns.append(_length_column(name, np.concatenate(values), steps, where))
-    return columns
-
-
-def _masked_lengths(
-    splits: Mapping[str, Split], ids: Mapping[str, list[str]], steps: int
-) -> npt.NDArray[np.float64] | None:
-    lengths = []
-    for own, split in splits.items():
-        tokens = split.get("text_bert")
-        if not isinstance(tokens, np.ndarray) or tokens.shape != (len(ids[own]), 3, steps):
-            return None
-        mask = tokens[:, 1, :] == 1
-        counted = mask.sum(axis=1)
-        # Only a mask that is 1 up to the length and 0 beyond says where a text ends.
-        is_prefix = (mask == (np.arange(steps) < counted[:, None])).all() and counted.all()
-        if not is_prefix or not np.isin(tokens[:, 1, :], (0, 1)).all():
-            return None
-        lengths.append(counted.astype(np.float64))
-    return np.concatenate(lengths)
-
-
-def _length_column(name: str, values: npt.NDArray[np.float64], steps: int, where: str) -> pl.Series:
-    wrong = ~((values >= 1) & (values <= steps) & (values == np.round(values)))
-    if wrong.any():
-        raise InputError(
-            f"{where}: {name}_lengths must be whole numbers from 1 to {steps}, the steps of "
-            f"{name}, but got {values[wrong][0]:g} ({int(wrong.sum())} of {len(values)} samples). "
-            "Correct them, or remove the key: every step then counts as valid."
-        )
-    return pl.Series(f"{name}_length", values.astype(np.int32))
 
 
 def read_unimodal_labels(
@@ -214,12 +72,12 @@ def read_unimodal_labels(
 
 def read_text_columns(
     splits: Mapping[str, Split],
-    ids: Mapping[str, list[str]],
+    named: SampleIds,
     parts: Parts,
     where: str,
     further: Sequence[str] = (),
 ) -> list[pl.Series]:
-    """`video` from ids `video$_$clip`, `ENVIRONMENT_KEYS`, `raw_text`, further keys, `text_bert`.
+    """`video` as the ids tell it, `ENVIRONMENT_KEYS`, `raw_text`, further keys, `text_bert`.
 
     A key counts where every split has it. A missing `raw_text` is empty, a missing environment
     null. `text_bert` `(N, 3, T)` holds BERT's token ids, mask and
@@ -229,20 +87,18 @@ def read_text_columns(
     Raises:
         InputError: a key does not hold one text for each sample.
     """
+    ids = named.ids
     columns: dict[str, list[str | None]] = {}
-    clips = [value.split(ID_GLUE) for value in joined(ids)]
-    if all(len(parts) >= 2 for parts in clips):
-        columns["video"] = [parts[0] for parts in clips]
+    if named.videos:
+        columns["video"] = [video for own in named.videos.values() for video in own]
     for key in (*ENVIRONMENT_KEYS, *further, "raw_text"):
         if key not in parts and all(key in split for split in splits.values()):
-            own = {
-                n: _texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()
-            }
+            own = {n: texts(split[key], " ", f"{where}: {n}: {key}") for n, split in splits.items()}
             _check_counts(own, ids, key, where)
             columns[key] = joined(own)
     if "raw_text" in columns:
         columns["raw_text"] = [text or "" for text in columns["raw_text"]]
-    tokens = [_token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
+    tokens = [token_texts(splits[own].get(TOKENS), len(ids[own])) for own in splits]
     if all(own is not None for own in tokens):
         columns[TOKENS] = [text for own in tokens for text in own or ()]
     return [pl.Series(name, values, dtype=pl.String) for name, values in columns.items()]
@@ -257,20 +113,3 @@ def _check_counts(
                 f"{where}: {name}: {key} must hold {len(ids[name])} texts, one for each id, but "
                 f"holds {len(values)}."
             )
-
-
-def _token_texts(value: object, count: int) -> list[str] | None:
-    """JSON texts of token ids and segments; None where the array is none of BERT's input."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 3:
-        return None
-    if value.shape[:2] != (count, 3) or not (np.isfinite(value) & (value == np.floor(value))).all():
-        return None
-    ids, mask, segments = value.transpose(1, 0, 2).astype(np.int64)
-    lengths = mask.sum(axis=1)
-    is_prefix = (mask == (np.arange(value.shape[2]) < lengths[:, None])).all()
-    if not is_prefix or (lengths < 1).any():
-        return None
-    return [
-        json.dumps([ids[row, :end].tolist(), segments[row, :end].tolist()], separators=(",", ":"))
-        for row, end in enumerate(lengths.tolist())
-    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cmir.data.formats.inspection.odd_samples import tidy_list, told_absent
+from cmir.data.formats.inspection.token_ids import check_no_tokens
 from cmir.data.formats.mmsa_columns import Split
 from cmir.data.formats.source import Chosen, Ragged, Rows
 from cmir.data.manifest import check_modality_name
@@ -17,16 +19,17 @@ from cmir.errors import InputError
 EXPECTED_MODALITIES = frozenset({"text", "audio", "vision"})
 
 _NEVER_FEATURES = re.compile(
-    r"id|raw_text|text_bert|annotations|(regression_|classification_)?labels?(_.*)?|.*_lengths"
+    r"id|raw_text|text_bert|annotations|.*_lengths|(regression_|classification_)?labels?(_.*)?"
+    r"|([a-z]+_)?(input_ids|token_ids|token_type_ids|segment_ids|attention_mask)"
 )
 
 
-def with_rows(split: Split, count: int, where: str) -> dict[str, Any]:
+def with_rows(split: Split, ids: Sequence[str], where: str) -> dict[str, Any]:
     """The split with its sequences of different lengths as `Ragged` rows, and their lengths.
 
     A list or an object array of N arrays `(t_i, D)` becomes rows `(N, T, D)`, with
     `<key>_lengths` where the file has none; one of N arrays `(D,)` becomes vectors; an object
-    array of numbers becomes one of floating-point numbers.
+    array of numbers becomes one of floating-point numbers. Samples without an array are absent.
 
     Raises:
         InputError: sequences that differ in their number of features.
@@ -35,15 +38,15 @@ def with_rows(split: Split, count: int, where: str) -> dict[str, Any]:
     for key, value in split.items():
         if _NEVER_FEATURES.fullmatch(key) or not isinstance(value, list | tuple | np.ndarray):
             continue
-        found = _as_rows(value, f"{where}: {key}")
+        found = _as_rows(value, ids, f"{where}: {key}")
         if found is not None:
             rows[key] = found
-        if isinstance(found, Ragged) and len(found) == count:
+        if isinstance(found, Ragged) and len(found) == len(ids):
             rows.setdefault(f"{key}_lengths", found.lengths)
     return rows
 
 
-def _as_rows(value: Any, where: str) -> Rows | None:
+def _as_rows(value: Any, ids: Sequence[str], where: str) -> Rows | None:
     if isinstance(value, np.ndarray) and value.dtype != object:
         return None
     if isinstance(value, np.ndarray) and value.ndim > 1:
@@ -51,29 +54,29 @@ def _as_rows(value: Any, where: str) -> Rows | None:
             return np.asarray(value, np.float32)
         except (TypeError, ValueError):
             return None
-    items = list(value)
-    if not items or not all(
-        isinstance(item, np.ndarray) and item.dtype.kind in "fiu" for item in items
-    ):
-        return None
-    ranks = {item.ndim for item in items}
-    if ranks == {1} and len({len(item) for item in items}) == 1:
-        return np.stack(items).astype(np.float32)
-    if ranks != {2}:
-        return None
-    ragged = Ragged(items)
-    if len(ragged.sizes) > 1:
-        raise InputError(
-            f"{where}: every sample must have the same number of features, but there are "
-            f"{', '.join(str(size) for size in ragged.sizes)}. Leave the odd samples out."
-        )
-    return ragged
+    tidy = tidy_list(value, ids, where)
+    return None if tidy is None else Ragged(tidy.sequences, absent=tidy.absent)
+
+
+def told_absent_in(
+    splits: Mapping[str, Split], parts: Mapping[str, tuple[Rows, ...]]
+) -> tuple[str, ...]:
+    """What a data card says of the samples that `with_rows` found absent."""
+    notes: list[str] = []
+    for name in parts:
+        found: dict[str, tuple[str, ...]] = {}
+        for split in splits.values():
+            rows = split.get(name)
+            for reason, ids in (rows.absent if isinstance(rows, Ragged) else {}).items():
+                found[reason] = (*found.get(reason, ()), *ids)
+        notes += told_absent(name, found)
+    return tuple(notes)
 
 
 def read_modalities(
     splits: Mapping[str, Split], ids: Mapping[str, list[str]], where: str
 ) -> dict[str, tuple[Rows, ...]]:
-    """For each modality its rows in each split, all with the same number of steps.
+    """For each modality its rows in each split, all with the same number of features.
 
     Every floating-point array `(N, T, D)` or `(N, D)` under a key that is no label, id or length
     is a modality. `(N, 1, D)` becomes vectors.
@@ -92,7 +95,8 @@ def read_modalities(
     for key in wanted:
         check_modality_name(key, where)
         parts = [_features(splits[name], key, len(ids[name]), f"{where}: {name}") for name in ids]
-        found[key] = _as_vectors_if_single_step(_same_shape(parts, list(ids), key, where))
+        found[key] = _as_vectors_if_single_step(_check_shapes(parts, list(ids), key, where))
+        check_no_tokens(key, found[key], where)
     for split, keys in named.items():
         if keys - set(wanted):
             raise InputError(
@@ -138,27 +142,24 @@ def _features(split: Split, key: str, count: int, where: str) -> Rows:
     return rows
 
 
-def _same_shape(parts: list[Rows], names: list[str], key: str, where: str) -> list[Rows]:
-    if all(isinstance(part, Ragged) for part in parts):
-        steps = max(part.shape[1] for part in parts)
-        parts = [part.padded_to(steps) if isinstance(part, Ragged) else part for part in parts]
+def _check_shapes(parts: list[Rows], names: list[str], key: str, where: str) -> list[Rows]:
+    """The parts, which must agree in their number of features; steps may differ."""
     for part, name in zip(parts, names, strict=True):
         if 0 in part.shape:
             raise InputError(
                 f"{where}: {key} must hold a feature at least, but has the shape {part.shape} in "
                 f"{name}. Leave it out."
             )
-        if part.shape[1:] != parts[0].shape[1:]:
+        if (len(part.shape), part.shape[-1]) != (len(parts[0].shape), parts[0].shape[-1]):
             raise InputError(
-                f"{where}: {key} must have rows of one shape in every split, but they are "
-                f"{parts[0].shape[1:]} in {names[0]} and {part.shape[1:]} in {name}. "
-                "Pad or cut them to one number of steps."
+                f"{where}: {key} must have rows of the same number of features in every split, "
+                f"but they are {parts[0].shape[1:]} in {names[0]} and {part.shape[1:]} in {name}."
             )
     return parts
 
 
 def _as_vectors_if_single_step(parts: list[Rows]) -> tuple[Rows, ...]:
-    if len(parts[0].shape) < 3 or parts[0].shape[1] != 1:
+    if len(parts[0].shape) < 3 or any(part.shape[1] != 1 for part in parts):
         return tuple(parts)
     return tuple(_first_step(part) for part in parts)
 

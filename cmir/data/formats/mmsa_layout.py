@@ -7,21 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from cmir.data.formats.inspection.labels import find_task, read_labels, warn_of_classes
+from cmir.data.formats.inspection.layouts import other_reader
+from cmir.data.formats.inspection.sample_ids import ID_GLUE, read_ids
+from cmir.data.formats.inspection.texts import text_of
+from cmir.data.formats.inspection.token_ids import with_named_tokens
 from cmir.data.formats.mmsa_columns import (
-    ID_GLUE,
     UNIMODAL_LABELS,
     Split,
     find_label_key,
-    find_task,
     joined,
-    read_ids,
-    read_lengths,
-    read_numbers,
     read_text_columns,
     read_unimodal_labels,
 )
-from cmir.data.formats.mmsa_features import read_modalities, with_rows
-from cmir.data.formats.source import Rows, Source
+from cmir.data.formats.mmsa_features import read_modalities, told_absent_in, with_rows
+from cmir.data.formats.mmsa_lengths import Measured, measured
+from cmir.data.formats.source import Source
 from cmir.data.manifest import SPLITS, Task
 from cmir.data.samples import check_ids_and_labels, usual_range
 from cmir.errors import InputError
@@ -30,6 +31,8 @@ SPLIT_NAMES = {
     "train": "train",
     "valid": "id_val",
     "dev": "id_val",
+    "val": "id_val",
+    "validation": "id_val",
     "id_val": "id_val",
     "test": "id_test",
     "test_iid": "id_test",
@@ -40,6 +43,10 @@ SPLIT_NAMES = {
     "ood_test": "ood_test",
     "test_ood": "ood_test",
 }
+
+# What `--split NAME=none` says; and the name that stands for all splits without a meaning.
+LEFT_OUT = "none"
+OTHERS = "*"
 
 
 def assemble(
@@ -54,9 +61,11 @@ def assemble(
     """Turn `{split: {key: values}}` into samples and features.
 
     Every floating-point array `(N, T, D)` or `(N, D)` under a key that is no label, id or
-    length is a modality; `(N, 1, D)` is stored as vectors; a list of arrays `(t_i, D)` is padded.
-    An id `video$_$clip` gives the environment column `video`. Without `<modality>_lengths` every
-    step is valid, except that the attention mask in `text_bert` gives the lengths of `text`.
+    length is a modality; `(N, 1, D)` is stored as vectors; a list of arrays `(t_i, D)` is padded,
+    and few odd samples in it are absent.
+    Ids that tell a video, such as `video$_$clip`, give the environment column `video`. Which
+    steps of a sequence count follows from `<modality>_lengths` and from its content, see
+    `mmsa_lengths.measured`.
 
     Args:
         content: what the file holds.
@@ -70,27 +79,32 @@ def assemble(
         InputError: the layout is another one, or its parts do not fit together.
     """
     found = _splits(content, where, splits or {})
-    ids = {name: read_ids(split, f"{where}: {name}") for name, split in found.items()}
-    found = {
-        name: with_rows(split, len(ids[name]), f"{where}: {name}") for name, split in found.items()
+    named = read_ids(found, where)
+    ids = named.ids
+    found = {name: with_rows(split, ids[name], f"{where}: {name}") for name, split in found.items()}
+    content_splits, tokens = with_named_tokens(found)
+    found = dict(content_splits)
+    modalities = {
+        name: measured(name, found, ids, parts, where)
+        for name, parts in read_modalities(found, ids, where).items()
     }
-    parts = read_modalities(found, ids, where)
+    parts = {name: modality.parts for name, modality in modalities.items()}
     key = label or find_label_key(found["train"], where)
     labels = np.concatenate(
-        [read_numbers(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
+        [read_labels(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
     )
     found_task = task or find_task(labels, key, where)
-    texts = read_text_columns(found, ids, parts, where, columns)
+    texts = read_text_columns(found, named, parts, where, columns)
     names = [name for name, own in ids.items() for _ in own]
     samples = pl.DataFrame({"id": joined(ids), "split": names}).with_columns(
         pl.Series("label", labels.astype(np.float32)),
-        *read_lengths(found, ids, parts, where),
+        *(column for m in modalities.values() if (column := m.lengths) is not None),
         *read_unimodal_labels(found, ids, key, where),
         *texts,
     )
     # Before a shift is made of them, which may take minutes.
     check_ids_and_labels(samples, where)
-    used = {"id", key, *parts, *(f"{name}_lengths" for name in parts)}
+    used = {"id", key, key.rpartition(":")[0], *parts, *(f"{name}_lengths" for name in parts)}
     used |= {column.name for column in texts}
     used |= {key for key, name in UNIMODAL_LABELS.items() if name in samples.columns}
     return Source(
@@ -98,29 +112,41 @@ def assemble(
         parts=parts,
         task=found_task,
         label_range=usual_range(labels) if found_task == "regression" else None,
-        left_out=tuple(sorted({name for own in found.values() for name in own} - used)),
-        notes=_notes(parts, samples),
+        left_out=(
+            *sorted({name for own in found.values() for name in own} - used),
+            *_splits_left_out(content, where, splits or {}),
+        ),
+        notes=(*named.notes, *tokens, *told_absent_in(found, parts), *_notes(modalities, samples)),
+        warnings=(
+            *(w for m in modalities.values() if m.padding for w in m.padding.warnings),
+            *(warn_of_classes(labels, key) if task is None else ()),
+        ),
         split_names=tuple(text_of(name) for name in content)
         if isinstance(content, Mapping)
         else (),
     )
 
 
-def split_meaning(name: str, where: str, splits: Mapping[str, str]) -> str:
-    """Which of our splits a name means, in small or capital letters.
+def split_meaning(name: str, where: str, splits: Mapping[str, str]) -> str | None:
+    """Which of our splits a name means, in small or capital letters; None: it is left out.
 
     Raises:
         InputError: the name is unknown, or was given a meaning that is none of our splits.
     """
-    meaning = splits.get(name) or SPLIT_NAMES.get(name.lower())
+    meaning = splits.get(name) or SPLIT_NAMES.get(name.lower()) or splits.get(OTHERS)
     if meaning is None:
         raise InputError(
             f"{where}: the splits must be named {', '.join(SPLIT_NAMES)}, but got {name}. "
-            f"Rename it, or say what it means: --split {name}=train."
+            f"Rename it, say what it means: --split {name}=train, or leave it out: "
+            f"--split {name}={LEFT_OUT}."
         )
-    if meaning not in SPLITS:
+    if meaning == LEFT_OUT:
+        return None
+    # A shift that names splits of the source keeps them under their own names.
+    if meaning not in SPLITS and not (meaning == name and OTHERS in splits):
         raise InputError(
-            f"--split {name}={meaning}: must be one of {', '.join(SPLITS)}, but got {meaning!r}."
+            f"--split {name}={meaning}: must be one of {', '.join(SPLITS)}, or {LEFT_OUT}, but got "
+            f"{meaning!r}."
         )
     return meaning
 
@@ -129,20 +155,28 @@ def _splits(content: object, where: str, given: Mapping[str, str]) -> dict[str, 
     if not isinstance(content, Mapping) or not content:
         raise InputError(
             f"{where}: must hold a dict {{split: {{key: array}}}}, but holds "
-            f"{type(content).__name__}. For another layout write an .npz file."
+            f"{type(content).__name__}.{other_reader(content) or ' Write an .npz file instead.'}"
         )
     splits: dict[str, Split] = {}
     for name, split in content.items():
         ours = split_meaning(text_of(name), where, given)
+        if ours is None:
+            continue
         if ours in splits:
             raise InputError(f"{where}: two splits mean {ours}, the second is {name}. Rename it.")
         if not isinstance(split, Mapping):
             raise InputError(
-                f"{where}: {name} must be a dict of arrays, but is {type(split).__name__}."
+                f"{where}: {text_of(name)} must be a dict of arrays, but is "
+                f"{type(split).__name__}.{other_reader(split)}"
             )
         splits[ours] = {text_of(key): value for key, value in split.items()}
     check_needed_splits(splits, [text_of(name) for name in content], where)
     return splits
+
+
+def _splits_left_out(content: object, where: str, given: Mapping[str, str]) -> list[str]:
+    names = [text_of(name) for name in content] if isinstance(content, Mapping) else []
+    return [f"split {name}" for name in names if split_meaning(name, where, given) is None]
 
 
 def check_needed_splits(splits: Mapping[str, object], names: Iterable[str], where: str) -> None:
@@ -159,18 +193,12 @@ def check_needed_splits(splits: Mapping[str, object], names: Iterable[str], wher
             )
 
 
-def text_of(key: object) -> str:
-    """A key as text; a file written by Python 2 may have bytes."""
-    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
-
-
-def _notes(modalities: Mapping[str, tuple[Rows, ...]], samples: pl.DataFrame) -> tuple[str, ...]:
-    unmeasured = [
-        name
-        for name, parts in modalities.items()
-        if len(parts[0].shape) == 3 and f"{name}_length" not in samples.columns
-    ]
-    notes = [f"{name}: no lengths in the source, every step counts as valid" for name in unmeasured]
+def _notes(modalities: Mapping[str, Measured], samples: pl.DataFrame) -> tuple[str, ...]:
+    notes = []
+    for name, modality in modalities.items():
+        if modality.padding is not None and not modality.padding.is_known:
+            notes.append(f"{name}: no lengths in the source, every step counts as valid")
+        notes += modality.padding.notes if modality.padding else ()
     if "video" not in samples.columns:
         notes.append(f"no video column: not every id has the form video{ID_GLUE}clip")
     return tuple(notes)

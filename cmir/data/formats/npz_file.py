@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from cmir.data.formats.inspection.file_kinds import named_kind
+from cmir.data.manifest import BROKEN_ARRAY
 from cmir.errors import InputError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -45,10 +47,12 @@ def mapped_arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
         raise
     except FileNotFoundError:
         raise InputError(f"{file}: cannot be read: No such file or directory.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError: an archive with a password, or compressed in a way that is not known.
+    except (*BROKEN_ARRAY, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        kind = "" if zipfile.is_zipfile(file) else named_kind(file)
+        guess = " It may be truncated or of another format; save texts as unicode arrays."
         raise InputError(
-            f"{file}: must be a whole .npz file without object arrays, but: {error}. It may be "
-            "truncated or of another format; save texts as unicode arrays."
+            f"{file}: must be a whole .npz file without object arrays, but: {error}.{kind or guess}"
         ) from None
 
 

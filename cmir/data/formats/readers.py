@@ -9,8 +9,9 @@ from typing import Any
 
 from cmir.data.formats.folder_layout import table_and_arrays
 from cmir.data.formats.funny_files import read_funny
+from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.mag_layout import word_samples
-from cmir.data.formats.mmsa_layout import SPLIT_NAMES, assemble, split_meaning
+from cmir.data.formats.mmsa_layout import LEFT_OUT, SPLIT_NAMES, assemble, split_meaning
 from cmir.data.formats.npz_file import mapped_arrays
 from cmir.data.formats.pickles import safe_pickle
 from cmir.data.formats.source import Source
@@ -102,6 +103,9 @@ def mag(
     """
     where = ", ".join(str(path) for path in paths)
     lists, left_out = _lists_of_splits(paths, splits or {}, where)
+    lists = {
+        name: own for name, own in lists.items() if (splits or {}).get(text_of(name)) != LEFT_OUT
+    }
     source = assemble(word_samples(lists, where), where, task=task, splits=splits)
     notes = ["no language vectors in the source: the words are in raw_text"]
     return replace(_noted(source, *notes), left_out=(*source.left_out, *left_out))
@@ -210,7 +214,8 @@ def _lists_of_splits(
             f"{', '.join(left_out) or paths[0]}: a file must be named by its split, "
             f"{', '.join(SPLIT_NAMES)}, with the ending .pkl. Rename it."
         )
-    order = sorted(named, key=lambda stem: SPLITS.index(split_meaning(stem, where, splits)))
+    found = {stem: split_meaning(stem, where, splits) for stem in named}
+    order = sorted(found, key=lambda stem: [*SPLITS, found[stem]].index(found[stem]))
     return {stem: safe_pickle.load(named[stem]) for stem in order}, left_out
 
 

@@ -48,6 +48,7 @@ class Source:
         left_out: keys of the file that did not become part of the dataset.
         notes: what a reader of the data card should know.
         split_names: names of the splits in the file.
+        warnings: what in the file may be wrong, with counts.
     """
 
     samples: pl.DataFrame
@@ -57,6 +58,7 @@ class Source:
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     split_names: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def blocks(self, modality: str) -> Iterator[FloatArray]:
         """The features of one modality, some rows at a time: float16 or float32."""
@@ -69,14 +71,20 @@ class Ragged:
     Args:
         sequences: N arrays; one without a step counts as one step of zeros.
         steps: T; by default the longest. Of a longer sequence the last T steps are kept.
+        absent: by reason, the ids of samples that are absent, for the data card.
 
     >>> rows = Ragged([np.ones((1, 2), np.float32), np.ones((3, 2), np.float32)])
     >>> rows.shape, rows.lengths.tolist(), rows[0:1].tolist()
     ((2, 3, 2), [1, 3], [[[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]])
     """
 
-    def __init__(self, sequences: Sequence[FloatArray], steps: int | None = None) -> None:
-        self._sequences = sequences
+    def __init__(
+        self,
+        sequences: Sequence[FloatArray],
+        steps: int | None = None,
+        absent: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self._sequences, self.absent = sequences, absent or {}
         shapes = [(s.shape, s.dtype) for s in sequences]
         lengths = np.array([shape[0] for shape, _ in shapes], np.int64)
         filled = [(shape, dtype) for shape, dtype in shapes if shape[0]]
@@ -89,7 +97,7 @@ class Ragged:
 
     def padded_to(self, steps: int) -> Ragged:
         """The same sequences as rows of `steps` steps."""
-        return self if steps == self.shape[1] else Ragged(self._sequences, steps)
+        return self if steps == self.shape[1] else Ragged(self._sequences, steps, self.absent)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -129,6 +137,33 @@ class Made(Sequence[FloatArray]):
             return self._make(place)
         chosen = range(*place.indices(self._count))
         return Made(len(chosen), lambda i: self._make(chosen[i]))
+
+
+class Lengthened:
+    """Sequences of an array as rows `(N, T, D)` of more steps, zero beyond their own."""
+
+    def __init__(self, rows: Rows, steps: int) -> None:
+        self._rows = rows
+        self.shape = (rows.shape[0], steps, rows.shape[2])
+        self.dtype = rows.dtype
+
+    def __getitem__(self, rows: slice, /) -> npt.NDArray[Any]:
+        block = self._rows[rows]
+        return np.pad(block, ((0, 0), (0, self.shape[1] - block.shape[1]), (0, 0)))
+
+
+def of_one_length(parts: Sequence[Rows]) -> tuple[Rows, ...]:
+    """Parts `(N, T, D)` padded behind to the steps of the longest; vectors as they are."""
+    if len(parts[0].shape) == 2:
+        return tuple(parts)
+    longest = max(part.shape[1] for part in parts)
+    return tuple(_lengthened(part, longest) for part in parts)
+
+
+def _lengthened(rows: Rows, steps: int) -> Rows:
+    if rows.shape[1] == steps:
+        return rows
+    return rows.padded_to(steps) if isinstance(rows, Ragged) else Lengthened(rows, steps)
 
 
 class Chosen:

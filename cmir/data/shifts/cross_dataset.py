@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from cmir.data.formats.source import Rows, Source
+from cmir.data.formats.source import Source, of_one_length
 from cmir.errors import InputError
 
 # Of the data set that is tested on; its training split takes no part.
@@ -57,8 +55,9 @@ def crossed(first: Source, other: Source, name: str) -> tuple[Source, dict[str, 
     joined = replace(
         first,
         samples=both.select(shared),
-        parts={key: _same_steps(first.parts[key], other.parts[key]) for key in first.parts},
+        parts={key: of_one_length((*first.parts[key], *other.parts[key])) for key in first.parts},
         notes=(*first.notes, *(f"{name}: {note}" for note in other.notes)),
+        warnings=(*first.warnings, *(f"{name}: {warning}" for warning in other.warnings)),
     )
     record = {"scheme": "cross", "other": name, "label_map": [slope, offset]}
     ranges = {"training": first.label_range, "other": other.label_range}
@@ -111,24 +110,3 @@ def _with_lengths(samples: pl.DataFrame, source: Source) -> pl.DataFrame:
     return samples.with_columns(
         pl.lit(steps, pl.Int32).alias(column) for column, steps in missing.items()
     )
-
-
-class Lengthened:
-    """Sequences of an array as rows `(N, T, D)` of more steps, zero beyond their own."""
-
-    def __init__(self, rows: Rows, steps: int) -> None:
-        self._rows = rows
-        self.shape = (rows.shape[0], steps, rows.shape[2])
-        self.dtype = rows.dtype
-
-    def __getitem__(self, rows: slice, /) -> npt.NDArray[Any]:
-        block = self._rows[rows]
-        return np.pad(block, ((0, 0), (0, self.shape[1] - block.shape[1]), (0, 0)))
-
-
-def _same_steps(first: tuple[Rows, ...], other: tuple[Rows, ...]) -> tuple[Rows, ...]:
-    parts = (*first, *other)
-    if len(parts[0].shape) == 2:
-        return parts
-    longest = max(part.shape[1] for part in parts)
-    return tuple(p if p.shape[1] == longest else Lengthened(p, longest) for p in parts)

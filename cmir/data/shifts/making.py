@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cmir.data.formats.mmsa_layout import LEFT_OUT, OTHERS, SPLIT_NAMES
 from cmir.data.formats.origin import origin_of
 from cmir.data.formats.source import Source
 from cmir.data.row_blocks import FloatArray, pool
@@ -101,6 +102,15 @@ def read_shift(text: str | None, seed: int, share: float) -> ShiftRequest:
     if scheme == "word_bias":
         _target(request)
     return request
+
+
+def named_splits(request: ShiftRequest) -> dict[str, str]:
+    """Meanings for the splits of a source: `given` reads those that it names, and no others."""
+    if request.scheme != "given":
+        return {}
+    parts = [part for parts in read_given(request.detail).values() for part in parts]
+    own = {part.source for part in parts if part.source.lower() not in SPLIT_NAMES}
+    return {name: name for name in sorted(own)} | {OTHERS: LEFT_OUT}
 
 
 def make_shift(source: Source, request: ShiftRequest, read: Read) -> ShiftedSource:

@@ -171,6 +171,12 @@ def _available(data: DevelopmentData, scheme: str) -> tuple[int, str]:
     if scheme in data.environment_columns:
         return data.train.samples[scheme].n_unique(), f"values of '{scheme}'"
     known = ("none", *PARTITIONS, *data.environment_columns)
+    reason = data.why_no_environment(scheme)
+    if reason is not None:
+        raise InputError(
+            f"environments.partition: the column '{scheme}' of the data set '{data.name}' cannot "
+            f"be a partition: {reason}. Use one of {', '.join(known)}."
+        )
     raise InputError(
         f"environments.partition must be one of {', '.join(known)} for the data set "
         f"'{data.name}', but got '{scheme}'.{did_you_mean(scheme, known)}"

@@ -167,7 +167,7 @@ def test_splits_of_other_names_are_given_a_meaning(tmp_path: Path) -> None:
             with_keys(regression_labels_T=lambda n: ["a"] * n),
             "regression_labels_T must hold one nu",
         ),
-        (with_keys(audio_lengths=lambda n: [0] * n), "remove the key: every step then counts"),
+        (with_keys(audio_lengths=lambda n: [0] * n), "remove the key: lengths are then told"),
     ],
 )
 def test_what_cannot_be_read_is_told(tmp_path: Path, content: Content, message: str) -> None:

@@ -24,6 +24,7 @@ from tests.support.made_data.learning_data import (
     learning_samples,
     write_learning,
 )
+from tests.support.made_data.small_data import small_samples, write_small
 
 SCHEMES = (
     *[(scheme, 3) for scheme in ("random", "kmeans", "label_kmeans", "speaker")],
@@ -91,6 +92,24 @@ def test_an_unknown_partition_names_the_ones_there_are(learning: DevelopmentData
         InputError, match=r"none, random, kmeans, .*oracle, speaker .*'learning'.*'film'"
     ):
         check_partition(learning, "film", 2)
+
+
+def test_a_column_that_cannot_be_a_partition_says_why(tmp_path: Path) -> None:
+    samples = small_samples().with_columns(
+        film=pl.when(pl.col("id") == "s3").then(None).otherwise(pl.lit("a")),
+        room=pl.lit("one"),
+        label_text=pl.col("label"),
+    )
+    data = load_dataset(write_small(tmp_path / "a", samples=samples)).development()
+    assert data.environment_columns == ("speaker",)
+    for column, reason in (
+        ("film", "1 of 12 training samples have no film"),
+        ("room", "every training sample has the same"),
+        ("text_length", "does not tell groups of samples apart"),
+        ("label_text", "does not tell groups of samples apart"),
+    ):
+        with pytest.raises(InputError, match=f"'{column}' .* cannot be a partition: {reason}"):
+            check_partition(data, column, None)
 
 
 @pytest.mark.parametrize(

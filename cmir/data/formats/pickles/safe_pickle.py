@@ -15,8 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cmir.data.formats.inspection.file_kinds import named_kind
 from cmir.data.formats.pickles.pickle_arrays import ArrayToBe, Settling, laid_over
 from cmir.data.formats.pickles.pickle_payloads import Payload, SplitPickle, split_pickle
+from cmir.data.formats.pickles.torch_tensors import (
+    MAGIC,
+    Storage,
+    load_storage,
+    rebuild_parameter,
+    rebuild_tensor,
+)
 from cmir.errors import InputError
 
 # Numbers, texts, times and Python objects: no structured types, whose state a file could forge.
@@ -30,6 +38,7 @@ def load(path: Path | str) -> object:
     A pickle is a program: it may name any function of any module and call it. Here only names
     of an allow-list may be looked up, and those that lead to array types are answered by small
     functions of our own, so that a file can neither call into another module nor change ours.
+    Torch tensors become arrays, without torch.
     Files of Python 2 are read too; their byte strings become text, by UTF-8 where they can.
 
     In a file of 16 MB or more, arrays of 4 kB or more are read-only and stay in the file, mapped:
@@ -56,20 +65,25 @@ def load(path: Path | str) -> object:
         except UnicodeDecodeError:
             # A file of Python 2: its byte strings, array contents among them, come as text.
             return Settling(decode=True).settled(_load(file, "latin1"))
-    except InputError:
-        raise
+    except InputError as error:
+        # Line ends that were changed on the way make other names of those in the file.
+        if named_kind(file, ""):
+            raise _no_pickle(file, "it cannot be read as one", "") from None
+        raise error from None
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}.") from None
+        kind = named_kind(file, "")
+        raise InputError(f"{file}: cannot be read: {error.strerror}.{kind}") from None
     except EOFError:
-        raise InputError(
-            f"{file}: must be a whole pickle, but ends too early. It may be a broken download."
-        ) from None
+        raise _no_pickle(file, "it ends too early", " It may be a broken download.") from None
     # Whatever a broken byte stream makes the unpickler stumble over means one thing here.
     except Exception as error:
-        raise InputError(
-            f"{file}: must be a whole pickle of arrays, but: {type(error).__name__}: {error}. "
-            "It may be truncated or of another format."
-        ) from None
+        fault = f"{type(error).__name__}: {error}".encode("unicode_escape").decode()[:200]
+        raise _no_pickle(file, fault, " It may be truncated or of another format.") from None
+
+
+def _no_pickle(file: Path, fault: str, guess: str) -> InputError:
+    kind = named_kind(file, "") or guess
+    return InputError(f"{file}: must be a whole pickle of arrays, but: {fault}.{kind}")
 
 
 def _load(file: Path, encoding: str) -> object:
@@ -77,6 +91,8 @@ def _load(file: Path, encoding: str) -> object:
     unpickler = _ArrayUnpickler(split, encoding, str(file))
     content = unpickler.load()
     unpickler.check_dtypes()
+    if type(content) is int and content == MAGIC:
+        raise TypeError("only the first of several pickles is read")
     # Without payloads every array is final, and there may be millions of small objects.
     return Settling().settled(content) if split.payloads else content
 
@@ -124,6 +140,12 @@ class _ArrayUnpickler(pickle.Unpickler):
             "numpy": {"ndarray": _ArrayMarker(), "dtype": self._dtype},
             "collections": {"OrderedDict": OrderedDict, "defaultdict": defaultdict},
             "_codecs": {"encode": self._encode},
+            "torch._utils": {
+                "_rebuild_tensor": self._tensor,
+                "_rebuild_tensor_v2": self._tensor,
+                "_rebuild_parameter": self._parameter,
+            },
+            "torch.storage": {"_load_from_bytes": self._storage},
             "builtins": plain,
             "__builtin__": plain,
             **{f"numpy.core.{part}": names for part, names in core.items()},
@@ -169,6 +191,19 @@ class _ArrayUnpickler(pickle.Unpickler):
         # A copy: numpy's own instance is shared, and the file goes on to set the state of this.
         self._dtypes.append(np.dtype(name, False, True))
         return self._dtypes[-1]
+
+    def _storage(self, raw: Any) -> Storage:
+        if not isinstance(raw, Payload):
+            return load_storage(raw)
+        buffer, start = raw.buffer()
+        stop = start + raw.size if buffer is raw.content else len(buffer)
+        return load_storage(memoryview(buffer)[start:stop])
+
+    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *more: object) -> Any:
+        return rebuild_tensor(storage, offset, size, stride, *more)
+
+    def _parameter(self, tensor: Any, *more: object) -> Any:
+        return rebuild_parameter(tensor, *more)
 
     def check_dtypes(self) -> None:
         """Refuse a type whose state makes numbers out to be Python objects."""
