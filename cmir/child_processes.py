@@ -62,7 +62,7 @@ def children_called(*names: str) -> dict[int, str]:
     """Number and name of the running processes that this one has started, of the names given."""
     own = os.getpid()
     found = {int(one.name): _name(one) for one in _processes() if _parent(one) == own}
-    return {number: name for number, name in found.items() if name in names}
+    return {n: name for n, name in found.items() if name in names and is_alive(n)}
 
 
 def _processes() -> Iterator[Path]:

@@ -72,8 +72,9 @@ class Interruption:
 
     def install(self) -> None:
         """Puts the handlers in place, also where a library has put its own."""
-        for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._on_signal)
 
     def say(self, sentence: str = "") -> None:
         """Says on the terminal, once, that the command was interrupted."""

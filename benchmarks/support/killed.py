@@ -70,6 +70,8 @@ def end(command: subprocess.Popen[bytes], kind: End, moment: float) -> Round:
         return Round(False, command.returncode, 0.0)
     except subprocess.TimeoutExpired:
         pass
+    if name != "SIGKILL":
+        _wait_until_python(command)
     was_there = _send(command, what, number)
     begun = time.monotonic()
     if was_there and what == "worker":
@@ -104,6 +106,17 @@ def _send(command: subprocess.Popen[bytes], what: str, number: int) -> bool:
             return False
         os.kill(found, number)
     return True
+
+
+def _wait_until_python(command: subprocess.Popen[bytes]) -> None:
+    """Waits for the command's first line: before it Python itself has not begun, nobody answers."""
+    deadline = time.monotonic() + APPEARING
+    while time.monotonic() < deadline and command.poll() is None:
+        status = (PROC / str(command.pid) / "status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.01)
 
 
 def _part(command: subprocess.Popen[bytes], what: str) -> int | None:

@@ -57,11 +57,16 @@ class RayProcesses:
     """
 
     def __init__(self) -> None:
-        self._servers = children_called(*SERVERS)
+        """Before Ray starts: those of an earlier Ray of this process may still be ending."""
+        self._earlier = set(children_called(*SERVERS))
+        self._servers: dict[int, str] = {}
         self._left = threading.Event()
 
     def check(self) -> None:
         """Raises PlaceError if one has ended."""
+        if len(self._servers) < len(SERVERS):
+            found = children_called(*SERVERS)
+            self._servers |= {n: found[n] for n in found.keys() - self._earlier}
         for number, name in self._servers.items():
             if not is_alive(number):
                 raise PlaceError(
@@ -113,13 +118,13 @@ def ray_running(placement: Placement) -> Iterator[tuple[Resources, RayProcesses]
         os.environ.setdefault(name, value)
     resources = placement.here()
     _raise_file_limit()
-    with signals_end():
-        _start(resources)
-    # Ray has put its own handler of SIGTERM in place.
-    THIS.install()
     processes = RayProcesses()
     try:
         with processes.watched():
+            with signals_end():
+                _start(resources)
+            # Ray has put its own handler of SIGTERM in place.
+            THIS.install()
             found = resources if placement.address is None else placement.on(*_cluster())
             yield found, processes
     finally:

@@ -59,12 +59,11 @@ def test_an_address_where_nothing_listens_is_told_at_once() -> None:
 def test_a_server_of_ray_that_has_ended_is_missed(tmp_path: Path) -> None:
     program = tmp_path / "raylet"
     program.symlink_to("/bin/sleep")
+    processes = RayProcesses()
     child = subprocess.Popen([program, "60"])
     try:
-        processes = RayProcesses()
         while not processes._servers:
-            processes = RayProcesses()
-        processes.check()
+            processes.check()
     finally:
         child.kill()
     child.wait()

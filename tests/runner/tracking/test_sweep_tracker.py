@@ -12,7 +12,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from requests.exceptions import RequestException
 
 from cmir.config import trial_config
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError
 from cmir.runner.studies.records import Ending, TrialRecord
 from cmir.runner.tracking.sweep_tracker import (
     MOST_FAILURES,
@@ -196,3 +196,22 @@ def test_a_server_that_goes_away_is_told_in_one_sentence(
 def test_what_a_server_refuses_is_no_absence(client: MlflowClient) -> None:
     with pytest.raises(MlflowException, match="No Experiment"), answering(client):
         client.get_experiment("77")
+
+
+@pytest.mark.parametrize("words", ["database or disk is full", "No space left on device"])
+def test_a_full_disk_stops_a_sweep_whose_runs_lie_on_it(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    tracker = SweepTracker(client, "e", "s", None)
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        raise MlflowException(f"(sqlite3.OperationalError) {words}")
+
+    monkeypatch.setattr(client, "log_batch", fails)
+    tracker.write(record(0))
+    while tracker.fault is None:
+        time.sleep(0.01)
+    with pytest.raises(PlaceError, match=rf"cannot be written: .*{words}.* make room"):
+        tracker.write(record(1))
+    monkeypatch.undo()
+    assert tracker.flush() == 0
