@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,50 @@ class PlaceError(InputError):
     """
 
 
-# A full disk, a spent quota, a file system that is read-only, a device that fails.
-PLACE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+# A full disk, a spent quota, a file system that is read-only, a device that fails or is gone, a
+# network file system that went away, no file handles left.
+PLACE_FAULTS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.EMFILE,
+    errno.ENFILE,
+)
+# What sqlite says of them.
+SQLITE_FAULTS = ("database or disk is full", "disk I/O error", "attempt to write a readonly")
+
+
+def place_fault(error: BaseException) -> str:
+    """What went wrong with the place, where that is the cause of an error; else empty.
+
+    Libraries in other languages put the system's words into texts of their own, so that those are
+    read too: safetensors, polars and sqlite know no `errno`.
+
+    Example:
+        >>> place_fault(OSError(errno.ENOSPC, "No space left on device"))
+        '[Errno 28] No space left on device'
+        >>> place_fault(ValueError("no such word")), place_fault(FileNotFoundError("x"))
+        ('', '')
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PlaceError) or _is_place_fault(cause):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
+def _is_place_fault(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in PLACE_FAULTS
+    words = (*(os.strerror(number) for number in PLACE_FAULTS), *SQLITE_FAULTS)
+    told = str(error)
+    return not isinstance(error, InputError) and any(word in told for word in words)
 
 
 def place_error(path: Path, error: OSError) -> PlaceError:

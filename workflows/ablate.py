@@ -8,9 +8,13 @@ Exit codes: 0 done; 2 bad input; 130 interrupted, nothing lost.
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch()
+
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Nothing is lost: the same command continues.")
-        return 130
+        interruption.THIS.say()
+        return interruption.INTERRUPTED
     _report(console, plan, outcome)
     return 0
 
@@ -185,4 +189,4 @@ def _table(cells: Cells) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

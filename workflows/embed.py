@@ -12,6 +12,11 @@ Exit code 0; 2 when the input cannot be used; 130 interrupted, nothing written.
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch("Nothing was written.")
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -107,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"embed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. Nothing was written.", file=sys.stderr)
-        return 130
+        interruption.THIS.say()
+        return interruption.INTERRUPTED
     finally:
         if progress.live.is_started:
             progress.stop()
@@ -130,4 +135,4 @@ def _device(wanted: str | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

@@ -9,8 +9,12 @@ Exit codes: 0 scored; 2 bad input.
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch("Nothing was written.")
+
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -147,4 +151,4 @@ def _cell(value: object) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

@@ -10,6 +10,11 @@ Exit code 0; 2 when the input cannot be used; 130 interrupted, nothing written.
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch("Nothing was written.")
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
@@ -134,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. Nothing was written.", file=sys.stderr)
-        return 130
+        interruption.THIS.say()
+        return interruption.INTERRUPTED
     print_anywhere(f"{card}\n\nwritten to {folder}")
     return 0
 
@@ -187,4 +192,4 @@ def print_anywhere(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

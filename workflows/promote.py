@@ -10,9 +10,15 @@ Exit codes: 0 done, or a dry run that would be; 2 bad input; 3 refused; 130 inte
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch(
+        "Nothing was registered; what was trained is kept: the same command continues."
+    )
+
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -81,11 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        console.print(
-            "\nInterrupted. Nothing was registered; what was trained is kept: "
-            "the same command continues."
-        )
-        return 130
+        interruption.THIS.say()
+        return interruption.INTERRUPTED
     return _report(console, outcome, request)
 
 
@@ -310,4 +313,4 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

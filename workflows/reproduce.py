@@ -9,8 +9,12 @@ Exit codes: 0 agrees; 2 bad input; 3 disagrees; 130 interrupted.
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch("Nothing was written.")
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Nothing was written.")
-        return 130
+        interruption.THIS.say()
+        return interruption.INTERRUPTED
     return _report(console, found)
 
 
@@ -108,4 +112,4 @@ def _report(console: Console, found: Reproduction) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

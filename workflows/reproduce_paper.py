@@ -12,8 +12,12 @@ nothing lost.
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"{fault}", highlight=False)
         return 1
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Nothing is lost: the same command continues.")
-        return 130
+        interruption.THIS.say()
+        return interruption.INTERRUPTED
     _print(console, entries)
     return 2 if given.space and entries[0].found is None else 0
 
@@ -186,4 +190,4 @@ def _print(console: Console, entries: Sequence[Entry]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main)

@@ -5,6 +5,11 @@ Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing l
 
 from __future__ import annotations
 
+from cmir import interruption
+
+if __name__ == "__main__":
+    interruption.watch()
+
 import argparse
 import gc
 import os
@@ -74,8 +79,9 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Nothing is lost: the same command continues.")
-        return 130
+        done = " ".join(display.summary() for display in displays)
+        interruption.THIS.say(f"{done} {interruption.NOTHING_LOST}".strip())
+        return interruption.INTERRUPTED
     finally:
         for display in displays:
             display.__exit__()
@@ -139,12 +145,6 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
             f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "
             "The study holds them: run the same command again to write them."
         )
-    if not outcome.is_complete:
-        done = f"{outcome.counted} of {outcome.budget}"
-        console.print(
-            f"Stopped with {done} trials done. Nothing is lost: the same command goes on."
-        )
-        return 130
     if finished.is_empty():
         console.print("No trial finished. The reasons are in the lines above and in MLflow.")
         return 1
@@ -203,7 +203,4 @@ def _cell(value: object) -> str:
 
 
 if __name__ == "__main__":
-    code = main()
-    # What is left is freed with the process: taking it apart one by one takes .8 s.
-    gc.freeze()
-    sys.exit(code)
+    interruption.leave(main)

@@ -41,6 +41,13 @@ class RunDisplay:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
+    def summary(self) -> str:
+        """How far it has come, as a sentence."""
+        best = self._best
+        score = "" if best is None or best.objective is None else f"{best.objective:.4f}"
+        found = f", the best is trial {best.number} with {score}" if best and score else ""
+        return f"{self._done} of {self._budget} are done{found}."
+
     def progress(self) -> Progress:
         """The hooks that a sweep calls."""
         return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick)
@@ -79,11 +86,10 @@ class RunDisplay:
     def _print(self, record: TrialRecord) -> None:
         score = "" if record.objective is None else f"{record.objective:.4f}"
         best = " *" if record is self._best else ""
-        reason = f" {record.ending.reason}" if record.ending.reason else ""
         self._console.print(
             f"trial {record.number:>3}  {record.outcome:<8}  {score:>8}{best:<2}  "
             f"{record.name:<16} {record.ending.seconds:6.1f} s  "
-            f"[{self._done}/{self._budget}, {self._left()}]{reason}",
+            f"[{self._done}/{self._budget}, {self._left()}]{_why(record)}",
             markup=False,
             highlight=False,
         )
@@ -112,3 +118,10 @@ class RunDisplay:
             return "starting"
         seconds = (time.monotonic() - self._began) / trained * max(0.0, missing - running)
         return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
+
+
+def _why(record: TrialRecord) -> str:
+    """Why a trial did not finish, in one line, and where the whole of it is."""
+    reason = record.ending.reason.splitlines()
+    where = f" (traceback.txt of its run in MLflow, {record.number:03d} {record.name})"
+    return f" {reason[0][:300]}{where if record.ending.traceback else ''}" if reason else ""

@@ -18,10 +18,12 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
+from cmir.interruption import THIS, handling
 from cmir.runner.paths import Paths
-from cmir.runner.scheduling.interrupts import terminate_as_interrupt
+from cmir.runner.place_check import place_check
 from cmir.runner.scheduling.placement import Placement, Resources
-from cmir.runner.scheduling.ray_tune import Plan, ray_running, run_trials
+from cmir.runner.scheduling.ray_session import ray_running
+from cmir.runner.scheduling.ray_tune import Plan, run_trials
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.scheduling.worker import CmirTrial, Score
 from cmir.runner.studies.records import TrialRecord
@@ -144,14 +146,14 @@ class Runner:
             the records of the study: of jobs that ended in earlier calls too.
 
         Raises:
-            InputError: another process trains them, or the storage went away.
+            InputError: another process trains them.
+            PlaceError: the storage, the data, the disk or Ray went away; trials stay in flight.
             KeyboardInterrupt: by SIGINT or SIGTERM; what ended is kept.
         """
         with self.opened(jobs) as session:
             session.train(display)
             session.close()
-            if session.study.missing:
-                raise KeyboardInterrupt
+            THIS.check()
             return session.study.records()
 
     @contextmanager
@@ -162,7 +164,7 @@ class Runner:
             InputError: another process has them, or they are not those that the study began with.
         """
         self.paths.make()
-        with self.paths.lock(jobs.name), terminate_as_interrupt(), storing(self.storage):
+        with self.paths.lock(jobs.name), handling(), storing(self.storage):
             # Before the study is begun: a store that does not answer leaves no sweep behind.
             tracker_of = _tracking(jobs)
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
@@ -199,9 +201,11 @@ class Session:
         if not self.study.missing:
             display(self._start(placement.here()))
             return
-        with ray_running(placement) as resources:
+        with ray_running(placement) as (resources, processes):
             progress = self._keeping(display(self._start(resources)))
-            run_trials(self.study, self._plan(resources), resources, progress)
+            data, kept = self._jobs.data.path, self._runner.paths.studies
+            check = place_check(data, kept, processes.check)
+            run_trials(self.study, self._plan(resources), resources, progress, check)
 
     def close(self) -> None:
         """Writes what MLflow lacks and ends the parent run; a server that is away is no error."""

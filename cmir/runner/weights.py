@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError
 from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
@@ -27,15 +28,30 @@ def save_weights(
 
     Fine-tuned language models follow as `backbone.<seed>.<modality>.<name>`, other arrays as
     `scores.<name>`.
+
+    Raises:
+        PlaceError: they cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
     tensors = {"weights": result.weights}
     for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
         tensors |= {f"backbone.{seed}.{name}": value for name, value in backbone.items()}
     kept = {f"{SCORES}{name}": torch.from_numpy(v) for name, v in (scores or {}).items()}
-    save_file(tensors | kept, draft, metadata={"config": result.config.model_dump_json()})
-    draft.replace(path)
+    _write(tensors | kept, path, {"config": result.config.model_dump_json()})
+
+
+def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
+    draft = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, draft, metadata=about)
+        draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise PlaceError(
+            f"{path}: the weights cannot be written: {error}. Make room or mend the disk, then "
+            "run the same command again."
+        ) from error
 
 
 def load_result(record: TrialRecord, path: Path) -> TrialResult:

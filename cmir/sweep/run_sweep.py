@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import optuna
 from ray.tune import Trainable
 
+from cmir.interruption import THIS
 from cmir.runner.paths import Paths
 from cmir.runner.provenance import provenance
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
@@ -92,22 +93,28 @@ def run_sweep(
         display: called once when all is checked; the progress it returns is told of every event.
 
     Returns:
-        the outcome, also where SIGINT or SIGTERM ended it early: what ended is in the study.
+        the outcome.
 
     Raises:
         InputError: nothing was started.
+        PlaceError: the place gave way; what ended is in the study, what trained runs again.
+        KeyboardInterrupt: by SIGINT or SIGTERM; likewise.
     """
     prepared = prepare_sweep(request.space, request.overrides, paths)
     name = sweep_name(prepared.file.name, _known_sweeps(request, paths), request.fresh)
     runner = Runner(paths, request.placement, request.storage, request.trainable)
     with runner.opened(_jobs(name, prepared, paths)) as session:
         session.train(lambda run: display(SweepStart(prepared, run)))
+        if THIS.is_told:
+            session.close()
+            THIS.check()
         from cmir.sweep.findings import publish
 
         study, tracker = session.study, session.tracker
         assert tracker is not None
-        findings = publish(tracker, study.records(), prepared, session.keeper, study.counted)
-        return SweepOutcome(name, study.records(), prepared.file.trials, study.counted, findings)
+        records, counted = study.records(), study.counted
+        findings = publish(tracker, records, prepared, session.keeper, counted)
+        return SweepOutcome(name, records, prepared.file.trials, counted, findings)
 
 
 def _jobs(name: str, prepared: PreparedSweep, paths: Paths) -> Jobs:

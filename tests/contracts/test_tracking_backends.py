@@ -28,11 +28,12 @@ FINISHED = Ending(
     "finished", 0.7, METRICS, {"ood_val/mae": [0.6, 0.8]}, (2, 3), CURVE, 1.5, "", PARTITION
 )
 RECORD = TrialRecord(0, {"environments.view": "swap"}, CONFIG, FINISHED, None, 10.0, 20.5)
+TRACEBACK = "Traceback (most recent call last):\n  ...\nRuntimeError: planted\n"
 ENDED = [
     RECORD,
     replace(RECORD, number=1, ending=Ending("pruned", 0.8, METRICS, curve=CURVE)),
     replace(RECORD, number=2, ending=Ending("diverged", reason="x" * 900)),
-    replace(RECORD, number=3, ending=Ending("failed"), retry_of=2),
+    replace(RECORD, number=3, ending=Ending("failed", traceback=TRACEBACK), retry_of=2),
 ]
 NAMES = (f"experiment {number}" for number in count())
 
@@ -148,7 +149,7 @@ def test_tables_are_files_of_the_run(
 ) -> None:
     runs = children(client, written(tracker))
     files = {n: [f.path for f in client.list_artifacts(r.info.run_id)] for n, r in runs.items()}
-    assert files == {0: ["by_seed.json", "partition.json"], 1: [], 2: [], 3: []}
+    assert files == {0: ["by_seed.json", "partition.json"], 1: [], 2: [], 3: ["traceback.txt"]}
     own = runs[0].info.run_id
     path = Path(client.download_artifacts(own, "by_seed.json", str(tmp_path)))
     assert json.loads(path.read_text()) == {"ood_val/mae": [0.6, 0.8]}

@@ -19,7 +19,7 @@ from cmir.errors import InputError
 from cmir.runner.paths import Paths
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
-from cmir.runner.scheduling.worker import CmirTrial
+from cmir.runner.scheduling.worker import CmirTrial, WorkerReport
 from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import records_of
 from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
@@ -40,14 +40,17 @@ def fragile() -> type[CmirTrial]:
         def setup(self, config: dict[str, Any]) -> None:
             rate = config["trial"].training.learning_rate
             self._is_to_die, self._is_to_raise = rate == DYING, rate == RAISING
-            if self._is_to_raise:
-                config["dataset"] = "/nowhere"
             super().setup(config)
 
         def step(self) -> dict[str, Any]:
             if self._is_to_die:
                 os._exit(1)
             return super().step()
+
+        def _epoch(self) -> WorkerReport:
+            if self._is_to_raise:
+                raise RuntimeError("planted")
+            return super()._epoch()
 
     return Fragile
 
@@ -86,7 +89,7 @@ def test_outcomes_are_told_apart_and_failures_are_tried_once_more(outcome: Sweep
 def test_reasons_name_what_happened(outcome: SweepOutcome) -> None:
     reasons = " ".join(record.ending.reason for record in outcome.records)
     assert "non-finite in epoch 1" in reasons
-    assert "/nowhere" in reasons
+    assert "RuntimeError" in reasons
     assert "its worker process died" in reasons
 
 

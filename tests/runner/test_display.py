@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -45,3 +46,15 @@ def test_the_time_left_falls_while_a_trial_trains(monkeypatch: pytest.MonkeyPatc
         hooks.on_epoch(0, epoch, 1.0)
         left.append(display._left())
     assert left == [f"{20 - epoch} s left" for epoch in range(1, 10)]
+
+
+def test_a_failure_is_one_line_that_says_where_its_traceback_is() -> None:
+    failed = record(3, None, "failed", scheme="swap")
+    ending = replace(failed.ending, reason="ValueError at x.py:3: a\nb", traceback="...")
+    text = " ".join(told([], replace(failed, ending=ending)).split())
+    assert "x.py:3: a (traceback.txt of its run in MLflow, 003 swap)" in text
+
+
+def test_an_interrupted_sweep_tells_its_best() -> None:
+    display = RunDisplay(Console(file=io.StringIO()), started(4, [record(0, 0.9), record(1, 0.7)]))
+    assert display.summary() == "2 of 4 are done, the best is trial 1 with 0.7000."

@@ -19,7 +19,7 @@ from cmir.runner.paths import Paths
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
-from cmir.runner.scheduling.worker import Arrays, CmirTrial, Score
+from cmir.runner.scheduling.worker import Arrays, CmirTrial, Score, WorkerReport
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.weights import load_result, load_scores
 from tests.support.small_sweep import SMALL, working_in
@@ -46,8 +46,13 @@ def fragile() -> type[CmirTrial]:
 
     class Fragile(CmirTrial):
         def setup(self, config: dict[str, Any]) -> None:
-            is_to_raise = config["trial"].training.learning_rate == RAISING
-            super().setup(config | ({"dataset": "/nowhere"} if is_to_raise else {}))
+            self._is_to_raise = config["trial"].training.learning_rate == RAISING
+            super().setup(config)
+
+        def _epoch(self) -> WorkerReport:
+            if self._is_to_raise:
+                raise RuntimeError("planted")
+            return super()._epoch()
 
     return Fragile
 
@@ -114,7 +119,7 @@ def test_a_job_that_fails_is_tried_once_more_and_again_by_the_next_call(
     wanted = jobs(data, [job(RAISING), job(0.004)], "small.fragile")
     Runner(Paths(), Placement(2), trainable=fragile()).run(wanted, watch)
     assert sorted(record.outcome for record in watch.ended) == ["failed", "failed", "finished"]
-    assert "/nowhere" in watch.ended[-1].ending.reason + watch.ended[0].ending.reason
+    assert "planted" in watch.ended[-1].ending.reason + watch.ended[0].ending.reason
     Runner(Paths(), Placement(2)).run(wanted, watch)
     assert [record.outcome for record in watch.ended[3:]] == ["finished"]
     assert (watch.starts[1].total, watch.starts[1].done) == (2, 1)

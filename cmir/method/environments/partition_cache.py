@@ -6,13 +6,14 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
-from cmir.errors import InputError
+from cmir.errors import PlaceError
 
 
 def recalled(
@@ -29,7 +30,7 @@ def recalled(
         compute: called where no usable file is there.
 
     Raises:
-        InputError: the folder cannot be written.
+        PlaceError: the folder cannot be written.
     """
     if folder is None:
         return compute()
@@ -63,7 +64,9 @@ def _write(path: Path, name: bytes, values: np.ndarray) -> None:
         draft.write_bytes(hashlib.sha256(name + array).digest() + array)
         draft.replace(path)
     except OSError as error:
-        raise InputError(
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise PlaceError(
             f"{path.parent}: partitions of the data are kept here, but it cannot be written: "
-            f"{error.strerror}. Run in a folder you may write to."
+            f"{error.strerror}. Make room, or run in a folder you may write to."
         ) from None

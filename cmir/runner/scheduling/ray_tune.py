@@ -7,41 +7,26 @@ GPUs. Each start of the command makes a fresh `Tuner` for the trials that are st
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune import Callback, Trainable
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cmir.runner.scheduling.interrupts import interrupt_restored, terminate_as_interrupt
-from cmir.runner.scheduling.placement import Placement, Resources
+from cmir.errors import InputError
+from cmir.interruption import THIS, signals_noted
+from cmir.runner.scheduling.placement import Resources
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import REPORT, CmirTrial
 from cmir.runner.studies.study import AskedTrial, TrialStudy
 from cmir.space.space_file import EarlyStopping
-
-RAY_SETTINGS = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Tune's workers have an environment of their own, so that those which Ray starts in advance
-    # are never used: they would only import Ray once more each.
-    "RAY_prestart_worker_first_driver": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-}
 
 
 @dataclass(frozen=True)
@@ -74,9 +59,15 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial; None while waiting for others, FINISHED when the budget is spent."""
+        if self._in_flight.fault is not None:
+            return None
         if self._study.counted + self._study.in_flight >= self._plan.budget:
             return None if len(self._in_flight) else str(Searcher.FINISHED)
-        asked = self._study.ask()
+        try:
+            asked = self._study.ask()
+        except InputError as fault:
+            self._in_flight.fault = fault
+            return None
         self._in_flight.start(trial_id, asked)
         return self._plan.worker_config(asked)
 
@@ -123,11 +114,15 @@ class RungScheduler(FIFOScheduler):
         return self._in_flight.take(trial.trial_id, result[REPORT], seconds)
 
 
-class Ticks(Callback):
-    """Lets the driver's display breathe."""
+class Stopped(BaseException):
+    """Ends Ray Tune's loop, past its `except Exception` that would wait for trials to end."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+
+class Ticks(Callback):
+    """Between two turns of Ray Tune's loop: the display breathes, and what ends the loop does."""
+
+    def __init__(self, progress: Progress, in_flight: TrialsInFlight) -> None:
+        self._progress, self._in_flight = progress, in_flight
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: see `StudySearcher`."""
@@ -135,15 +130,35 @@ class Ticks(Callback):
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Once per turn of Ray Tune's loop."""
+        if THIS.is_told or self._in_flight.fault is not None:
+            raise Stopped
         self._progress.on_tick()
 
 
-def run_trials(study: TrialStudy, plan: Plan, resources: Resources, progress: Progress) -> None:
-    """Runs trials until the budget of ended ones is reached, or until interrupted (SIGINT).
+def run_trials(
+    study: TrialStudy,
+    plan: Plan,
+    resources: Resources,
+    progress: Progress,
+    check_place: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs trials until the budget of ended ones is reached, or until a signal tells to end.
 
     Returns normally in both cases: what ended is in the study.
+
+    Args:
+        study: is asked for trials, and told how they ended.
+        plan: what a trial is.
+        resources: what it takes.
+        progress: is told of every event.
+        check_place: called before a failure counts; raises PlaceError where not the trial but the
+            place is at fault.
+
+    Raises:
+        InputError: the place gave way, or the study refuses; trials in training stay in flight.
     """
-    in_flight = TrialsInFlight(study, Rungs(plan.epochs, plan.early_stopping), progress)
+    rungs = Rungs(plan.epochs, plan.early_stopping)
+    in_flight = TrialsInFlight(study, rungs, progress, check_place)
     tuner = tune.Tuner(
         tune.with_resources(plan.trainable, _bundle(resources)),
         tune_config=tune.TuneConfig(
@@ -158,52 +173,19 @@ def run_trials(study: TrialStudy, plan: Plan, resources: Resources, progress: Pr
             storage_path=str(plan.storage.resolve()),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Ticks(progress)],
+            callbacks=[Ticks(progress, in_flight)],
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        with interrupt_restored():
+        with signals_noted():
             tuner.fit()
+    except Stopped:
+        pass
     finally:
         shutil.rmtree(plan.storage, ignore_errors=True)
-
-
-@contextmanager
-def ray_running(placement: Placement) -> Iterator[Resources]:
-    """Ray while the block runs: a cluster's, or one of this machine with what the trials need.
-
-    Yields:
-        what trials may take of the machine or the cluster.
-    """
-    for name, value in RAY_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    resources = placement.here()
-    ray.init(**_ray_options(resources), logging_level=logging.ERROR, log_to_driver=False)
-    try:
-        # Ray has put its own handler of SIGTERM in place, which would end the process at once.
-        with terminate_as_interrupt():
-            yield resources if placement.address is None else placement.on(*_cluster())
-    finally:
-        ray.shutdown()
-
-
-def _ray_options(resources: Resources) -> dict[str, Any]:
-    if resources.address is not None:
-        return {"address": resources.address}
-    # "local", as Ray would else join whatever cluster somebody has started on this machine.
-    return {
-        "address": "local",
-        "num_cpus": resources.concurrency * resources.cpus_per_trial,
-        "include_dashboard": False,
-        "object_store_memory": 128 << 20,
-    }
-
-
-def _cluster() -> tuple[int, int]:
-    """Processors and GPUs of the cluster that this process has joined."""
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(found.get("CPU", 1)), int(found.get("GPU", 0))
+    if in_flight.fault is not None:
+        raise in_flight.fault
 
 
 def _bundle(resources: Resources) -> dict[str, float]:

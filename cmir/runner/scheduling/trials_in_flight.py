@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cmir.errors import InputError, PlaceError
+from cmir.interruption import THIS
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.worker import WorkerReport
 from cmir.runner.studies.records import Ending, TrialRecord
@@ -59,9 +61,21 @@ class TrialInFlight:
 class TrialsInFlight:
     """The trials in training, by the name of their Ray trial."""
 
-    def __init__(self, study: TrialStudy, rungs: Rungs, progress: Progress) -> None:
-        """Starts with none; `rungs` are told of the study's ended trials."""
+    def __init__(
+        self,
+        study: TrialStudy,
+        rungs: Rungs,
+        progress: Progress,
+        check_place: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Starts with none; `rungs` are told of the study's ended trials.
+
+        `check_place` is called before a failure counts. Where it raises PlaceError, or the study
+        cannot be told, that is the `fault`: the trial stays in flight, and nothing more begins.
+        """
         self._study, self._rungs, self._progress = study, rungs, progress
+        self._check_place = check_place
+        self.fault: InputError | None = None
         self._trials: dict[str, TrialInFlight] = {}
         for record in study.records():
             curve = record.ending.curve.get("objective", ())
@@ -83,30 +97,36 @@ class TrialsInFlight:
             whether the trial lags at a rung and shall train no longer.
         """
         trial = self._trials.get(name)
-        if trial is None:
+        if trial is None or self.fault is not None:
             return False
         trial.note(report, seconds)
         if report.epoch:
             self._progress.on_epoch(trial.number, report.epoch, float(report.objective))
         lags = self._lags(report)
-        if report.ending or lags:
+        if report.is_last or lags:
             del self._trials[name]
-            self._tell(trial, trial.ended(report.ending) if report.ending else trial.pruned())
+            self._end(trial, report)
         report.forget()
         return lags
 
     def close(self, name: str, died: bool) -> None:
         """Ends a trial that still trains: it has failed if its worker died, or was interrupted."""
         trial = self._trials.pop(name, None)
-        if trial is not None and died:
+        if trial is not None and died and self.fault is None:
             self._tell(trial, trial.ended({"outcome": "failed", "reason": DIED}))
+
+    def _end(self, trial: TrialInFlight, report: WorkerReport) -> None:
+        if report.place:
+            self.fault = PlaceError(f"trial {trial.number}: {report.place}")
+        else:
+            self._tell(trial, trial.ended(report.ending) if report.ending else trial.pruned())
 
     def _lags(self, report: WorkerReport) -> bool:
         """Whether a trial stops at its rung; one that has finished only counts there."""
         if not report.epoch:
             return False
         score = self._score(report.objective)
-        if report.ending:
+        if report.is_last:
             self._rungs.enter(report.epoch, score)
             return False
         return self._rungs.lags(report.epoch, score)
@@ -115,4 +135,12 @@ class TrialsInFlight:
         return self._study.sign * objective
 
     def _tell(self, trial: TrialInFlight, ending: Ending) -> None:
-        self._progress.on_end(self._study.tell(trial.number, ending))
+        if ending.outcome == "failed" and THIS.is_told:
+            # The signal may have gone to the workers as well: the trial stays in flight.
+            return
+        try:
+            if ending.outcome == "failed":
+                self._check_place()
+            self._progress.on_end(self._study.tell(trial.number, ending))
+        except InputError as fault:
+            self.fault = fault

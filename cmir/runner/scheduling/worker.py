@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, load_dataset
+from cmir.errors import InputError, PlaceError, place_fault
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
@@ -25,6 +27,8 @@ from cmir.runner.scheduling.placement import device_of
 from cmir.runner.weights import save_weights
 
 REPORT = "report"
+# Characters; Python's own folds repeated frames, so that only values are longer.
+LONGEST_TRACEBACK = 30_000
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 # From the data, a finished training and the device to what is kept beside its weights.
@@ -41,6 +45,8 @@ class WorkerReport:
         metrics: as in `EpochReport`.
         partition: the diagnosis of its partition as plain values, with the first epoch only.
         ending: fields of `Ending` that the worker knows; empty while the trial goes on.
+        place: why the place, not the trial, is at fault: the trial has not ended, it shall run
+            again. Empty where all is well.
     """
 
     epoch: int = 0
@@ -48,6 +54,12 @@ class WorkerReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     partition: Mapping[str, Any] = field(default_factory=dict)
     ending: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no report follows."""
+        return bool(self.ending or self.place)
 
     def forget(self) -> None:
         """Lets go of what the driver has read: Ray keeps the last report of every trial."""
@@ -81,8 +93,8 @@ class CmirTrial(Trainable):
         try:
             report = self._epoch()
         except Exception as error:  # Whatever it is, it belongs into the trial's record.
-            report = WorkerReport(ending={"outcome": "failed", "reason": _explained(error)})
-        return {REPORT: report, "done": bool(report.ending)}
+            report = _failed(error)
+        return {REPORT: report, "done": report.is_last}
 
     def _epoch(self) -> WorkerReport:
         if self._reports is None:
@@ -102,7 +114,7 @@ class CmirTrial(Trainable):
     def _start(self) -> Iterator[EpochReport]:
         torch.set_num_threads(int(self._config["threads"]))
         load_plugins(needed_plugins(self._trial()), "worker")
-        data = development_data(self._config["dataset"])
+        data = _still_there(self._config["dataset"])
         return fit(data, self._trial(), own_device(), self._partitions())
 
     def _scores(self, result: TrialResult) -> Arrays:
@@ -120,6 +132,38 @@ class CmirTrial(Trainable):
     def _diagnosis(self) -> Mapping[str, Any]:
         found = self._partitions().diagnosis(*partition_of(self._trial().environments))
         return {} if found is None else found.as_json()
+
+
+def _still_there(folder: str) -> DevelopmentData:
+    """The data, which the driver has read before it handed out this trial.
+
+    Raises:
+        PlaceError: it cannot be read here.
+    """
+    try:
+        return development_data(folder)
+    except InputError as error:
+        raise PlaceError(
+            f"the data was there when the command began, but cannot be read by the worker on "
+            f"{platform.node()}: {error}"
+        ) from error
+
+
+def _failed(error: Exception) -> WorkerReport:
+    fault = place_fault(error)
+    if fault:
+        return WorkerReport(place=fault)
+    told = "".join(traceback.format_exception(error))
+    return WorkerReport(
+        ending={"outcome": "failed", "reason": _explained(error), "traceback": shortened(told)}
+    )
+
+
+def shortened(text: str) -> str:
+    """A traceback without its middle where it is very long: an endless recursion, a huge value."""
+    cut = len(text) - LONGEST_TRACEBACK
+    half = LONGEST_TRACEBACK // 2
+    return text if cut <= 0 else f"{text[:half]}\n... {cut} characters ...\n{text[-half:]}"
 
 
 def _explained(error: Exception) -> str:

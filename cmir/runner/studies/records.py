@@ -34,6 +34,7 @@ class Ending:
         partition: the diagnosis of its partition as plain values; empty without one, and where
             the trial ended before its first epoch did.
         reason: why it diverged or failed.
+        traceback: of the exception by which it failed.
     """
 
     outcome: Outcome
@@ -45,6 +46,7 @@ class Ending:
     seconds: float = 0.0
     reason: str = ""
     partition: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain values."""

@@ -21,6 +21,7 @@ from cmir.runner.tracking.curve_points import insert_points
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 SOURCE = {"mlflow.source.name": "workflows/sweep.py", "mlflow.source.type": "LOCAL"}
 PAGE = 1000
+TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def write_tables(record: TrialRecord, folder: Path) -> bool:
     for name, table in tables.items():
         if table:
             (folder / name).write_text(json.dumps(dict(table), indent=2))
-    return any(tables.values())
+    if record.ending.traceback:
+        (folder / TRACEBACK).write_text(record.ending.traceback, errors="replace")
+    return any(tables.values()) or bool(record.ending.traceback)
 
 
 def milliseconds(seconds: float) -> int:

@@ -25,7 +25,7 @@ from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Ru
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError, place_fault
 from cmir.hidden_secrets import without_secrets
 from cmir.runner.sqlite_files import sqlite_file
 from cmir.runner.studies.records import TrialRecord
@@ -129,6 +129,7 @@ class SweepTracker:
         self._is_doubtful = known is not None
         self._backlog: deque[TrialRecord] = deque()
         self._failures, self._rests_until = 0, 0.0
+        self.fault: PlaceError | None = None
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
         self._writer = threading.Thread(target=self._write_all, daemon=True)
         self._writer.start()
@@ -144,8 +145,14 @@ class SweepTracker:
         self._client.log_inputs(self.parent, [DatasetInput(dataset)])
 
     def write(self, record: TrialRecord) -> None:
-        """Hands an ended trial to the writer; returns at once."""
+        """Hands an ended trial to the writer; returns at once.
+
+        Raises:
+            PlaceError: the disk of a store in a file here gave way; the study holds what it lacks.
+        """
         self._waiting.put(record)
+        if self.fault is not None:
+            raise self.fault
 
     def write_missing(self, records: Iterable[TrialRecord]) -> None:
         """Hands over all that ended; the writer passes over what is in the store already."""
@@ -242,6 +249,7 @@ class SweepTracker:
             logging.getLogger(__name__).warning(
                 "trial %d is not in MLflow yet: %s", record.number, first_line(error)
             )
+            self._note_fault(error)
             self._backlog.append(record)
             self._is_doubtful = True
             self._failures += 1
@@ -249,6 +257,14 @@ class SweepTracker:
             return False
         self._failures = 0
         return True
+
+    def _note_fault(self, error: Exception) -> None:
+        """A server that fails may come back by itself; a full disk here does not."""
+        if place_fault(error) and self.uri.startswith("sqlite:"):
+            self.fault = PlaceError(
+                f"MLflow at {self.uri} cannot be written: {first_line(error)} The study holds "
+                "every trial that has ended: make room, then run the same command again."
+            )
 
     def _write_one(self, record: TrialRecord) -> str:
         if self._is_doubtful:

@@ -21,7 +21,7 @@ from cmir.runner.scheduling.placement import (
     resources_for,
     trials_per_gpu,
 )
-from cmir.runner.scheduling.ray_tune import RAY_SETTINGS
+from cmir.runner.scheduling.ray_session import RAY_SETTINGS
 
 GB = 1 << 30
 

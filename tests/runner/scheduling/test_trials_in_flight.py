@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from optuna.storages import InMemoryStorage
 
+from cmir.errors import PlaceError
+from cmir.interruption import THIS
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import WorkerReport
@@ -132,3 +135,34 @@ def test_a_report_of_an_unknown_trial_is_nobodys() -> None:
     study = opened()
     assert not started(study, 1).take("other", report(1, 0.5), 1.0)
     assert study.records() == []
+
+
+def test_a_trial_whose_place_gave_way_stays_in_flight_and_stops_the_sweep() -> None:
+    study = opened()
+    in_flight = started(study, 2)
+    in_flight.take("0", WorkerReport(place="no space"), 1.0)
+    assert isinstance(in_flight.fault, PlaceError)
+    in_flight.take("1", report(1, 0.5, {"outcome": "failed", "reason": "x"}), 1.0)
+    assert (study.records(), study.in_flight) == ([], 2)
+
+
+def test_a_failure_counts_only_where_the_place_is_sound() -> None:
+    study = opened()
+    in_flight = started(study, 1)
+    in_flight._check_place = unsound
+    in_flight.close("0", died=True)
+    assert in_flight.fault is not None
+    assert (study.records(), study.in_flight) == ([], 1)
+
+
+def unsound() -> None:
+    raise PlaceError("the data was taken away")
+
+
+def test_workers_that_die_by_the_signal_that_ends_the_command_have_not_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(THIS, "is_told", True)
+    study = opened()
+    started(study, 1).close("0", died=True)
+    assert (study.records(), study.in_flight) == ([], 1)

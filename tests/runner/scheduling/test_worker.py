@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 from cmir.config import TrialConfig, trial_config
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
-from cmir.runner.scheduling.worker import CmirTrial, WorkerReport
+from cmir.runner.scheduling.worker import CmirTrial, WorkerReport, shortened
 from tests.support.small_sweep import write_data
 
 SMALL = {
@@ -42,6 +44,10 @@ def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
     places = {"dataset": str(folder / "data"), "partitions": str(folder / "partitions")}
     weights = str(folder / "weights.safetensors")
     return CmirTrial({"trial": config, "weights": weights, "threads": 1, **places, **more})
+
+
+def broken_score(data: object, result: object, device: str) -> Any:
+    raise RuntimeError("planted")
 
 
 def run(trial: CmirTrial, steps: int = 20) -> list[WorkerReport]:
@@ -75,12 +81,54 @@ def test_a_divergence_ends_the_trial_and_says_where(folder: Path) -> None:
 
 
 def test_an_exception_fails_the_trial_and_the_worker_takes_the_next(folder: Path) -> None:
-    trial = worker(folder, configured(), dataset="/nowhere")
-    (report,) = run(trial)
+    trial = worker(folder, configured(), score=broken_score)
+    *_, report = run(trial)
     assert report.ending["outcome"] == "failed"
-    assert "/nowhere" in report.ending["reason"]
+    assert "RuntimeError at test_worker.py:" in report.ending["reason"]
     assert trial.reset_config(worker(folder, configured()).config)
     assert run(trial)[-1].ending["outcome"] == "finished"
+
+
+def test_a_failure_keeps_its_whole_traceback(folder: Path) -> None:
+    *_, report = run(worker(folder, configured(), score=broken_score))
+    lines = report.ending["traceback"].splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "RuntimeError: planted"
+    assert any("in broken_score" in line for line in lines)
+
+
+def test_a_traceback_of_any_length_has_its_beginning_and_its_end() -> None:
+    text = shortened("first" + "x" * 100_000 + "last")
+    assert len(text) < 31_000
+    assert text.startswith("first")
+    assert text.endswith("last")
+
+
+def test_weights_that_cannot_be_written_are_no_failure_of_the_trial(folder: Path) -> None:
+    (folder / "file").touch()
+    *_, report = run(worker(folder, configured(), weights=str(folder / "file" / "w.safetensors")))
+    assert report.ending == {}
+    assert "the weights cannot be written" in report.place
+
+
+def test_data_that_is_gone_is_no_failure_of_the_trial(folder: Path) -> None:
+    (report,) = run(worker(folder, configured(), dataset="/nowhere"))
+    assert report.ending == {}
+    assert "cannot be read by the worker" in report.place
+    assert "/nowhere" in report.place
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_full_or_failing_disk_is_no_failure_of_the_trial(folder: Path, number: int) -> None:
+    def score(data: object, result: object, device: str) -> Any:
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError as error:
+            raise ValueError("a library's own words") from error
+
+    *_, report = run(worker(folder, configured(), score=score))
+    assert report.ending == {}
+    assert os.strerror(number) in report.place
 
 
 def test_a_configuration_that_does_not_fit_the_data_says_so(folder: Path) -> None:

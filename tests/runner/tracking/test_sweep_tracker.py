@@ -12,7 +12,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from requests.exceptions import RequestException
 
 from cmir.config import trial_config
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError
 from cmir.runner.studies.records import Ending, TrialRecord
 from cmir.runner.tracking.sweep_tracker import (
     MOST_FAILURES,
@@ -211,3 +211,22 @@ def test_a_store_that_does_not_answer_begins_no_second_run(
         with pytest.raises(MlflowException, match="locked"):
             SweepTracker(client, "e", "s", [tracker.parent])
     assert len(client.search_runs([tracker.experiment])) == 1
+
+
+@pytest.mark.parametrize("words", ["database or disk is full", "No space left on device"])
+def test_a_full_disk_stops_a_sweep_whose_runs_lie_on_it(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    tracker = SweepTracker(client, "e", "s")
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        raise MlflowException(f"(sqlite3.OperationalError) {words}")
+
+    monkeypatch.setattr(client, "log_batch", fails)
+    tracker.write(record(0))
+    while tracker.fault is None:
+        time.sleep(0.01)
+    with pytest.raises(PlaceError, match=rf"cannot be written: .*{words}.* make room"):
+        tracker.write(record(1))
+    monkeypatch.undo()
+    assert tracker.flush() == 0
