@@ -105,8 +105,8 @@ def test_a_column_that_cannot_be_a_partition_says_why(tmp_path: Path) -> None:
     for column, reason in (
         ("film", "1 of 12 training samples have no film"),
         ("room", "every training sample has the same"),
-        ("text_length", "does not tell groups of samples apart"),
-        ("label_text", "does not tell groups of samples apart"),
+        ("text_length", "it does not tell groups of samples apart"),
+        ("label_text", "it does not tell groups of samples apart"),
     ):
         with pytest.raises(InputError, match=f"'{column}' .* cannot be a partition: {reason}"):
             check_partition(data, column, None)
