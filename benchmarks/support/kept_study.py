@@ -63,8 +63,8 @@ def mismatches(folder: Path, name: str, kept: Kept, budget: int) -> int:
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     children = [run for run in runs if "trial" in run.data.tags]
     trials = Counter(int(run.data.tags["trial"]) for run in children)
-    wrong = sum(trials[number] != 1 for number in kept.endings)
+    wrong: int = sum(trials[number] != 1 for number in kept.endings)
     wrong += sum(number not in kept.endings for number in trials)
     wrong += len(runs) - len(children) != 1
     wrong += sum(run.info.status == "RUNNING" for run in runs)
-    return wrong + (kept.counted != budget)
+    return wrong + int(kept.counted != budget)
