@@ -59,10 +59,10 @@ def is_alive(number: int) -> bool:
 
 
 def children_called(*names: str) -> dict[int, str]:
-    """Number and name of the running processes that this one has started, of the names given."""
+    """Number and name of the processes that this one has started and not waited for, by name."""
     own = os.getpid()
     found = {int(one.name): _name(one) for one in _processes() if _parent(one) == own}
-    return {n: name for n, name in found.items() if name in names and is_alive(n)}
+    return {number: name for number, name in found.items() if name in names}
 
 
 def _processes() -> Iterator[Path]:

@@ -88,7 +88,7 @@ interruption.leave(main)
 def test_a_command_that_does_not_unwind_is_ended(tmp_path: Path) -> None:
     code, error, seconds = Command(tmp_path, SWALLOWS).told(signal.SIGTERM)
     assert (code, error) == (130, SENTENCE)
-    assert 0.6 < seconds < 5
+    assert seconds < 10
 
 
 def test_a_second_signal_ends_the_command_at_once(tmp_path: Path) -> None:

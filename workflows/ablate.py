@@ -29,6 +29,7 @@ from cmir.ablation.arm import FAMILIES, Arm
 from cmir.ablation.arm_results import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
 from cmir.cli import add_placement, positive, print_error
+from cmir.cluster_address import check_address
 from cmir.errors import InputError
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Paths
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request, placement = _parse(arguments)
     console = _console()
     try:
+        check_address(placement.address)
         plan = plan_ablation(request, Paths())
         client = connect()
         _announce(console, plan)

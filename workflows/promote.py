@@ -30,6 +30,7 @@ from rich.status import Status
 from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
+from cmir.cluster_address import check_address
 from cmir.errors import InputError
 from cmir.promotion.promotion import PromotionOutcome, promote, trainings_of
 from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan, PromotionRequest, plan_promotion
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.list or given.compare or given.rollback:
             return _look(console, given)
+        check_address(given.address)
         request = _request(given)
         plan = plan_promotion(request, Paths())
         client = connect()

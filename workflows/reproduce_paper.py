@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
+from cmir.cluster_address import check_address
 from cmir.errors import InputError
 from cmir.paper.paper_table import Entry, entry, tables
 from cmir.paper.protocol import Reproduction, reproduce
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parse(arguments)
     console = Console()
     try:
+        check_address(given.address)
         entries = [_entry(space, given, console) for space in _spaces(given)]
     except InputError as error:
         print_error(error)

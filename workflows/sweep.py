@@ -24,6 +24,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
+from cmir.cluster_address import check_address
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
 
@@ -41,7 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     # Until trials run, imports make a million objects and no garbage; to look for it takes .7 s.
     gc.disable()
     try:
+        check_address(given.address)
         return _run(given, Console())
+    except InputError as error:
+        print_error(error)
+        return 2
     finally:
         gc.enable()
 
@@ -75,9 +80,6 @@ def _run(given: argparse.Namespace, console: Console) -> int:
 
     try:
         outcome = run_sweep(request, Paths(), show)
-    except InputError as error:
-        print_error(error)
-        return 2
     except KeyboardInterrupt:
         done = " ".join(display.summary() for display in displays)
         interruption.THIS.say(f"{done} {interruption.NOTHING_LOST}".strip())

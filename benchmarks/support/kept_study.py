@@ -67,4 +67,4 @@ def mismatches(folder: Path, name: str, kept: Kept, budget: int) -> int:
     wrong += sum(number not in kept.endings for number in trials)
     wrong += int(len(runs) - len(children) != 1)
     wrong += sum(run.info.status == "RUNNING" for run in runs)
-    return wrong + (kept.counted != budget)
+    return wrong + int(kept.counted != budget)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import ray
 
 from cmir.child_processes import children_called, end_children, is_alive
+from cmir.cluster_address import ADVICE, check_address
 from cmir.errors import InputError, PlaceError
 from cmir.interruption import THIS, signals_end, time_limit
 from cmir.runner.scheduling.placement import Placement, Resources
@@ -41,8 +41,8 @@ RAY_SETTINGS = {
 # be longer than 107 bytes.
 LONGEST_SOCKET, BELOW_FOLDER = 107, 76
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-# Seconds: for a cluster to take a connection, and to be joined.
-CONNECTING, JOINING = 3.0, 30.0
+# Seconds for a cluster to be joined.
+JOINING = 30.0
 # Files, sockets and pipes that a driver of a few workers opens.
 FEWEST_FILES = 256
 # Seconds between two looks at Ray's processes, and for the driver to end when one is gone.
@@ -137,14 +137,13 @@ def _start(resources: Resources) -> None:
             ray.init(**_local(resources), logging_level=logging.ERROR, log_to_driver=False)
         return
     address = resources.address
-    _check_answer(address)
+    check_address(address)
     told = f"--address {address}: no Ray cluster answers there"
-    advice = "Give the host:port that `ray status` shows, or leave --address out."
-    with time_limit(JOINING, f"{told} within {JOINING:.0f} seconds. {advice}"):
+    with time_limit(JOINING, f"{told} within {JOINING:.0f} seconds. {ADVICE}"):
         try:
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError.
-            raise InputError(f"{told}: {_first_line(error)} {advice}") from error
+            raise InputError(f"{told}: {_first_line(error)} {ADVICE}") from error
 
 
 def _local(resources: Resources) -> dict[str, Any]:
@@ -210,22 +209,6 @@ def _raise_file_limit() -> None:
             f"the limit of open files is {most} here, but trials on Ray need at least "
             f"{FEWEST_FILES}: raise it with `ulimit -n 4096`, or ask who runs this machine."
         )
-
-
-def _check_answer(address: str) -> None:
-    """Raises InputError where nothing listens at an address; Ray itself asks on for a minute."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if address in ("auto", "local"):
-        return
-    if not (host and colon and port.isdigit()):
-        raise InputError(f"--address {address}: must be host:port, such as 10.0.0.1:6379.")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"--address {address}: nothing answers there: {error}. Start the cluster with `ray "
-            "start --head`, give its host:port, or leave --address out."
-        ) from None
 
 
 def _cluster() -> tuple[int, int]:
