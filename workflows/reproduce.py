@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             registered = ensemble_of_version(one)
         if recipe is None:
             raise InputError(
-                f"{one} carries no recipe: it was registered before versions did. Promote its "
-                "sweep again."
+                f"{one} carries no recipe: it was registered before versions did, or the files of "
+                f"its run {one.run} are gone. Put them back, or promote its sweep again."
             )
         _announce(console, str(one), recipe)
         with Status("training", console=console) as status:

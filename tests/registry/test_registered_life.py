@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from cmir.promotion.gates import Verdict
 from cmir.promotion.promotion import PromotionOutcome, promote
@@ -18,6 +19,7 @@ from cmir.promotion.report.promotion_report import LONGEST_DESCRIPTION, fitting
 from cmir.promotion.trainings import LocalTrainings
 from cmir.registry.alias_history import holder, move_alias, moves
 from cmir.runner.paths import Paths
+from cmir.runner.tracking.sweep_tracker import connect
 from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import finished_sweep, open_store
 from workflows import reproduce
@@ -51,11 +53,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def client(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """The template in the test's own folder; artifacts stay where they are."""
+    """The template in the test's own folder, as a new command finds it."""
     monkeypatch.setenv("COLUMNS", "250")
-    client = open_store(tmp_path, monkeypatch)
+    open_store(tmp_path, monkeypatch)
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return client
+    _artifact_repos_cache.clear()
+    return connect()
 
 
 def carried(client: MlflowClient, file: str, folder: Path) -> str:
