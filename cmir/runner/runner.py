@@ -228,6 +228,7 @@ class Session:
         shared = {
             "dataset": str(jobs.data.path.resolve()),
             "partitions": str(places.partitions.resolve()),
+            "language": str(places.language.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,
             "score": jobs.score,
         }

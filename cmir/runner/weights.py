@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Places
 from cmir.runner.studies.records import TrialRecord
 
-SCORES = "scores."
+SCORES, BACKBONE, BASES = "scores.", "backbone", "bases"
 
 
 def save_weights(
@@ -25,16 +26,17 @@ def save_weights(
 ) -> None:
     """Writes `(seed, weights)` as safetensors, whole or not at all.
 
-    Fine-tuned language models follow as `backbone.<seed>.<modality>.<name>`, other arrays as
-    `scores.<name>`.
+    What was trained of language models follows as `backbone.<seed>.<modality>.<name>`, other
+    arrays as `scores.<name>`; the hashes of their pretrained weights are in the file's metadata.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
     tensors = {"weights": result.weights}
     for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
-        tensors |= {f"backbone.{seed}.{name}": value for name, value in backbone.items()}
+        tensors |= {f"{BACKBONE}.{seed}.{name}": value for name, value in backbone.items()}
     kept = {f"{SCORES}{name}": torch.from_numpy(v) for name, v in (scores or {}).items()}
-    save_file(tensors | kept, draft, metadata={"config": result.config.model_dump_json()})
+    facts = {"config": result.config.model_dump_json(), BASES: json.dumps(dict(result.bases))}
+    save_file(tensors | kept, draft, metadata=facts)
     draft.replace(path)
 
 
@@ -46,6 +48,7 @@ def load_result(record: TrialRecord, path: Path) -> TrialResult:
     """
     assert record.objective is not None
     ending = record.ending
+    backbones, bases = load_backbones(path, record.config.seeds)
     return TrialResult(
         config=record.config,
         objective=record.objective,
@@ -54,13 +57,33 @@ def load_result(record: TrialRecord, path: Path) -> TrialResult:
         best_epochs=tuple(ending.best_epochs),
         weights=_loaded(path)["weights"],
         seconds=ending.seconds,
+        backbones=backbones,
+        bases=bases,
     )
+
+
+def load_backbones(
+    path: Path, seeds: Sequence[int]
+) -> tuple[tuple[Mapping[str, Tensor], ...], Mapping[str, str]]:
+    """What was trained of language models, by seed, and the hashes of what it was trained from.
+
+    See `TrialResult.backbones` and `TrialResult.bases`; raises InputError as `load_result` does.
+    """
+    tensors = _loaded(path)
+    with safe_open(path, "pt") as file:
+        bases: dict[str, str] = json.loads((file.metadata() or {}).get(BASES, "{}"))
+    found = tuple(_below(f"{BACKBONE}.{seed}.", tensors) for seed in seeds)
+    return (found if any(found) else ()), bases
 
 
 def load_scores(path: Path) -> dict[str, npt.NDArray[Any]]:
     """What was kept beside the weights, by name; raises InputError as `load_result` does."""
     found = _loaded(path).items()
     return {k.removeprefix(SCORES): v.numpy() for k, v in found if k.startswith(SCORES)}
+
+
+def _below(start: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
 def _loaded(path: Path) -> dict[str, Tensor]:
