@@ -57,13 +57,22 @@ class Backbone:
         """Its tokenizer.
 
         Raises:
-            InputError: the folder has none, or it cannot be read.
+            InputError: the folder has none, it cannot be read, or it is another model's.
         """
         self.check_tokenizer()
-        with _reading(self.folder) as transformers:
-            return transformers.AutoTokenizer.from_pretrained(
-                str(self.folder), local_files_only=True, trust_remote_code=False
+        states = (
+            (f, f.stat()) for f in (self.folder / name for name in TOKENIZER_FILES) if f.is_file()
+        )
+        found = _tokenizer(
+            self.folder, tuple((str(f), s.st_size, s.st_mtime_ns) for f, s in states)
+        )
+        if len(found) > self.vocabulary:
+            raise InputError(
+                f"{self.folder}: the tokenizer must be the model's own, which has "
+                f"{self.vocabulary} token ids, but it has {len(found)}. Get the tokenizer's files "
+                "of this model."
             )
+        return found
 
     def check_tokenizer(self) -> None:
         """Raises InputError where there is no file of a tokenizer; loads nothing."""
@@ -240,6 +249,15 @@ def _weights_sha256(folder: Path) -> str:
     files = sorted(folder.glob(WEIGHTS))
     hashes = [_file_sha256(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(folder: Path, states: tuple[tuple[str, int, int], ...]) -> Any:
+    del states  # They only tell one state of the files from another.
+    with _reading(folder) as transformers:
+        return transformers.AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
 
 
 @lru_cache(maxsize=64)

@@ -149,7 +149,9 @@ def check_backbones(data: DevelopmentData, config: TrialConfig) -> None:
             )
         try:
             backbone = find_backbone(name)
-            text_column(data.train.samples, None, backbone, f"'{data.name}'")
+            column = text_column(data.train.samples, None, backbone, f"'{data.name}'")
+            if column == "raw_text":
+                _ = backbone.tokenizer  # Raises where it is missing, or another model's.
         except InputError as error:
             raise InputError(f"model.backbone.{modality}: {error}") from None
         cut_of(backbone, config.training)

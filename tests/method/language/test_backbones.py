@@ -143,6 +143,16 @@ def test_a_missing_tokenizer_is_missed_when_text_is_read(
             read()
 
 
+def test_a_tokenizer_of_another_model_is_missed_before_its_ids_are_out_of_reach(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "model")
+    for file in find_backbone("minilm").folder.glob("tokenizer*.json"):
+        shutil.copyfile(file, folder / file.name)
+    with pytest.raises(InputError, match=r"be the model's own, which has 163 token ids, but it ha"):
+        _ = find_backbone(str(folder)).tokenizer
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
