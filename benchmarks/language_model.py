@@ -142,15 +142,19 @@ def axis(setting: Setting) -> Row:
     the longest text of all seeds beside.
     """
     width, tokens = find_backbone(setting.backbone).width, 500
-    given = torch.randn(SEEDS, tokens, width)
+    given = torch.randn(SEEDS, tokens, width, requires_grad=True)
     weights = torch.randn(SEEDS, width, 4 * width, requires_grad=True)
+    apart = [
+        [tensor[seed].detach().requires_grad_() for tensor in (given, weights)]
+        for seed in range(SEEDS)
+    ]
 
     def in_turn() -> None:
-        for seed in range(SEEDS):
-            torch.autograd.grad((given[seed] @ weights[seed]).sum(), weights)
+        for own, weight in apart:
+            torch.autograd.grad((own @ weight).sum(), (own, weight))
 
     def at_once() -> None:
-        torch.autograd.grad(torch.bmm(given, weights).sum(), weights)
+        torch.autograd.grad(torch.bmm(given, weights).sum(), (given, weights))
 
     return paired(setting, partial(_repeat, in_turn), partial(_repeat, at_once))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
@@ -355,6 +355,18 @@ def number_kind(key: str) -> type[int] | type[float] | None:
     field = field_at(TrialConfig, key)
     kinds = () if field is None else kinds_of(field)
     return int if int in kinds else float if float in kinds else None
+
+
+def words_of(key: str) -> tuple[str, ...]:
+    """The words that a key may hold beside numbers.
+
+    Example:
+        >>> words_of("training.backbone_layers"), words_of("training.epochs")
+        (('all',), ())
+    """
+    field = field_at(TrialConfig, key)
+    kinds = () if field is None else kinds_of(field)
+    return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
 
 
 def default_rate(view: str) -> float:
