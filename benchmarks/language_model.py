@@ -196,6 +196,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, help="of an epoch; default: those of the data")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: 2)")
     parser.add_argument("--processor-time", action="store_true", help="not that of the clock")
+    shown = argparse.BooleanOptionalAction
+    parser.add_argument("--memory", action=shown, default=True, help="of processes of their own")
     parser.add_argument("--out", type=Path, help="Parquet file")
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--train", nargs=2, metavar=("PART", "SEEDS"), help=argparse.SUPPRESS)
@@ -214,8 +216,9 @@ def main(arguments: list[str] | None = None) -> None:
         rows = list(ratios(setting))
         show("an epoch as a ratio to another", rows)
         again = ["--data", str(given.data), "--backbone", given.backbone, "--batches", "2"]
-        held = list(memory([*again, "--cache", folder]))
-        show("most memory of a process", held)
+        held = list(memory([*again, "--cache", folder])) if given.memory else []
+        if held:
+            show("most memory of a process", held)
     kept = [{"table": "ratios", **row} for row in rows] + [{"table": "memory", **r} for r in held]
     print(f"kept in {keep(kept, 'language_model', given.out)}")
 
