@@ -10,20 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from cmir.dotted_keys import field_at, fields_of, flattened, kinds_of, nested
 from cmir.errors import InputError, explain
 from cmir.extension_fields import NameOf, SettingsOf, Value
 from cmir.extensions import PARTITIONS, PENALTIES, VIEWS
-
-PER_REPLICA: dict[str, Any] = {"per_replica": True}
+from cmir.section import PER_REPLICA
+from cmir.section import Section as Section
+from cmir.training_config import OF_TRAINED_BACKBONES
+from cmir.training_config import Precision as Precision
+from cmir.training_config import TrainingConfig as TrainingConfig
 
 View = Annotated[str, NameOf("view", ("none",))]
 PartitionName = Annotated[str, NameOf("partition", ("none",), is_open=True)]
-Precision = Literal["full", "reduced"]
 UnimodalKind = Annotated[str, NameOf("unimodal")]
 Penalty = Annotated[str, NameOf("penalty")]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -44,14 +46,7 @@ Objective = Annotated[str, AfterValidator(_on_validation)]
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
-DEFAULT_BACKBONE_LEARNING_RATE = 2e-5
 OwnSettings = dict[str, dict[str, Value]]
-
-
-class Section(BaseModel):
-    """Base of all configuration models: frozen, strict types, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _own_settings() -> Any:
@@ -211,8 +206,8 @@ class ModelConfig(Section):
     )
     backbone: dict[str, str] = Field(
         default_factory=dict,
-        description="language model of a modality, fine-tuned from raw_text or text_bert: a folder "
-        "or a name of the hub",
+        description="language model of a modality, which reads raw_text or text_bert: a folder, a "
+        "name of the hub, or minilm",
     )
     fuse: dict[str, str] = Field(
         default_factory=dict,
@@ -256,31 +251,6 @@ class ModelConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
-    """Optimisation with AdamW and early stopping per replica."""
-
-    batch_size: int = Field(48, ge=2)
-    learning_rate: float = Field(5e-4, gt=0.0, json_schema_extra=PER_REPLICA)
-    weight_decay: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
-    epochs: int = Field(40, ge=1)
-    patience: int = Field(10, ge=1, description="epochs without a better objective")
-    gradient_clip: float = Field(1.0, gt=0.0, description="largest gradient norm per replica")
-    backbone_learning_rate: float | None = Field(
-        None, gt=0.0, description="of fine-tuned language models, 2e-5 where not given"
-    )
-    backbone_batch_size: int | None = Field(
-        None, ge=1, description="samples a language model holds at once; the whole batch if not"
-    )
-    precision: Precision = Field(
-        "full",
-        description="of matrix products in training: float32, or reduced to TF32 on a GPU and "
-        "bfloat16 on a CPU",
-    )
-    averaging: Literal["none", "polynomial"] = Field(
-        "polynomial", description="of the weights over steps; the average is evaluated and kept"
-    )
-
-
 class TrialConfig(Section):
     """One configuration and its seeds: what `cmir.method.training.fit` needs beside the data."""
 
@@ -309,7 +279,7 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _backbone_settings_are_used(self) -> TrialConfig:
-        for name in ("backbone_learning_rate", "backbone_batch_size"):
+        for name in ("backbone_layers", *OF_TRAINED_BACKBONES):
             if getattr(self.training, name) is not None and not self.model.backbone:
                 raise ValueError(
                     f"training.{name} has no effect without a language model in training: leave it "
@@ -385,6 +355,18 @@ def number_kind(key: str) -> type[int] | type[float] | None:
     field = field_at(TrialConfig, key)
     kinds = () if field is None else kinds_of(field)
     return int if int in kinds else float if float in kinds else None
+
+
+def words_of(key: str) -> tuple[str, ...]:
+    """The words that a key may hold beside numbers.
+
+    Example:
+        >>> words_of("training.backbone_layers"), words_of("training.epochs")
+        (('all',), ())
+    """
+    field = field_at(TrialConfig, key)
+    kinds = () if field is None else kinds_of(field)
+    return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
 
 
 def default_rate(view: str) -> float:

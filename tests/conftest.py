@@ -10,7 +10,7 @@ import torch
 
 from cmir.data import DevelopmentData, load_dataset
 from tests.support.made_data.learning_data import write_learning
-from tests.support.tiny_backbones import FAMILIES, write_backbone, write_spoken
+from tests.support.tiny_backbones import EVERY_FAMILY, write_backbone, write_spoken
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,7 +48,7 @@ def learning(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny language models by family; skips where transformers is not installed."""
     folder = tmp_path_factory.mktemp("backbones")
-    return {family: write_backbone(folder / family, family) for family in FAMILIES}
+    return {family: write_backbone(folder / family, family) for family in EVERY_FAMILY}
 
 
 @pytest.fixture(scope="session")

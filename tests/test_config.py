@@ -13,7 +13,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmir.config import EnvironmentsConfig, TrialConfig, known_keys, number_kind, trial_config
+from cmir.config import (
+    EnvironmentsConfig,
+    TrainingConfig,
+    TrialConfig,
+    known_keys,
+    number_kind,
+    trial_config,
+)
 from cmir.errors import InputError, hint_for, nearest
 
 
@@ -272,3 +279,35 @@ def test_a_penalty_that_never_counts_is_refused() -> None:
     }
     with pytest.raises(InputError, match=r"anneal_epochs must be below training\.epochs"):
         trial_config(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"training.backbone_layers": -1}, "backbone_layers must be all, or at least 0, but got"),
+        ({"training.backbone_layers": "some"}, "training.backbone_layers"),
+        ({"training.backbone_rank": 0}, "training.backbone_rank"),
+        (
+            {"training.backbone_layers": 0, "training.backbone_rank": 2},
+            "backbone_rank has no effect with backbone_layers 0",
+        ),
+    ],
+)
+def test_layers_of_a_language_model_are_all_or_a_number(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        trial_config({"model.backbone.text": "minilm", **settings})
+
+
+def test_settings_of_layers_that_are_not_given_leave_a_fingerprint_as_it_was() -> None:
+    plain = trial_config({"model.backbone.text": "minilm"})
+    assert not {"backbone_layers", "backbone_rank"} & set(plain.model_dump()["training"])
+    chosen = trial_config({"model.backbone.text": "minilm", "training.backbone_layers": "all"})
+    assert chosen.flat()["training.backbone_layers"] == "all"
+
+
+def test_adapters_learn_faster_than_whole_layers_by_default() -> None:
+    assert TrainingConfig().backbone_rate == 2e-5
+    assert TrainingConfig(backbone_rank=4).backbone_rate == 2e-4
+    assert TrainingConfig(backbone_rank=4, backbone_learning_rate=0.1).backbone_rate == 0.1

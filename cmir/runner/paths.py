@@ -62,6 +62,11 @@ class Paths:
         """Costly parts of partitions, shared by all sweeps and workers."""
         return self.root / "mlruns" / "partitions"
 
+    @property
+    def language(self) -> Path:
+        """What frozen layers of language models make of texts, shared by all sweeps and workers."""
+        return self.root / "mlruns" / "language"
+
     def synthetic(self, name: str) -> Path:
         """The data set that stands in for a missing one."""
         return self.root / "mlruns" / "synthetic" / name

@@ -235,6 +235,7 @@ class Session:
         shared = {
             "dataset": str(jobs.data.path.resolve()),
             "partitions": str(paths.partitions.resolve()),
+            "language": str(paths.language.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,
             "score": jobs.score,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
 
-SCORES = "scores."
+SCORES, BACKBONE, BASES = "scores.", "backbone", "bases"
 
 
 def save_weights(
@@ -26,17 +27,18 @@ def save_weights(
 ) -> None:
     """Writes `(seed, weights)` as safetensors, whole or not at all.
 
-    Fine-tuned language models follow as `backbone.<seed>.<modality>.<name>`, other arrays as
-    `scores.<name>`.
+    What was trained of language models follows as `backbone.<seed>.<modality>.<name>`, other
+    arrays as `scores.<name>`; the hashes of their pretrained weights are in the file's metadata.
 
     Raises:
         PlaceError: they cannot be written.
     """
     tensors = {"weights": result.weights}
     for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
-        tensors |= {f"backbone.{seed}.{name}": value for name, value in backbone.items()}
+        tensors |= {f"{BACKBONE}.{seed}.{name}": value for name, value in backbone.items()}
     kept = {f"{SCORES}{name}": torch.from_numpy(v) for name, v in (scores or {}).items()}
-    _write(tensors | kept, path, {"config": result.config.model_dump_json()})
+    facts = {"config": result.config.model_dump_json(), BASES: json.dumps(dict(result.bases))}
+    _write(tensors | kept, path, facts)
 
 
 def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
@@ -62,6 +64,7 @@ def load_result(record: TrialRecord, path: Path) -> TrialResult:
     """
     assert record.objective is not None
     ending = record.ending
+    backbones, bases = load_backbones(path, record.config.seeds)
     return TrialResult(
         config=record.config,
         objective=record.objective,
@@ -70,13 +73,33 @@ def load_result(record: TrialRecord, path: Path) -> TrialResult:
         best_epochs=tuple(ending.best_epochs),
         weights=_loaded(path)["weights"],
         seconds=ending.seconds,
+        backbones=backbones,
+        bases=bases,
     )
+
+
+def load_backbones(
+    path: Path, seeds: Sequence[int]
+) -> tuple[tuple[Mapping[str, Tensor], ...], Mapping[str, str]]:
+    """What was trained of language models, by seed, and the hashes of what it was trained from.
+
+    See `TrialResult.backbones` and `TrialResult.bases`; raises InputError as `load_result` does.
+    """
+    tensors = _loaded(path)
+    with safe_open(path, "pt") as file:
+        bases: dict[str, str] = json.loads((file.metadata() or {}).get(BASES, "{}"))
+    found = tuple(_below(f"{BACKBONE}.{seed}.", tensors) for seed in seeds)
+    return (found if any(found) else ()), bases
 
 
 def load_scores(path: Path) -> dict[str, npt.NDArray[Any]]:
     """What was kept beside the weights, by name; raises InputError as `load_result` does."""
     found = _loaded(path).items()
     return {k.removeprefix(SCORES): v.numpy() for k, v in found if k.startswith(SCORES)}
+
+
+def _below(start: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
 def _loaded(path: Path) -> dict[str, Tensor]:

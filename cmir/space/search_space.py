@@ -23,6 +23,7 @@ from cmir.config import (
     known_keys,
     number_kind,
     trial_config,
+    words_of,
 )
 from cmir.dotted_keys import field_at, is_by_modality
 from cmir.errors import InputError, hint_for, nearest
@@ -218,7 +219,8 @@ def _form_faults(file: SweepFile) -> list[str]:
             if not all(float(number).is_integer() for number in ends):
                 faults.append(f"search.{key} must have whole numbers, but got {list(ends)}.")
         if isinstance(form, Choice) and kind is not None:
-            texts = [value for value in form.choices if isinstance(value, str)]
+            words = words_of(key)
+            texts = [v for v in form.choices if isinstance(v, str) and v not in words]
             faults += [
                 f"search.{key} must be a list of numbers, but got the text '{text}'."
                 f"{hint_for(text)}"

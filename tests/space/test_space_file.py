@@ -161,3 +161,23 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, content: str, messag
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.yaml: there is no such file"):
         read_sweep_file(tmp_path / "nothing.yaml")
+
+
+def test_layers_of_a_language_model_are_searched_as_words_and_numbers() -> None:
+    layers = {"training.backbone_layers": [0, 2, "all"]}
+    rate = {
+        "low": 1e-5,
+        "high": 1e-4,
+        "log": True,
+        "when": {"training.backbone_layers": [2, "all"]},
+    }
+    found = space(
+        fixed={"model.backbone.text": "minilm"},
+        start_from=[],
+        search={**layers, "training.backbone_learning_rate": rate},
+    )
+    trials = [found.trial(values).training for _, values in found.corners()]
+    assert {trial.backbone_layers for trial in trials} == {0, 2, "all"}
+    assert all(t.backbone_learning_rate is None for t in trials if t.backbone_layers == 0)
+    with pytest.raises(InputError, match="must be a list of numbers, but got the text 'some'"):
+        space(search={"training.backbone_layers": [0, "some"]}, start_from=[])

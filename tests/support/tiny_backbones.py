@@ -17,7 +17,9 @@ WORDS = ("good", "bad", "film", "very", "not", "a", "words", "of", *map(str, ran
 LONGEST = 24
 WIDTH = 16
 LAYERS = 2
+# Three that differ in how they are built; `EVERY_FAMILY` where a test is about reading models.
 FAMILIES = ("bert", "albert", "deberta-v2")
+EVERY_FAMILY = (*FAMILIES, "roberta", "xlm-roberta", "electra", "mpnet", "deberta", "modernbert")
 
 
 def write_backbone(folder: Path, family: str = "bert", dropout: float = 0.0, seed: int = 0) -> Path:
@@ -50,29 +52,43 @@ def write_spoken(folder: Path, heldout_seed: int = 0) -> Path:
 
 
 def _settings(transformers: Any, family: str, dropout: float) -> Any:
+    relative = {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "type_vocab_size": 0,
+    }
+    # RoBERTa and its kin count positions from behind the padding's id.
+    counted = {"pad_token_id": 0, "max_position_embeddings": LONGEST + 1}
     special: dict[str, dict[str, Any]] = {
         "bert": {},
         "albert": {"embedding_size": 8},
-        "deberta-v2": {
-            "relative_attention": True,
-            "position_buckets": 8,
-            "pos_att_type": ["p2c", "c2p"],
-            "type_vocab_size": 0,
+        "deberta-v2": {**relative, "position_buckets": 8, "conv_kernel_size": 3},
+        "roberta": counted,
+        "xlm-roberta": counted,
+        "electra": {"embedding_size": 8},
+        # Its positions begin at 2 whatever the padding's id.
+        "mpnet": {"max_position_embeddings": LONGEST + 2, "pad_token_id": 1},
+        "deberta": relative,
+        "modernbert": {
+            "pad_token_id": 0,
+            "global_attn_every_n_layers": 2,
+            "local_attention": 8,
+            "attention_dropout": dropout,
+            "mlp_dropout": dropout,
         },
     }
+    common = {"max_position_embeddings": LONGEST, "intermediate_size": 32}
     return transformers.AutoConfig.for_model(
         family,
         vocab_size=len(SPECIAL) + len(WORDS),
         hidden_size=WIDTH,
         num_hidden_layers=LAYERS,
         num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=LONGEST,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         # Transformers' own .02 makes all tokens of so small a model look alike.
         initializer_range=0.5,
-        **special[family],
+        **(common | special[family]),
     )
 
 

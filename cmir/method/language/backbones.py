@@ -1,8 +1,8 @@
 """Pretrained language models: found by name or folder, checked, and read without running code.
 
 Needs the extra `cmir-sweep[text]` (Hugging Face transformers), which is imported only when a model
-or its tokenizer is loaded. Weights are safetensors; a repository that has none but
-`pytorch_model.bin` is read by torch with `weights_only`, which builds tensors and nothing else.
+is looked for. Any encoder that transformers' `AutoModel` reads will do. Weights are safetensors and
+nothing else: a pickle is never opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,27 @@ import torch
 
 from cmir.checksums import file_sha256
 from cmir.errors import InputError
+from cmir.method.language.packaged_weights import PACKAGED, packaged_folder
 
-FAMILIES = ("albert", "bert", "deberta", "deberta-v2")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "spm.model", "spiece.model", "vocab.json")
 
 SETTINGS_FILE = "config.json"
-SAFE_WEIGHTS, PICKLED_WEIGHTS = "model*.safetensors", "pytorch_model*.bin"
+WEIGHTS = "model*.safetensors"
 _SMALL_FILES = ("*.json", "*.txt", "*.model")
-_NUMBERS = ("hidden_size", "num_hidden_layers", "max_position_embeddings", "vocab_size")
+_NUMBERS = ("hidden_size", "num_hidden_layers", "vocab_size")
 _INSTALL = "pip install 'cmir-sweep[text]'"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A language model in a folder; nothing is loaded before it is used.
+    """A language model in a folder; its weights are not loaded before they are used.
 
     Attributes:
-        name: as it was asked for, a name of the Hugging Face hub or a folder.
+        name: as it was asked for, a name of `PACKAGED` or of the Hugging Face hub, or a folder.
         folder: where its files are.
-        family: one of `FAMILIES`.
+        family: its architecture, as transformers names it.
         width: size D of its token vectors.
         layers: number of layers, the embedding not counted.
-        longest: most tokens of a text that it takes, special ones included.
         vocabulary: number of token ids.
     """
 
@@ -51,7 +50,6 @@ class Backbone:
     family: str
     width: int
     layers: int
-    longest: int
     vocabulary: int
 
     @cached_property
@@ -59,13 +57,22 @@ class Backbone:
         """Its tokenizer.
 
         Raises:
-            InputError: the folder has none, or it cannot be read.
+            InputError: the folder has none, it cannot be read, or it is another model's.
         """
         self.check_tokenizer()
-        with _reading(self.folder) as transformers:
-            return transformers.AutoTokenizer.from_pretrained(
-                str(self.folder), local_files_only=True, trust_remote_code=False
+        states = (
+            (f, f.stat()) for f in (self.folder / name for name in TOKENIZER_FILES) if f.is_file()
+        )
+        found = _tokenizer(
+            self.folder, tuple((str(f), s.st_size, s.st_mtime_ns) for f, s in states)
+        )
+        if len(found) > self.vocabulary:
+            raise InputError(
+                f"{self.folder}: the tokenizer must be the model's own, which has "
+                f"{self.vocabulary} token ids, but it has {len(found)}. Get the tokenizer's files "
+                "of this model."
             )
+        return found
 
     def check_tokenizer(self) -> None:
         """Raises InputError where there is no file of a tokenizer; loads nothing."""
@@ -78,10 +85,34 @@ class Backbone:
     @property
     def sha256(self) -> str:
         """Hash of the weights: of one file what `sha256sum` prints, else of these hashes joined."""
-        hashes = [file_sha256(file) for file in self._weight_files()]
-        return (
-            hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-        )
+        return _weights_sha256(self.folder)
+
+    @property
+    def settings_sha256(self) -> str:
+        """Hash of `config.json`, which says how the weights are used."""
+        return file_sha256(self.folder / SETTINGS_FILE)
+
+    @cached_property
+    def skeleton(self) -> torch.nn.Module:
+        """The model without any weights: what it is made of, and in which order."""
+        with _reading(self.folder) as transformers, torch.device("meta"):
+            model: torch.nn.Module = transformers.AutoModel.from_config(
+                _configuration(transformers, self.folder), trust_remote_code=False
+            )
+        return model
+
+    @cached_property
+    def longest(self) -> int:
+        """Most tokens of a text that it takes, special ones included.
+
+        Where positions are counted from behind the padding's, as RoBERTa does, fewer than there
+        are places in its table.
+        """
+        for name, module in self.skeleton.named_modules():
+            if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+                first = 0 if module.padding_idx is None else module.padding_idx + 1
+                return module.num_embeddings - first
+        return int(self.skeleton.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]
 
     def load(self) -> torch.nn.Module:
         """A new copy of the model in float32 on the CPU, in evaluation mode, without its pooler.
@@ -89,13 +120,12 @@ class Backbone:
         Raises:
             InputError: the weights are not those of the model that `config.json` describes.
         """
-        is_safe = self._weight_files()[0].suffix == ".safetensors"
         with _reading(self.folder) as transformers:
             model, found = transformers.AutoModel.from_pretrained(
                 str(self.folder),
                 local_files_only=True,
                 trust_remote_code=False,
-                use_safetensors=is_safe,
+                use_safetensors=True,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
@@ -111,50 +141,57 @@ class Backbone:
         module: torch.nn.Module = model.eval()
         return module
 
-    def _weight_files(self) -> list[Path]:
-        return sorted(self.folder.glob(SAFE_WEIGHTS)) or sorted(self.folder.glob(PICKLED_WEIGHTS))
-
 
 def find_backbone(name: str, download: bool = False) -> Backbone:
     """Finds a language model and reads its sizes; loads no weights.
 
     Args:
-        name: a folder, or a name of the hub such as `google-bert/bert-base-uncased`.
+        name: a name of `PACKAGED`, a folder, or a name of the hub such as
+            `google-bert/bert-base-uncased`.
         download: whether a name that is not in the local cache may be fetched from the hub; only
             settings, tokenizer and weights are, no code.
 
     Raises:
         InputError: transformers is not installed, no such folder or name, files are missing, or
-            the model is of another family.
+            they are not those of an encoder.
     """
     if importlib.util.find_spec("transformers") is None:
         raise InputError(
             f"{name}: language models need the extra 'text', which is not installed: {_INSTALL}"
         )
+    if name in PACKAGED:
+        return _packaged(name)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise InputError(
                 f"{name}: there is no such folder. A language model is a folder with "
-                f"{SETTINGS_FILE}, {SAFE_WEIGHTS} and a tokenizer ({', '.join(TOKENIZER_FILES)}), "
-                "or a name of the Hugging Face hub."
+                f"{SETTINGS_FILE}, {WEIGHTS} and a tokenizer ({', '.join(TOKENIZER_FILES)}), or "
+                f"{', '.join(PACKAGED)}, or a name of the Hugging Face hub."
             )
         folder = _from_hub(name, download)
     return _described(name, folder)
 
 
+def _packaged(name: str) -> Backbone:
+    found, wanted = _described(name, packaged_folder(name)), PACKAGED[name]
+    if found.sha256 != wanted.sha256:
+        raise InputError(
+            f"{found.folder}: the weights of '{name}' must have the SHA-256 {wanted.sha256}, but "
+            f"have {found.sha256}. Install the package {wanted.package} again."
+        )
+    return found
+
+
 def _from_hub(name: str, download: bool) -> Path:
     from huggingface_hub import snapshot_download  # Only needed for names, slow to import.
 
-    def fetched(*patterns: str) -> Path:
-        return Path(
-            snapshot_download(name, allow_patterns=list(patterns), local_files_only=not download)
-        )
-
     try:
-        folder = fetched(*_SMALL_FILES, SAFE_WEIGHTS)
-        if not any(folder.glob(SAFE_WEIGHTS)):
-            folder = fetched(*_SMALL_FILES, PICKLED_WEIGHTS)
+        return Path(
+            snapshot_download(
+                name, allow_patterns=[*_SMALL_FILES, WEIGHTS], local_files_only=not download
+            )
+        )
     except (OSError, ValueError) as error:
         place = "on the hub, or the hub cannot be reached" if download else "in the local cache"
         raise InputError(
@@ -163,26 +200,71 @@ def _from_hub(name: str, download: bool) -> Path:
             f"{name}`, or put {SETTINGS_FILE}, model.safetensors and its tokenizer "
             f"({', '.join(TOKENIZER_FILES)}) into a folder and give that."
         ) from None
-    return folder
 
 
 def _described(name: str, folder: Path) -> Backbone:
     settings = _settings(folder)
     family = settings.get("model_type")
-    if family not in FAMILIES:
+    with _reading(folder) as transformers:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+        found = None
+        if family in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            found = _configuration(transformers, folder)
+    if found is None or found.is_encoder_decoder:
         raise InputError(
-            f"{folder / SETTINGS_FILE}: model_type must be one of {', '.join(FAMILIES)}, but got "
-            f"{family!r}."
+            f"{folder / SETTINGS_FILE}: model_type must be that of an encoder, such as bert, "
+            f"roberta, deberta-v2 or modernbert, but got {family!r}."
         )
-    wrong = [key for key in _NUMBERS if not isinstance(settings.get(key), int)]
+    wrong = [key for key in _NUMBERS if not isinstance(getattr(found, key, None), int)]
     if wrong:
         raise InputError(f"{folder / SETTINGS_FILE}: must hold the number {', '.join(wrong)}.")
-    if not any([*folder.glob(SAFE_WEIGHTS), *folder.glob(PICKLED_WEIGHTS)]):
-        raise InputError(
-            f"{folder}: must hold the model's weights, {SAFE_WEIGHTS} or {PICKLED_WEIGHTS}, but "
-            f"there is {_content(folder)}."
+    _check_weights(folder)
+    return Backbone(name, folder, str(family), *(getattr(found, key) for key in _NUMBERS))
+
+
+def _check_weights(folder: Path) -> None:
+    if any(folder.glob(WEIGHTS)):
+        return
+    pickled = sorted(file.name for file in folder.glob("*.bin"))
+    advice = "Get the model's files again."
+    if pickled:
+        advice = (
+            f"{pickled[0]} is a pickle, which is never opened here: where you trust it, write "
+            "safetensors with transformers' AutoModel.from_pretrained(...).save_pretrained(...)."
         )
-    return Backbone(name, folder, family, *(settings[key] for key in _NUMBERS))
+    raise InputError(
+        f"{folder}: must hold the model's weights, {WEIGHTS}, but there is {_content(folder)}. "
+        f"{advice}"
+    )
+
+
+def _configuration(transformers: Any, folder: Path) -> Any:
+    return transformers.AutoConfig.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False
+    )
+
+
+def _weights_sha256(folder: Path) -> str:
+    files = sorted(folder.glob(WEIGHTS))
+    hashes = [_file_sha256(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(folder: Path, states: tuple[tuple[str, int, int], ...]) -> Any:
+    del states  # They only tell one state of the files from another.
+    with _reading(folder) as transformers:
+        return transformers.AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+
+
+@lru_cache(maxsize=64)
+def _file_sha256(file: str, size: int, changed: int) -> str:
+    """Read once per process: trials ask for it again and again."""
+    del size, changed  # They only tell one state of the file from another.
+    return file_sha256(Path(file))
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -34,21 +35,38 @@ def token_vectors(
     Returns:
         `(n, T, D)` float32, zero beyond each text's end.
     """
-    lengths = torch.from_numpy(tokens.lengths[rows])
-    steps = int(lengths.max())
-    mask = torch.arange(steps) < lengths[:, None]
+    with mixed(device, precision):
+        found = run_model(model, tokens, rows, device, output_hidden_states=layer is not None)
+    vectors: Tensor = found.last_hidden_state if layer is None else found.hidden_states[layer]
+    return torch.where(valid_steps(tokens, rows).to(device)[..., None], vectors.float(), 0.0)
+
+
+def mixed(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """The context in which a model runs in mixed precision; `float32`: nothing is mixed."""
+    is_mixed = precision != torch.float32
+    return torch.autocast(device.type, precision if is_mixed else torch.bfloat16, enabled=is_mixed)
+
+
+def run_model(
+    model: torch.nn.Module, tokens: Tokens, rows: IntArray, device: torch.device, **settings: Any
+) -> Any:
+    """What a model of transformers gives for texts, padded to the longest among them."""
+    mask = valid_steps(tokens, rows)
+    steps = mask.shape[1]
     given = {
         "input_ids": torch.from_numpy(tokens.ids[rows, :steps].astype(np.int64)).to(device),
-        "token_type_ids": torch.from_numpy(tokens.segments[rows, :steps].astype(np.int64)).to(
-            device
-        ),
         "attention_mask": mask.long().to(device),
     }
-    is_mixed = precision != torch.float32
-    with torch.autocast(device.type, precision if is_mixed else torch.bfloat16, enabled=is_mixed):
-        found: Any = model(**given, output_hidden_states=layer is not None)
-    vectors: Tensor = found.last_hidden_state if layer is None else found.hidden_states[layer]
-    return torch.where(mask.to(device)[..., None], vectors.float(), 0.0)
+    if "token_type_ids" in signature(model.forward).parameters:
+        segments = torch.from_numpy(tokens.segments[rows, :steps].astype(np.int64))
+        given["token_type_ids"] = segments.to(device)
+    return model(**given, **settings)
+
+
+def valid_steps(tokens: Tokens, rows: IntArray) -> Tensor:
+    """`(n, T)`, True up to each text's end, T being the longest among them."""
+    lengths = torch.from_numpy(tokens.lengths[rows])
+    return torch.arange(int(lengths.max())) < lengths[:, None]
 
 
 def batches_by_length(lengths: IntArray, budget: int) -> Iterator[IntArray]:

@@ -63,6 +63,11 @@ class Sequences:
     mean: Tensor
     std: Tensor
 
+    @property
+    def steps(self) -> int:
+        """Steps T of the longest sequence."""
+        return self.values.shape[1]
+
     def gather(self, rows: Tensor) -> Inputs:
         """Samples `(replica, batch)` to inputs `(replica, batch, T, D)` with their mask."""
         steps = torch.arange(self.values.shape[1], device=rows.device)

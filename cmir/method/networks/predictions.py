@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmir.method.networks.features import Features, Inputs, Sequences
+from cmir.method.networks.features import Features, Inputs
 from cmir.method.networks.model import Network, Weights
 
 # Samples over all replicas that are scored at once, and steps of their sequences.
@@ -29,9 +29,7 @@ def predict(
     """
     replicas = next(iter(weights.values())).shape[0]
     index = torch.from_numpy(rows).to(device)
-    steps = max(
-        (f.values.shape[1] for f in features.values() if isinstance(f, Sequences)), default=1
-    )
+    steps = max(getattr(feature, "steps", 1) for feature in features.values())
     chunk_size = max(16, min(CHUNK, CHUNK_STEPS // steps) // replicas)
     with torch.no_grad():
         parts = [

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-INITIALISATION, BATCH_ORDER, VIEWS, BACKBONE = range(4)
+INITIALISATION, BATCH_ORDER, VIEWS, BACKBONE, ADAPTERS = range(5)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ trains is on the device.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,8 +20,11 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.backbones import Backbone, find_backbone
+from cmir.method.language.layer_outputs import layer_outputs
+from cmir.method.language.text_sources import CutTexts, TextSource, WholeTexts, distinct
 from cmir.method.language.tokens import development_tokens, text_column
+from cmir.method.language.tuned_part import cut_of, tuned_part
 from cmir.method.networks.features import (
     Features,
     input_kinds,
@@ -99,17 +102,22 @@ class FineTunedStack(Stack):
 
 
 def fine_tune(
-    data: DevelopmentData, config: TrialConfig, device: torch.device, partitions: Partitions
+    data: DevelopmentData,
+    config: TrialConfig,
+    device: torch.device,
+    partitions: Partitions,
+    cache: Path | None = None,
 ) -> Iterator[EpochReport]:
-    """`cmir.method.training.fitting.fit` for a configuration with `model.backbone`.
+    """`cmir.method.training.fitting.fit` for a configuration that trains language models.
 
-    Each language model takes the place of a modality's features: its token vectors enter the
-    modality's network as they are, not standardised. It starts from its pretrained weights for
-    every seed and moves by AdamW with `training.backbone_learning_rate`, its gradient clipped
-    apart from the network's. On a GPU it runs in mixed precision (bfloat16).
+    Each of them takes the place of a modality's features: its token vectors enter the modality's
+    network as they are, not standardised. It starts from its pretrained weights for every seed and
+    moves by AdamW with `training.backbone_learning_rate`, its gradient clipped apart from the
+    network's. On a GPU it runs in mixed precision (bfloat16). Layers below the trained ones run
+    once, see `cmir.method.language.layer_outputs`; what is not trained, all seeds share.
     """
     started = time.perf_counter()
-    stacks = _stacks(data, config, device, partitions)
+    stacks = _stacks(data, config, device, partitions, cache)
     last: dict[int, EpochReport] = {}
     for epoch in range(1, config.training.epochs + 1):
         for seed, stack in list(stacks.items()):
@@ -128,7 +136,7 @@ def fine_tune(
 
 
 def check_backbones(data: DevelopmentData, config: TrialConfig) -> None:
-    """Raises InputError where `fine_tune` would; loads no weights.
+    """Raises InputError where `fine_tune` and frozen features would; loads no weights.
 
     A model must be found without the network: trials on many machines do not download.
     """
@@ -140,24 +148,32 @@ def check_backbones(data: DevelopmentData, config: TrialConfig) -> None:
                 f"({', '.join(used)}): add it, or leave the language model out."
             )
         try:
-            text_column(data.train.samples, None, find_backbone(name), f"'{data.name}'")
+            backbone = find_backbone(name)
+            column = text_column(data.train.samples, None, backbone, f"'{data.name}'")
+            if column == "raw_text":
+                _ = backbone.tokenizer  # Raises where it is missing, or another model's.
         except InputError as error:
             raise InputError(f"model.backbone.{modality}: {error}") from None
+        cut_of(backbone, config.training)
 
 
 def _stacks(
-    data: DevelopmentData, config: TrialConfig, device: torch.device, partitions: Partitions
+    data: DevelopmentData,
+    config: TrialConfig,
+    device: torch.device,
+    partitions: Partitions,
+    cache: Path | None,
 ) -> dict[int, FineTunedStack]:
     found = {m: find_backbone(name) for m, name in config.model.backbone.items()}
-    tokens = {m: development_tokens(data, backbone) for m, backbone in found.items()}
-    models = {m: backbone.load() for m, backbone in found.items()}
+    texts = {m: _texts(data, config, one, device, cache) for m, one in found.items()}
+    parts = {m: tuned_part(one, config.training) for m, one in found.items()}
     features, kinds = load_features(data, config.model, device), input_kinds(data, config.model)
     stacks = {}
     for seed in config.seeds:
         tuned = {
             m: TunedBackbone(
-                copy.deepcopy(models[m]),
-                tokens[m],
+                parts[m].copied(seed),
+                texts[m],
                 not reads_steps(kinds[m]),
                 config.training,
                 seed,
@@ -168,6 +184,20 @@ def _stacks(
         own = config.model_copy(update={"seeds": (seed,)})
         stacks[seed] = FineTunedStack(data, own, device, partitions, features, tuned)
     return stacks
+
+
+def _texts(
+    data: DevelopmentData,
+    config: TrialConfig,
+    backbone: Backbone,
+    device: torch.device,
+    cache: Path | None,
+) -> TextSource:
+    tokens, of_sample = distinct(development_tokens(data, backbone))
+    cut = cut_of(backbone, config.training)
+    if cut is None:
+        return WholeTexts(tokens, of_sample)
+    return CutTexts(layer_outputs(backbone, tokens, cut, device, cache), of_sample)
 
 
 def _spread(reports: Sequence[EpochReport]) -> dict[str, float]:

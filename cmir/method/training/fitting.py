@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +13,12 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
+from cmir.method.language.backbones import find_backbone
 from cmir.method.losses.independence import FEWEST_FOR_HSIC
+from cmir.method.networks.features import load_features
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
+from cmir.method.training.frozen_backbone import frozen_features
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, EpochReport
 from cmir.method.training.split_scores import goal_of, split_metrics
@@ -24,6 +29,7 @@ def fit(
     config: TrialConfig,
     device: str | torch.device = "cpu",
     partitions: Partitions | None = None,
+    cache: Path | None = None,
 ) -> Iterator[EpochReport]:
     """Trains all seeds of a configuration as one stacked network, or, with a fine-tuned language
     model, one after the other.
@@ -37,6 +43,8 @@ def fit(
         config: one configuration, its seeds and its objective.
         device: `cpu` or `cuda[:i]`.
         partitions: of the same data, where several trainings share them.
+        cache: folder in which trainings share what the frozen layers of language models make of
+            the texts; None: each computes it.
 
     Yields:
         one report per epoch; the last one carries the result.
@@ -47,10 +55,30 @@ def fit(
     """
     partitions = partitions or Partitions(data)
     check(data, config, partitions)
-    if config.model.backbone:
-        yield from fine_tune(data, config, torch.device(device), partitions)
+    reports = _reports(data, config, torch.device(device), partitions, cache)
+    bases = {m: find_backbone(name).sha256 for m, name in config.model.backbone.items()}
+    for report in reports:
+        if report.result is not None and bases:
+            yield replace(report, result=replace(report.result, bases=bases))
+        else:
+            yield report
+
+
+def _reports(
+    data: DevelopmentData,
+    config: TrialConfig,
+    device: torch.device,
+    partitions: Partitions,
+    cache: Path | None,
+) -> Iterator[EpochReport]:
+    if config.model.backbone and not config.training.keeps_backbone:
+        yield from fine_tune(data, config, device, partitions, cache)
         return
-    stack = Stack(data, [config], torch.device(device), partitions)
+    features = None
+    if config.model.backbone:
+        frozen = frozen_features(data, config, device, cache)
+        features = {**load_features(data, config.model, device), **frozen}
+    stack = Stack(data, [config], device, partitions, features)
     while stack.running:
         report = stack.run_epoch()[0]
         if isinstance(report, Diverged):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -36,8 +36,10 @@ class TrialResult:
         best_epochs: the epoch kept for each seed, counted from 1.
         weights: `(seed, weights)` on the CPU, in the order of the network's layout.
         seconds: wall time since the training began.
-        backbones: of each seed the weights of its fine-tuned language models, by `modality.name`,
-            on the CPU; empty where none was trained.
+        backbones: of each seed the trained weights of its language models (all, top layers or
+            adapters), by `modality.name`, on the CPU; empty where none was trained.
+        bases: SHA-256 of the pretrained weights of each modality's language model, to which
+            `backbones` belong.
         diagnosis: of the partition that it was trained with; None without one.
     """
 
@@ -49,6 +51,7 @@ class TrialResult:
     weights: Tensor
     seconds: float
     backbones: tuple[Mapping[str, Tensor], ...] = ()
+    bases: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
 
 

@@ -9,25 +9,35 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
-from cmir.config import DEFAULT_BACKBONE_LEARNING_RATE, TrainingConfig
+from cmir.config import TrainingConfig
 from cmir.data.row_blocks import IntArray
-from cmir.method.language.token_vectors import token_vectors
-from cmir.method.language.tokens import Tokens
+from cmir.method.language.text_sources import TextSource
+from cmir.method.language.tuned_part import restore, sharing_copy, trained_weights
 from cmir.method.networks.features import Inputs
 from cmir.method.networks.replicas import BACKBONE, generator
 from cmir.method.training.optimiser import WINDOW
 
 EVALUATED_AT_ONCE = 64
+# Texts of like length that pass a model together on a CPU, where nothing is gained by more: in a
+# batch of 48 the longest text has several times the tokens of the others, and all are padded to it.
+TRAINED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class _Part:
     """Some texts of a batch, and the state of dropout with which the model ran on them."""
 
-    rows: IntArray
+    texts: IntArray
     seed: int
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The texts of a batch, each once, longest first, and where each sample finds its own."""
+
+    texts: IntArray
+    places: IntArray
 
 
 class TunedBackbone:
@@ -42,23 +52,29 @@ class TunedBackbone:
     def __init__(
         self,
         model: torch.nn.Module,
-        tokens: Tokens,
+        texts: TextSource,
         is_pooled: bool,
         training: TrainingConfig,
         seed: int,
         device: torch.device,
     ) -> None:
-        """Takes over `model`; `is_pooled` gives time means instead of sequences."""
-        self._tokens, self._is_pooled, self._device = tokens, is_pooled, device
-        self._part_size = training.backbone_batch_size
+        """Takes over `model`, whose weights are trained where they require a gradient.
+
+        `is_pooled` gives time means instead of sequences.
+        """
+        self._texts, self._is_pooled, self._device = texts, is_pooled, device
+        self._held = training.backbone_batch_size
         self._clip = training.gradient_clip
         self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._dropout = generator(seed, BACKBONE, "cpu")
         self._model = model.train()
+        self._trained = list(trained_weights(model).values())
         averages = training.averaging == "polynomial"
-        self._average = AveragedModel(model, multi_avg_fn=_polynomial) if averages else None
-        self._optimiser = torch.optim.AdamW(_groups(model, training), fused=True)
+        self._average = sharing_copy(model) if averages else None
+        self._steps = 0
+        self._optimiser = torch.optim.AdamW(_groups(self._trained, training), fused=True)
         self._parts: list[_Part] = []
+        self._batch = _Batch(np.empty(0, np.int64), np.empty(0, np.int64))
         self._graph: Tensor | None = None
         self.vectors = torch.empty(0)
         self.keep()
@@ -69,11 +85,11 @@ class TunedBackbone:
         With gradients enabled the model is in training and remembers the batch for `step`; else
         the average of its weights is evaluated, as for the network's own.
         """
-        chosen = rows[0].cpu().numpy()
-        lengths = torch.from_numpy(self._tokens.lengths[chosen])
-        vectors = self._train(chosen) if torch.is_grad_enabled() else self._evaluate(chosen)
+        texts = self._texts.of_sample[rows[0].cpu().numpy()]
+        vectors = self._train(texts) if torch.is_grad_enabled() else self._evaluate(texts)
         if self._is_pooled:
             return Inputs(vectors[None])
+        lengths = torch.from_numpy(self._texts.lengths[texts])
         mask = torch.arange(vectors.shape[1]) < lengths[:, None]
         return Inputs(vectors[None], mask[None].to(self._device))
 
@@ -83,29 +99,31 @@ class TunedBackbone:
             torch.autograd.backward(self._graph, slope)
             self._graph = None
         else:
-            pieces = torch.split(slope, [len(part.rows) for part in self._parts])
+            places = torch.from_numpy(self._batch.places).to(self._device)
+            shape = (len(self._batch.texts), *slope.shape[1:])
+            by_text = slope.new_zeros(shape).index_add_(0, places, slope)
+            pieces = torch.split(by_text, [len(part.texts) for part in self._parts])
             for part, piece in zip(self._parts, pieces, strict=True):
                 vectors = self._run(part)
                 # A part of sequences has the steps of its own longest text, the batch of its.
                 torch.autograd.backward(vectors, piece[:, : vectors.shape[1]])
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
+        torch.nn.utils.clip_grad_norm_(self._trained, self._clip)
         self._optimiser.step()
         self._optimiser.zero_grad()
-        if self._average is not None:
-            self._average.update_parameters(self._model)
+        self._follow_average()
 
     def forget(self) -> None:
         """Forgets the optimiser's moments, as `StackedAdamW.reset` does."""
         self._optimiser.state.clear()
 
     def keep(self) -> None:
-        """Remembers the evaluated weights, as those of the best epoch so far."""
-        state = self._evaluated.state_dict()
-        self.kept = {name: value.detach().cpu().clone() for name, value in state.items()}
+        """Remembers the evaluated weights that are trained, as those of the best epoch so far."""
+        state = trained_weights(self._evaluated)
+        self.kept = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
 
     def restore(self) -> None:
         """Evaluates the weights that `keep` remembered; training is over."""
-        self._evaluated.load_state_dict(self.kept)
+        restore(self._evaluated, self.kept)
 
     def move(self, device: torch.device) -> None:
         """Takes the model and its optimiser's state to a device, so that others find room."""
@@ -117,66 +135,81 @@ class TunedBackbone:
 
     @property
     def _evaluated(self) -> torch.nn.Module:
-        return self._model if self._average is None else self._average.module
+        return self._model if self._average is None else self._average
 
-    def _train(self, rows: IntArray) -> Tensor:
+    def _train(self, texts: IntArray) -> Tensor:
         self._model.train()
-        parts = np.split(rows, range(self._part_size or len(rows), len(rows), self._part_size or 1))
-        self._parts = [_Part(part, self._next_seed()) for part in parts]
-        if len(self._parts) == 1:
-            self._graph = self._run(self._parts[0])
-            self.vectors = self._graph.detach().requires_grad_()
-        else:
-            with torch.no_grad():
-                self.vectors = torch.cat(self._alike([self._run(part) for part in self._parts]))
-            self.vectors.requires_grad_()
+        self._batch = batch = self._sorted(texts)
+        self._parts = [_Part(part, self._next_seed()) for part in _cut(batch.texts, self._at_once)]
+        is_held_whole = self._held is None or self._held >= len(batch.texts)
+        with torch.set_grad_enabled(is_held_whole):
+            found = self._placed([self._run(part) for part in self._parts], batch)
+        self._graph = found if is_held_whole else None
+        self.vectors = found.detach().requires_grad_()
         return self.vectors
 
-    def _evaluate(self, rows: IntArray) -> Tensor:
-        model = self._evaluated.eval()
-        # Of like length together: an epoch evaluates many more texts than a batch has.
-        order = np.argsort(self._tokens.lengths[rows], kind="stable")
-        parts = np.split(rows[order], range(EVALUATED_AT_ONCE, len(rows), EVALUATED_AT_ONCE))
-        found = torch.cat(self._alike([self._vectors(model, part) for part in parts]))
-        return found[torch.from_numpy(np.argsort(order)).to(self._device)]
+    @property
+    def _at_once(self) -> int | None:
+        if self._held is not None:
+            return self._held
+        return TRAINED_AT_ONCE if self._device.type == "cpu" else None
+
+    def _evaluate(self, texts: IntArray) -> Tensor:
+        model, batch = self._evaluated.eval(), self._sorted(texts)
+        parts = _cut(batch.texts, EVALUATED_AT_ONCE)
+        return self._placed([self._vectors(model, part) for part in parts], batch)
+
+    def _sorted(self, texts: IntArray) -> _Batch:
+        once, places = np.unique(texts, return_inverse=True)
+        order = np.argsort(-self._texts.lengths[once], kind="stable")
+        return _Batch(once[order], np.argsort(order)[places])
+
+    def _placed(self, parts: Sequence[Tensor], batch: _Batch) -> Tensor:
+        """The vectors of a batch's samples from those of its texts, in parts."""
+        if not self._is_pooled:
+            steps = max(part.shape[1] for part in parts)
+            parts = [functional.pad(part, (0, 0, 0, steps - part.shape[1])) for part in parts]
+        # Its gradient adds up in one order, which that of `parts[places]` does not.
+        return torch.cat(list(parts)).index_select(
+            0, torch.from_numpy(batch.places).to(self._device)
+        )
 
     def _run(self, part: _Part) -> Tensor:
         """The vectors of a part; the same part twice gives the same ones, dropout included."""
         own = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=own):
             torch.manual_seed(part.seed)
-            return self._vectors(self._model, part.rows)
+            return self._vectors(self._model, part.texts)
 
-    def _vectors(self, model: torch.nn.Module, rows: IntArray) -> Tensor:
-        vectors = token_vectors(model, self._tokens, rows, self._device, self._precision)
+    def _vectors(self, model: torch.nn.Module, texts: IntArray) -> Tensor:
+        vectors = self._texts.vectors(model, texts, self._device, self._precision)
         if not self._is_pooled:
             return vectors
-        lengths = torch.from_numpy(self._tokens.lengths[rows]).to(self._device)
+        lengths = torch.from_numpy(self._texts.lengths[texts]).to(self._device)
         return vectors.sum(1) / lengths[:, None]
 
-    def _alike(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        if self._is_pooled:
-            return list(parts)
-        steps = max(part.shape[1] for part in parts)
-        return [functional.pad(part, (0, 0, 0, steps - part.shape[1])) for part in parts]
+    def _follow_average(self) -> None:
+        """The average that `StackedAdamW` keeps of the network's own weights."""
+        self._steps += 1
+        if self._average is not None:
+            share = (WINDOW + 1) / (self._steps + WINDOW)
+            averages = list(trained_weights(self._average).values())
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, self._trained, share)
 
     def _next_seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self._dropout))
 
 
-def _polynomial(averages: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
-    """The average that `StackedAdamW` keeps; `count` averages were taken before."""
-    share = (WINDOW + 1) / (int(count) + 1 + WINDOW)
-    for average, value in zip(averages, new, strict=True):
-        average.lerp_(value, share)
+def _cut(texts: IntArray, size: int | None) -> list[IntArray]:
+    size = size or len(texts)
+    return np.split(texts, range(size, len(texts), size))
 
 
-def _groups(model: torch.nn.Module, training: TrainingConfig) -> list[dict[str, object]]:
+def _groups(weights: Sequence[Tensor], training: TrainingConfig) -> list[dict[str, object]]:
     """Decay for matrices alone: biases and the scales of normalisations are left in peace."""
-    rate = training.backbone_learning_rate or DEFAULT_BACKBONE_LEARNING_RATE
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    rate, decay = training.backbone_rate, training.weight_decay
     return [
-        {"params": matrices, "lr": rate, "weight_decay": training.weight_decay},
-        {"params": others, "lr": rate, "weight_decay": 0.0},
+        {"params": [w for w in weights if w.ndim > 1], "lr": rate, "weight_decay": decay},
+        {"params": [w for w in weights if w.ndim <= 1], "lr": rate, "weight_decay": 0.0},
     ]

@@ -70,9 +70,9 @@ class CmirTrial(Trainable):
     """Trains a configuration, one epoch a step; actors are reused from trial to trial.
 
     The configuration that Ray hands over holds `trial` (a `TrialConfig`), `weights` (file for its
-    weights once it has finished), `dataset` (folder), `partitions` (folder in which workers share
-    them), `threads` and, where finished trainings are scored there, `score`. A step returns a
-    `WorkerReport`.
+    weights once it has finished), `dataset` (folder), `partitions` and `language` (folders in
+    which workers share what is costly to compute), `threads` and, where finished trainings are
+    scored there, `score`. A step returns a `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -115,7 +115,8 @@ class CmirTrial(Trainable):
         torch.set_num_threads(int(self._config["threads"]))
         load_plugins(needed_plugins(self._trial()), "worker")
         data = _still_there(self._config["dataset"])
-        return fit(data, self._trial(), own_device(), self._partitions())
+        language = Path(self._config["language"])
+        return fit(data, self._trial(), own_device(), self._partitions(), language)
 
     def _scores(self, result: TrialResult) -> Arrays:
         score: Score | None = self._config.get("score")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +15,11 @@ from cmir.checksums import file_sha256
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.language.backbones import find_backbone
+from cmir.method.language.packaged_weights import PACKAGED
 from cmir.method.language.tokens import text_column
 from tests.support.made_data.learning_data import small_config, trained
 from tests.support.tiny_backbones import (
-    FAMILIES,
+    EVERY_FAMILY,
     LAYERS,
     LONGEST,
     SPECIAL,
@@ -26,7 +29,7 @@ from tests.support.tiny_backbones import (
 )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_a_folder_is_read_as_it_was_saved(family: str, backbones: dict[str, Path]) -> None:
     from transformers import AutoModel
 
@@ -39,7 +42,7 @@ def test_a_folder_is_read_as_it_was_saved(family: str, backbones: dict[str, Path
     assert all(torch.equal(state[name], value) for name, value in loaded.items())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_its_tokenizer_closes_a_text_with_special_tokens(
     family: str, backbones: dict[str, Path]
 ) -> None:
@@ -53,25 +56,14 @@ def test_the_hash_is_that_of_the_weight_file(backbones: dict[str, Path]) -> None
     assert find_backbone(str(folder)).sha256 == file_sha256(folder / "model.safetensors")
 
 
-def test_weights_without_safetensors_are_read_as_plain_tensors(
-    backbones: dict[str, Path], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(backbones["bert"], tmp_path / "old")
-    wanted = find_backbone(str(folder)).load().state_dict()
-    (folder / "model.safetensors").unlink()
-    torch.save(wanted, folder / "pytorch_model.bin")
-    found = find_backbone(str(folder)).load().state_dict()
-    assert all(torch.equal(found[name], value) for name, value in wanted.items())
-
-
-def test_a_pickle_that_would_run_code_is_refused(
+def test_a_pickle_is_refused_unopened_with_what_to_do(
     backbones: dict[str, Path], tmp_path: Path
 ) -> None:
     folder, mark = shutil.copytree(backbones["bert"], tmp_path / "evil"), tmp_path / "mark"
     (folder / "model.safetensors").unlink()
     torch.save({"weights": _Touch(mark)}, folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"evil: the model cannot be read: "):
-        find_backbone(str(folder)).load()
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is a pickle, .*save_pretrained"):
+        find_backbone(str(folder))
     assert not mark.exists()
 
 
@@ -151,17 +143,26 @@ def test_a_missing_tokenizer_is_missed_when_text_is_read(
             read()
 
 
+def test_a_tokenizer_of_another_model_is_missed_before_its_ids_are_out_of_reach(
+    backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(backbones["bert"], tmp_path / "model")
+    for file in find_backbone("minilm").folder.glob("tokenizer*.json"):
+        shutil.copyfile(file, folder / file.name)
+    with pytest.raises(InputError, match=r"be the model's own, which has 163 token ids, but it ha"):
+        _ = find_backbone(str(folder)).tokenizer
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (
             {"model_type": "gpt2"},
-            "must be one of albert, bert, deberta, deberta-v2, but got 'gpt2'",
+            "model_type must be that of an encoder, such as .*, but got 'gpt2'",
         ),
-        (
-            {"model_type": "bert", "hidden_size": "x"},
-            "must hold the number hidden_size, num_hidden",
-        ),
+        ({"model_type": "bart"}, "must be that of an encoder, such as .*, but got 'bart'"),
+        ({}, "must be that of an encoder, such as .*, but got None"),
+        ({"model_type": "bert", "hidden_size": "x"}, "the model cannot be read: "),
         ([1], "must be a JSON object, but got list"),
     ],
 )
@@ -181,6 +182,34 @@ def test_code_beside_a_model_is_not_run(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(settings | {"auto_map": remote}))
     assert find_backbone(str(folder)).load()(torch.tensor([[2, 5, 3]])).last_hidden_state.any()
     assert not mark.exists()
+
+
+def test_minilm_is_found_in_its_package_and_never_imported() -> None:
+    found = find_backbone("minilm")
+    assert found.sha256 == PACKAGED["minilm"].sha256
+    assert (found.family, found.layers, found.width, found.longest) == ("bert", 6, 384, 512)
+    assert PACKAGED["minilm"].module not in sys.modules
+
+
+def test_weights_of_another_hash_are_not_minilm(
+    backbones: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "cmir.method.language.backbones.packaged_folder", lambda name: backbones["bert"]
+    )
+    with pytest.raises(InputError, match=r"weights of 'minilm' must have the SHA-256 53aa.* Inst"):
+        find_backbone("minilm")
+
+
+def test_without_its_package_minilm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", _spec_of(without=PACKAGED["minilm"].module))
+    with pytest.raises(InputError, match=r"minilm: these weights come with the package gt-all-"):
+        find_backbone("minilm")
+
+
+def _spec_of(without: str) -> Callable[[str], object]:
+    known = importlib.util.find_spec
+    return lambda name: None if name == without else known(name)
 
 
 def test_without_transformers_the_message_says_what_to_install(

@@ -9,13 +9,13 @@ import torch
 from cmir.method.language.backbones import find_backbone
 from cmir.method.language.token_vectors import batches_by_length, token_vectors
 from cmir.method.language.tokens import texts_to_tokens
-from tests.support.tiny_backbones import FAMILIES, LAYERS
+from tests.support.tiny_backbones import EVERY_FAMILY, LAYERS
 
 CPU = torch.device("cpu")
 TEXTS = ["a good film", "bad", "a very very good film of words", "not bad"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 @pytest.mark.parametrize("layer", [None, 1, LAYERS])
 def test_vectors_are_the_models_own_whatever_else_is_in_the_batch(
     family: str, layer: int | None, backbones: dict[str, Path]

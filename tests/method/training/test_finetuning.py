@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
 from cmir.method.language.backbones import find_backbone
+from cmir.method.language.text_sources import CutTexts, WholeTexts
+from cmir.method.language.tuned_part import TunedPart, restore, trained_weights, tuned_part
 from cmir.method.training.fitting import check, fit
-from cmir.method.training.reports import Diverged, TrialResult
-from cmir.runner.weights import save_weights
+from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.runner.weights import load_backbones, save_weights
 from tests.support.made_data.learning_data import (
     assert_close,
     assert_identical,
@@ -225,7 +228,173 @@ def test_a_data_set_without_text_is_refused(
         check(learning, config(backbones["bert"]))
 
 
-@pytest.mark.parametrize("name", ["backbone_learning_rate", "backbone_batch_size"])
-def test_settings_of_language_models_without_one_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match=rf"training\.{name} has no effect without a language"):
-        trial_config({f"training.{name}": 1})
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("learning_rate", 1e-4), ("batch_size", 1), ("layers", 1), ("rank", 1)],
+)
+def test_settings_of_language_models_without_one_are_refused(key: str, value: object) -> None:
+    with pytest.raises(
+        InputError, match=rf"training\.backbone_{key} has no effect without a language"
+    ):
+        trial_config({f"training.backbone_{key}": value})
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "top": {"training__backbone_layers": 1},
+    "adapters": {"training__backbone_rank": 2},
+    "top adapters": {"training__backbone_layers": 1, "training__backbone_rank": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "family"),
+    [("top", "bert"), ("top", "modernbert"), ("adapters", "bert"), ("top adapters", "albert")],
+)
+def test_whatever_is_trained_moves_and_learns(
+    part: str, family: str, spoken: DevelopmentData, backbones: dict[str, Path]
+) -> None:
+    only: dict[str, Any] = {
+        "model__modalities": ("text",),
+        "training__epochs": 6,
+        "training__learning_rate": 3e-3,
+        "training__averaging": "none",
+    }
+    losses = {}
+    moving = 1e-2 if "adapters" in part else 3e-3
+    for rate in (1e-12, moving):
+        settings = {**only, **PARTS[part], "training__backbone_learning_rate": rate}
+        reports = list(fit(spoken, config(backbones[family], **settings)))
+        losses[rate] = reports[-1].metrics["train/loss_prediction"]
+    assert losses[moving] < losses[1e-12]
+
+
+def test_top_layers_train_as_they_would_in_the_whole_model_with_all_else_still(
+    spoken: DevelopmentData, backbones: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = backbones["bert"]
+    top = trained(spoken, config(folder, **PARTS["top"]))
+
+    def still(backbone: Any, training: Any) -> TunedPart:
+        model = backbone.load().requires_grad_(False)
+        model.encoder.layer[1].requires_grad_(True)
+        return TunedPart(model, "", None)
+
+    monkeypatch.setattr("cmir.method.training.finetuning.tuned_part", still)
+    whole = trained(spoken, config(folder))
+    assert_close(top, whole)
+    assert set(top.backbones[0]) == set(whole.backbones[0])
+
+
+def test_a_frozen_model_gives_features_and_trains_all_seeds_as_one_stack(
+    spoken: DevelopmentData, backbones: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = {"training__backbone_layers": 0, "training__backbone_learning_rate": None}
+    both = trained(spoken, config(backbones["bert"], (3, 8), **frozen))
+    assert both.backbones == ()
+    assert both.bases == {"text": find_backbone(str(backbones["bert"])).sha256}
+    for place, seed in enumerate((3, 8)):
+        alone = trained(spoken, config(backbones["bert"], (seed,), **frozen))
+        torch.testing.assert_close(alone.weights[0], both.weights[place], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pool", "transformer"])
+def test_a_frozen_model_is_one_whose_rate_is_nil(
+    kind: str, spoken: DevelopmentData, backbones: dict[str, Path]
+) -> None:
+    own: dict[str, Any] = {"model__unimodal__text": kind}
+    nil = config(backbones["bert"], training__backbone_learning_rate=1e-12, **own)
+    frozen = config(
+        backbones["bert"],
+        training__backbone_layers=0,
+        training__backbone_learning_rate=None,
+        **own,
+    )
+    assert_close(trained(spoken, frozen), trained(spoken, nil))
+
+
+def test_trials_share_what_the_lower_layers_make_and_views_do_not_run_them_again(
+    spoken: DevelopmentData,
+    backbones: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings: dict[str, Any] = {**PARTS["top"], "training__epochs": 1}
+    first = _last(fit(spoken, config(backbones["bert"], **settings), cache=tmp_path))
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    monkeypatch.setattr("cmir.method.language.layer_outputs._computed", _refuse)
+    runs: list[int] = []
+    known = CutTexts.vectors
+
+    def counted(self: CutTexts, model: Any, texts: Any, *rest: Any) -> Any:
+        runs.append(len(texts))
+        return known(self, model, texts, *rest)
+
+    monkeypatch.setattr(CutTexts, "vectors", counted)
+    assert_identical(
+        first, _last(fit(spoken, config(backbones["bert"], **settings), cache=tmp_path))
+    )
+    plain = runs.copy()
+    runs.clear()
+    views: dict[str, Any] = {
+        "environments__view": "swap",
+        "environments__count": 4,
+        "loss__invariance": 0.5,
+    }
+    _last(fit(spoken, config(backbones["bert"], **settings, **views), cache=tmp_path))
+    assert runs == plain
+
+
+def test_equal_texts_are_encoded_once_in_a_batch(
+    spoken: DevelopmentData, backbones: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    known = WholeTexts.vectors
+
+    def counted(self: WholeTexts, model: Any, texts: Any, *rest: Any) -> Any:
+        seen.append(len(texts))
+        assert len(set(texts.tolist())) == len(texts)
+        return known(self, model, texts, *rest)
+
+    monkeypatch.setattr(WholeTexts, "vectors", counted)
+    trained(spoken, config(backbones["bert"], training__epochs=1, training__batch_size=48))
+    texts = [split.samples["raw_text"].n_unique() for split in spoken.splits.values()]
+    # One batch of 48 in training, then both validation splits, then all of them for the result.
+    assert sum(seen) <= 2 * sum(texts)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_kept_result_holds_what_was_trained_and_names_its_base(
+    part: str, spoken: DevelopmentData, backbones: dict[str, Path], tmp_path: Path
+) -> None:
+    changes = {**PARTS[part], "training__epochs": 1, "training__backbone_learning_rate": 0.01}
+    result = trained(spoken, config(backbones["bert"], (0, 7), **changes))
+    save_weights(result, tmp_path / "w.safetensors")
+    backbones_kept, bases = load_backbones(tmp_path / "w.safetensors", (0, 7))
+    base = find_backbone(str(backbones["bert"]))
+    assert bases == result.bases == {"text": base.sha256}
+    size = sum(t.numel() for t in backbones_kept[1].values())
+    whole = sum(t.numel() for t in base.load().state_dict().values())
+    assert size == whole if part == "whole" else size < 0.5 * whole
+    # Base and trained part together are the model again.
+    own = tuned_part(base, result.config.training).copied(0)
+    restore(own, {k.removeprefix("text."): v for k, v in backbones_kept[1].items()})
+    for name, value in trained_weights(own).items():
+        assert torch.equal(value, result.backbones[1][f"text.{name}"])
+
+
+def test_more_layers_than_the_model_has_are_found_before_anything_is_loaded(
+    spoken: DevelopmentData, backbones: dict[str, Path]
+) -> None:
+    with pytest.raises(InputError, match=r"training\.backbone_layers must be all, or at most 2, "):
+        check(spoken, config(backbones["bert"], training__backbone_layers=3))
+
+
+def _refuse(*given: object) -> None:
+    raise AssertionError("the lower layers ran again")
+
+
+def _last(reports: Iterator[EpochReport]) -> TrialResult:
+    *_, last = reports
+    assert last.result is not None
+    return last.result

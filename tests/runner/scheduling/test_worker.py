@@ -41,7 +41,8 @@ def configured(**changes: Any) -> TrialConfig:
 
 def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
     """A worker with this configuration."""
-    places = {"dataset": str(folder / "data"), "partitions": str(folder / "partitions")}
+    kept = {name: str(folder / name) for name in ("partitions", "language")}
+    places = {"dataset": str(folder / "data"), **kept}
     weights = str(folder / "weights.safetensors")
     return CmirTrial({"trial": config, "weights": weights, "threads": 1, **places, **more})
 
