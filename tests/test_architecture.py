@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Each room may import those before it; modules directly in cmir/ lie below them all.
 ROOMS = (
     "cmir",
+    "cmir.process",
     "cmir.metrics",
     "cmir.data",
     "cmir.method",

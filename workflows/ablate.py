@@ -8,7 +8,7 @@ Exit codes: 0 done; 2 bad input; 130 interrupted, nothing lost.
 
 from __future__ import annotations
 
-from cmir import interruption
+from cmir.process import interruption
 
 if __name__ == "__main__":
     interruption.watch()
@@ -29,8 +29,8 @@ from cmir.ablation.arm import FAMILIES, Arm
 from cmir.ablation.arm_results import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
 from cmir.cli import add_placement, positive, print_error
-from cmir.cluster_address import check_address
 from cmir.errors import InputError
+from cmir.process.cluster_address import check_address
 from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Paths
 from cmir.runner.runner import Runner, RunStart

@@ -9,7 +9,7 @@ Exit codes: 0 scored; 2 bad input.
 
 from __future__ import annotations
 
-from cmir import interruption
+from cmir.process import interruption
 
 if __name__ == "__main__":
     interruption.watch("Nothing was written.")

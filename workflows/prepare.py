@@ -10,7 +10,7 @@ Exit code 0; 2 when the input cannot be used; 130 interrupted, nothing written.
 
 from __future__ import annotations
 
-from cmir import interruption
+from cmir.process import interruption
 
 if __name__ == "__main__":
     interruption.watch("Nothing was written.")

@@ -10,7 +10,7 @@ Exit codes: 0 done, or a dry run that would be; 2 bad input; 3 refused; 130 inte
 
 from __future__ import annotations
 
-from cmir import interruption
+from cmir.process import interruption
 
 if __name__ == "__main__":
     interruption.watch(
@@ -30,8 +30,8 @@ from rich.status import Status
 from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
-from cmir.cluster_address import check_address
 from cmir.errors import InputError
+from cmir.process.cluster_address import check_address
 from cmir.promotion.promotion import PromotionOutcome, promote, trainings_of
 from cmir.promotion.promotion_plan import CHAMPION, PromotionPlan, PromotionRequest, plan_promotion
 from cmir.promotion.registering import LOCK

@@ -12,7 +12,7 @@ nothing lost.
 
 from __future__ import annotations
 
-from cmir import interruption
+from cmir.process import interruption
 
 if __name__ == "__main__":
     interruption.watch()
@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
-from cmir.cluster_address import check_address
 from cmir.errors import InputError
 from cmir.paper.paper_table import Entry, entry, tables
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.paper.published_numbers import PAPER
+from cmir.process.cluster_address import check_address
 from cmir.promotion.promotion import trainings_of
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.display import RunDisplay

@@ -5,7 +5,7 @@ Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing l
 
 from __future__ import annotations
 
-from cmir import interruption
+from cmir.process import interruption
 
 if __name__ == "__main__":
     interruption.watch()
@@ -24,9 +24,9 @@ from rich.panel import Panel
 from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
-from cmir.cluster_address import check_address
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
+from cmir.process.cluster_address import check_address
 
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
 if TYPE_CHECKING:

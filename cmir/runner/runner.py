@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
-from cmir.interruption import THIS, handling
+from cmir.process.interruption import THIS, handling
 from cmir.runner.paths import Paths
 from cmir.runner.place_check import place_check
 from cmir.runner.scheduling.placement import Placement, Resources

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import optuna
 from ray.tune import Trainable
 
-from cmir.interruption import THIS
+from cmir.process.interruption import THIS
 from cmir.runner.paths import Paths
 from cmir.runner.provenance import provenance
 from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun

@@ -14,10 +14,10 @@ from typing import Any
 
 import ray
 
-from cmir.child_processes import children_called, end_children, is_alive
-from cmir.cluster_address import ADVICE, check_address
 from cmir.errors import InputError, PlaceError
-from cmir.interruption import THIS, signals_end, time_limit
+from cmir.process.child_processes import children_called, end_children, is_alive
+from cmir.process.cluster_address import ADVICE, check_address
+from cmir.process.interruption import THIS, signals_end, time_limit
 from cmir.runner.scheduling.placement import Placement, Resources
 
 RAY_SETTINGS = {

@@ -20,7 +20,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cmir.errors import InputError
-from cmir.interruption import THIS, signals_noted
+from cmir.process.interruption import THIS, signals_noted
 from cmir.runner.scheduling.placement import Resources
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cmir.errors import InputError, PlaceError
-from cmir.interruption import THIS
+from cmir.process.interruption import THIS
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.worker import WorkerReport
 from cmir.runner.studies.records import Ending, TrialRecord

@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from cmir.errors import PlaceError
-from cmir.interruption import THIS
+from cmir.process.interruption import THIS
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import WorkerReport

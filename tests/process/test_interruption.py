@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cmir.child_processes import is_alive
+from cmir.process.child_processes import is_alive
 
 BEGIN = """
-from cmir import interruption
+from cmir.process import interruption
 interruption.watch("Nothing is lost.")
 interruption.GRACE = 0.7
 import subprocess, sys, time

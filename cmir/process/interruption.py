@@ -22,7 +22,7 @@ from enum import Enum
 from types import FrameType
 from typing import NoReturn
 
-from cmir.child_processes import end_children, mark_children
+from cmir.process.child_processes import end_children, mark_children
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

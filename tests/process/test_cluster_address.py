@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from cmir.cluster_address import FRAME, check_address
 from cmir.errors import InputError
+from cmir.process.cluster_address import FRAME, check_address
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def test_another_service_is_told_from_a_cluster(text: bytes) -> None:
 
 
 def test_what_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cmir.cluster_address.PATIENCE", 0.3)
+    monkeypatch.setattr("cmir.process.cluster_address.PATIENCE", 0.3)
     begun = time.monotonic()
     with answering(b"") as address, pytest.raises(InputError, match="is no Ray cluster"):
         check_address(address)

@@ -1,0 +1,1 @@
+"""What a command needs of its surroundings: signals, child processes, a cluster."""
