@@ -109,7 +109,7 @@ def _one_sweep(folder: Path, given: argparse.Namespace, draw: random.Random, tal
     (folder / "kills.yaml").write_text(text)
     before, complete = Kept(), False
     while tally.kills < given.kills and not complete:
-        kind = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        kind = given.only or draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         found = _kill(folder, kind, draw.uniform(0.0, given.horizon), tally)
         before = _compare(folder, before, tally)
         complete = found.code == 0
@@ -173,6 +173,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100, help="default: 100")
     parser.add_argument("--seed", type=int, default=0, help="of kinds and moments (default: 0)")
     parser.add_argument("--trials", type=int, default=12, help="of each sweep (default: 12)")
+    parser.add_argument("--only", choices=WEIGHTS, help="kind of kill (default: all, by weight)")
     parser.add_argument(
         "--horizon", type=float, default=16.0, help="latest moment, seconds (default: 16)"
     )

@@ -82,16 +82,16 @@ def end(command: subprocess.Popen[bytes], kind: End, moment: float) -> Round:
     _wait(command, LONGEST)
     seconds, code = time.monotonic() - begun, command.returncode
     if code is None or name == "SIGKILL":
-        _end_group(command)
+        _end_session(command)
     return Round(was_there, code, seconds)
 
 
 def left_of(command: subprocess.Popen[bytes], seconds: float) -> list[int]:
-    """Processes of a command's group that live so long after it; ends them."""
+    """Processes of a command's session that live so long after it; ends them."""
     deadline = time.monotonic() + seconds
-    while (left := _group(command.pid)) and time.monotonic() < deadline:
+    while (left := _session(command.pid)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    _end_group(command)
+    _end_session(command)
     return left
 
 
@@ -123,7 +123,7 @@ def _part(command: subprocess.Popen[bytes], what: str) -> int | None:
     """A process of Ray's, as soon as it is there; None where the command ends without it."""
     deadline = time.monotonic() + APPEARING
     while time.monotonic() < deadline and command.poll() is None:
-        for number in _group(command.pid):
+        for number in _session(command.pid):
             name = _name(number)
             is_worker = name.startswith("ray::") and not name.startswith(AGENTS)
             if name == what or (what == "worker" and is_worker):
@@ -139,9 +139,9 @@ def _wait(command: subprocess.Popen[bytes], seconds: float) -> None:
         return
 
 
-def _end_group(command: subprocess.Popen[bytes]) -> None:
+def _end_session(command: subprocess.Popen[bytes]) -> None:
     """Ends what is left of the command that was started here."""
-    for number in _group(command.pid):
+    for number in _session(command.pid):
         try:
             os.kill(number, signal.SIGKILL)
         except ProcessLookupError:
@@ -149,15 +149,15 @@ def _end_group(command: subprocess.Popen[bytes]) -> None:
     _wait(command, LONGEST)
 
 
-def _group(leader: int) -> list[int]:
-    """Running processes of a group."""
+def _session(leader: int) -> list[int]:
+    """Running processes of a command's session; Ray gives workers process groups of their own."""
     found = []
     for folder in PROC.iterdir():
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if fields and int(fields[2]) == leader and fields[0] not in "ZX":
+        if fields and int(fields[3]) == leader and fields[0] not in "ZX":
             found.append(int(folder.name))
     return found
 
