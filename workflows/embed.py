@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"embed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        interruption.THIS.say()
+        interruption.THIS.say("Nothing was written.")
         return interruption.INTERRUPTED
     finally:
         if progress.live.is_started:

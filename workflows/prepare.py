@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        interruption.THIS.say()
+        interruption.THIS.say("Nothing was written.")
         return interruption.INTERRUPTED
     print_anywhere(f"{card}\n\nwritten to {folder}")
     return 0

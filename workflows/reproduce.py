@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        interruption.THIS.say()
+        interruption.THIS.say("Nothing was written.")
         return interruption.INTERRUPTED
     return _report(console, found)
 

@@ -17,6 +17,7 @@ import pytest
 
 from cmir.data import load_dataset, preparing
 from cmir.data.preparing import prepare
+from cmir.process.interruption import Interruption
 from tests.support.made_data.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
 from tests.support.made_data.small_layouts import hkt_content, write_clue
 from workflows.prepare import main
@@ -349,15 +350,16 @@ def test_an_interrupted_command_leaves_nothing(
     source: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(preparing, "write_index", interrupt)
+    monkeypatch.setattr("workflows.prepare.interruption.THIS", Interruption())
     before = sorted(tmp_path.iterdir())
     assert run("mmsa", source, tmp_path / "out") == 130
-    assert "Nothing was written" in capsys.readouterr().err
+    assert "Nothing was written" in capfd.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 
