@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.manifest import DEVELOPMENT_SPLITS, SAMPLES_FILE, SPLITS, Manifest, Task
+from cmir.data.parquet_table import read_table
 from cmir.data.row_blocks import IntArray
 from cmir.errors import InputError
 
@@ -27,11 +28,7 @@ def read_samples(folder: Path) -> pl.DataFrame:
     file = folder / SAMPLES_FILE
     if not file.is_file():
         raise InputError(f"{folder}: a dataset folder must hold {SAMPLES_FILE}, but it does not.")
-    try:
-        # Read from memory: polars would otherwise keep the file mapped while it is replaced.
-        return pl.read_parquet(file.read_bytes())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{file}: must be a parquet file, but: {error}.") from None
+    return read_table(file)
 
 
 def check_samples(

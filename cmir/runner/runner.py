@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
+from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
 from cmir.runner.paths import Paths
 from cmir.runner.place_check import place_check
@@ -242,7 +243,8 @@ class Session:
 
         def worker_config(asked: AskedTrial) -> dict[str, Any]:
             weights = paths.weights_of(jobs.name, asked.number).resolve()
-            return {"trial": asked.config, "weights": str(weights), **shared}
+            own = {"trial": asked.config, "plugins": needed_plugins(asked.config)}
+            return {**own, "weights": str(weights), **shared}
 
         return Plan(
             budget=self.study.counted + self.study.missing,

@@ -12,6 +12,7 @@ from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.mmsa_columns import ENVIRONMENT_KEYS, LABEL_KEYS, UNIMODAL_LABELS
 from cmir.data.formats.source import Chosen
 from cmir.data.manifest import BROKEN_ARRAY
+from cmir.data.parquet_table import read_table
 from cmir.errors import InputError
 
 _KNOWN = {"id", "split", "raw_text", *LABEL_KEYS, *ENVIRONMENT_KEYS, *UNIMODAL_LABELS}
@@ -65,11 +66,7 @@ def _table(folder: Path) -> pl.DataFrame:
             f"{folder}: there must be one .parquet file with a row for each sample, but there are "
             f"{len(files)}. Join them to one."
         )
-    try:
-        # Read from memory: polars would otherwise keep the file mapped while it is replaced.
-        table = pl.read_parquet(files[0].read_bytes())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{files[0]}: must be a parquet file, but: {error}.") from None
+    table = read_table(files[0])
     missing = [name for name in ("id", "split") if name not in table.columns]
     if missing:
         raise InputError(

@@ -22,7 +22,7 @@ from cmir.errors import InputError, PlaceError, place_fault
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
-from cmir.plugins import load_plugins, needed_plugins
+from cmir.plugins import load_plugins
 from cmir.runner.scheduling.placement import device_of
 from cmir.runner.weights import save_weights
 
@@ -69,10 +69,11 @@ class WorkerReport:
 class CmirTrial(Trainable):
     """Trains a configuration, one epoch a step; actors are reused from trial to trial.
 
-    The configuration that Ray hands over holds `trial` (a `TrialConfig`), `weights` (file for its
-    weights once it has finished), `dataset` (folder), `partitions` and `language` (folders in
-    which workers share what is costly to compute), `threads` and, where finished trainings are
-    scored there, `score`. A step returns a `WorkerReport`.
+    The configuration that Ray hands over holds `trial` (a `TrialConfig`), `plugins` (modules that
+    it needs), `weights` (file for its weights once it has finished), `dataset` (folder),
+    `partitions` and `language` (folders in which workers share what is costly to compute),
+    `threads` and, where finished trainings are scored there, `score`. A step returns a
+    `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -113,7 +114,7 @@ class CmirTrial(Trainable):
 
     def _start(self) -> Iterator[EpochReport]:
         torch.set_num_threads(int(self._config["threads"]))
-        load_plugins(needed_plugins(self._trial()), "worker")
+        load_plugins(self._config.get("plugins", ()), "worker")
         data = _still_there(self._config["dataset"])
         language = Path(self._config["language"])
         return fit(data, self._trial(), own_device(), self._partitions(), language)
