@@ -184,7 +184,9 @@ def renamed_project(folder: Path) -> None:
     for path in moved:
         if path.stem in names:
             path.rename(path.with_stem(f"{path.stem}_renamed"))
-    places = re.compile(rf"\b(cmir(?:\.serving|\.method\.networks)?\.(?:{'|'.join(names)}))\b")
+    places = re.compile(
+        rf"\b((?:cmir\.)?(?:serving\.|method\.networks\.)(?:{'|'.join(names)})|cmir\.config)\b"
+    )
     for path in copy.rglob("*.py"):
         path.write_text(places.sub(r"\1_renamed", path.read_text()))
 

@@ -42,8 +42,11 @@ def study_lock(storage: BaseStorage, url: str | None, name: str) -> Iterator[Non
     if url is None:
         yield
     elif isinstance(storage, RDBStorage) and storage.engine.dialect.name in TRY:
-        with storage.engine.connect() as connection:
-            _take(connection.execution_options(isolation_level="AUTOCOMMIT"), name)
+        free = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with free as connection:
+            # Closed at the end, and not kept in the pool with its lock.
+            connection.detach()
+            _take(connection, name)
             yield
     else:
         file = Path(url) if "://" not in url else sqlite_file(url)
