@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cmir.data.formats.funny_layout import (
     HUMOUR,
@@ -73,7 +74,7 @@ def _features_of_ur_funny(folder: Path, steps: int | None) -> Content:
     folds, labels = _table(folder / FOLDS), _table(folder / LABELS)
     words = _table(language)
     vectors = safe_pickle.load(folder / VECTORS) if (folder / VECTORS).is_file() else None
-    table = None if vectors is None else np.asarray(vectors, np.float32)
+    table = None if vectors is None else _numbers(vectors, np.float32, str(folder / VECTORS))
     streams = {key: _table(folder / name) for key, name in STREAMS.items()}
     jokes = {
         text_of(split): [
@@ -82,6 +83,15 @@ def _features_of_ur_funny(folder: Path, steps: int | None) -> Content:
         for split, names in folds.items()
     }
     return joined_jokes(jokes, steps, str(folder))
+
+
+def _numbers(value: Any, dtype: type[np.number[Any]], where: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value, dtype)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"{where}: must be an array of numbers, but is {type(value).__name__} that makes none."
+        ) from None
 
 
 def _table(file: Path) -> Mapping[Any, Any]:
@@ -125,7 +135,10 @@ def _joke(
             *of(own, "context_embedding_indexes"),
             of(own, "punchline_embedding_indexes"),
         ]
-        numbers = np.concatenate([np.asarray(part, np.int64).reshape(-1) for part in places])
+        where_numbers = f"{where}: word numbers"
+        numbers = np.concatenate(
+            [_numbers(part, np.int64, where_numbers).reshape(-1) for part in places]
+        )
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(table)):
             raise InputError(
                 f"{where}: word numbers must be below {len(table)}, the words of {VECTORS}, but "

@@ -82,7 +82,10 @@ def _sample(sample: Any, where: str) -> tuple[list[str] | None, Any, Any, float,
 
 def _steps(value: Any, where: str) -> Any:
     """An array `(words, features)`; None where there is nothing."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # Steps of several lengths.
+        array = np.array(["ragged"])
     if value is None or not array.size:
         return None
     if array.ndim != 2 or array.dtype.kind not in "fiu":

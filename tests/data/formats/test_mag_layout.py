@@ -151,3 +151,11 @@ def test_files_not_named_by_a_split_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: a file must be named by its split"):
         mag(tmp_path / "empty")
+
+
+def test_steps_of_several_lengths_are_refused_with_the_sample(tmp_path: Path) -> None:
+    content: dict[str, list[Any]] = mag_content()
+    (words, _, acoustic), label, name = content["dev"][3]
+    content["dev"][3] = ((words, [1, [2, 3], "a"], acoustic), label, name)
+    with pytest.raises(InputError, match="dev: sample 3: visual must be an array"):
+        mag(written(tmp_path / "mosi.pkl", content))
