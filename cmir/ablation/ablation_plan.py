@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.storages import BaseStorage
 
 from cmir.ablation.arm import FAMILIES, changed
@@ -28,6 +27,7 @@ from cmir.runner.paths import Paths
 from cmir.runner.studies.storage import journal_storage, storage_at
 from cmir.runner.studies.study import counts, records_of, study_attributes
 from cmir.space.space_file import SweepFile, parse_sweep, read_sweep_file
+from cmir.space.yaml_file import read_yaml
 from cmir.sweep.preparation import SYNTHETIC, prepare_sweep, sweep_name
 
 BUDGET_WITHOUT_SWEEP = 8
@@ -175,15 +175,8 @@ def read_configuration(path: Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, or it holds no dotted keys.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: there is no such file. --config takes YAML or JSON with dotted keys, such as "
-            "a trial's model/config.json in MLflow."
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: must be YAML or JSON, but cannot be read: {error}.") from None
+    takes = "--config takes YAML or JSON with dotted keys, such as a trial's model/config.json."
+    content = read_yaml(path, takes)
     if not isinstance(content, Mapping):
         raise InputError(
             f"{path}: must hold dotted keys such as 'environments.view: swap', but got {content!r}."

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from cmir.config import Objective, Section, known_keys
 from cmir.errors import InputError, explain
 from cmir.extension_fields import NameOf
 from cmir.plugins import load_plugins
+from cmir.space.yaml_file import read_yaml
 
 Value = str | bool | int | float | list[str]
 When = dict[str, list[Value]]
@@ -199,7 +199,7 @@ def read_sweep_file(path: Path) -> SweepFile:
     Raises:
         InputError: missing or unreadable file, bad YAML, unknown key, wrong type or form.
     """
-    return parse_sweep(_yaml(path), str(path))
+    return parse_sweep(read_yaml(path, "Give --space one of search_spaces/*.yaml."), str(path))
 
 
 def parse_sweep(content: Any, where: str) -> SweepFile:
@@ -222,19 +222,6 @@ def parse_sweep(content: Any, where: str) -> SweepFile:
         forms = {*Choice.model_fields, *Range.model_fields}
         known = [key for key in known_keys(SweepFile) if "<" not in key]
         raise InputError(explain(error, where, [*known, "fixed", "search", *forms])) from None
-
-
-def _yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: there is no such file. Give --space one of search_spaces/*.yaml."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from None
 
 
 def _named_plugins(content: dict[str, Any]) -> list[str]:

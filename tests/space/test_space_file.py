@@ -181,3 +181,20 @@ def test_layers_of_a_language_model_are_searched_as_words_and_numbers() -> None:
     assert all(t.backbone_learning_rate is None for t in trials if t.backbone_layers == 0)
     with pytest.raises(InputError, match="must be a list of numbers, but got the text 'some'"):
         space(search={"training.backbone_layers": [0, "some"]}, start_from=[])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2001-01-01 01:01:01.1+99999999999:00",
+        'a: "\\Uffffffff"',
+        "[" * 5000,
+        "a: 2001-99-99",
+        "? {a: b}: c",
+    ],
+)
+def test_what_yaml_cannot_make_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"s\.yaml: "):
+        read_sweep_file(path)
