@@ -170,7 +170,7 @@ def _multibench(
                 f"{other_reader(split)}"
             )
         starts = _first_steps(arrays["text"])
-        labels = np.asarray(keys["labels"]).reshape(len(keys["labels"]), -1)
+        labels = _labels_of(keys["labels"], len(starts), place)
         rows: dict[str, Any] = {"labels": [binary_label(label, place) for label in labels]}
         for key, array in arrays.items():
             if len(array) != len(starts):
@@ -185,6 +185,18 @@ def _multibench(
         ids = [f"{text_of(name)}{index}" for index in range(len(starts))]
         found[text_of(name)] = {"id": ids} | keys | rows
     return found, ["sequences began with padding: they were moved to the front"]
+
+
+def _labels_of(value: Any, number: int, where: str) -> list[Any]:
+    try:
+        labels = list(np.asarray(value))
+    except (TypeError, ValueError):
+        labels = []
+    if len(labels) != number:
+        raise InputError(
+            f"{where}: labels must have {number} rows, as text has, but has {len(labels)}."
+        )
+    return labels
 
 
 def _from(array: Any, starts: IntArray) -> Made:

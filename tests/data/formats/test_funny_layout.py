@@ -205,3 +205,11 @@ def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
     written(folder / "data_folds.pkl", [])
     with pytest.raises(InputError, match=r"data_folds\.pkl: must hold a dict by id, but holds li"):
         funny(folder)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((0,)), 3.0, [1, [2, 3]], np.ones(1)])
+def test_labels_that_are_not_one_a_sample_are_refused(tmp_path: Path, labels: Any) -> None:
+    content = multibench_content()
+    next(iter(content.values()))["labels"] = labels
+    with pytest.raises(InputError, match=r"labels must have \d+ rows, as text has, but has"):
+        funny(written(tmp_path / "humour.pkl", content))
