@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -78,11 +79,13 @@ class RayProcesses:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Ends the command where one has ended and the block hangs because of it."""
-        threading.Thread(target=self._watch, daemon=True).start()
+        thread = threading.Thread(target=self._watch, daemon=True)
+        thread.start()
         try:
             yield
         finally:
             self._left.set()
+            thread.join(UNWIND)
 
     def stop(self) -> None:
         """Ends Ray: at once where a signal has arrived or a server is gone, else by its own way."""
@@ -90,7 +93,7 @@ class RayProcesses:
         if THIS.is_watched and self._servers and (THIS.is_told or not are_all_here):
             THIS.abandon()
         else:
-            ray.shutdown()
+            _shut_down()
 
     def _watch(self) -> None:
         while not self._left.wait(LOOK):
@@ -102,6 +105,21 @@ class RayProcesses:
                     if not self._left.wait(UNWIND):
                         THIS.end(2, str(error))
                 return
+
+
+def _shut_down() -> None:
+    """Ends Ray, with no garbage collection in another thread meanwhile.
+
+    One that frees a handle of Ray's while its core goes away ends the process without a word.
+    """
+    is_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 @contextmanager
