@@ -20,6 +20,7 @@ from cmir.method.training.split_scores import split_metrics
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry
 from cmir.runner.paths import Paths
+from cmir.shared_files import written_whole
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,8 @@ def read_arms(
         paths=paths,
         purpose=f"ablation of {plan.name}, {len(chosen)} arms",
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = kept.with_suffix(".part")
-    draft.write_text(json.dumps(columns, indent=1), encoding="utf-8")
-    draft.replace(kept)
+    with written_whole(kept) as draft:
+        draft.write_text(json.dumps(columns, indent=1), encoding="utf-8")
     return HeldoutAccess(splits, columns, before.accesses + 1, is_new=True, warning=before.warning)
 
 

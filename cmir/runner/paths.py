@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cmir.errors import InputError
+from cmir.shared_files import sweep_lock, waiting_lock
 
 CONTROL = re.compile(r".+-plain-[0-9a-f]{6}(-\d+)?")
 
@@ -123,31 +122,10 @@ class Paths:
                 f"{error.strerror}. Run the command in a folder you may write to."
             ) from None
 
-    @contextmanager
-    def waiting_lock(self, name: str) -> Iterator[None]:
+    def waiting_lock(self, name: str) -> AbstractContextManager[None]:
         """Waits until no other process of this folder is inside; ends with the process."""
-        with (self.studies.parent / f"{name}.lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+        return waiting_lock(self.studies.parent / f"{name}.lock")
 
-    @contextmanager
-    def lock(self, sweep: str) -> Iterator[None]:
-        """Keeps other drivers away from a sweep; ends with the process, however it ends.
-
-        Raises:
-            InputError: another process runs this sweep.
-        """
-        path = self.studies / f"{sweep}.lock"
-        with path.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                raise InputError(
-                    f"the sweep '{sweep}' is running already, in process {handle.read().strip()}. "
-                    "Wait for it, or stop it with Ctrl-C: it loses nothing."
-                ) from None
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-            yield
+    def lock(self, sweep: str) -> AbstractContextManager[None]:
+        """Keeps other drivers away from a sweep; raises InputError where another has it."""
+        return sweep_lock(self.studies / f"{sweep}.lock", sweep, f"in process {os.getpid()}")

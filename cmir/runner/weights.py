@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cmir.errors import InputError, PlaceError
 from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
+from cmir.shared_files import written_whole
 
-SCORES, BACKBONE, BASES = "scores.", "backbone", "bases"
+WEIGHTS, SCORES, BACKBONE, BASES = "weights", "scores.", "backbone", "bases"
 
 
 def save_weights(
@@ -33,7 +33,7 @@ def save_weights(
     Raises:
         PlaceError: they cannot be written.
     """
-    tensors = {"weights": result.weights}
+    tensors = {WEIGHTS: result.weights}
     for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
         tensors |= {f"{BACKBONE}.{seed}.{name}": value for name, value in backbone.items()}
     kept = {f"{SCORES}{name}": torch.from_numpy(v) for name, v in (scores or {}).items()}
@@ -42,14 +42,10 @@ def save_weights(
 
 
 def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
-    draft = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, draft, metadata=about)
-        draft.replace(path)
+        with written_whole(path) as draft:
+            save_file(tensors, draft, metadata=about)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise PlaceError(
             f"{path}: the weights cannot be written: {error}. Make room or mend the disk, then "
             "run the same command again."
@@ -71,7 +67,7 @@ def load_result(record: TrialRecord, path: Path) -> TrialResult:
         metrics=dict(ending.metrics),
         by_seed={name: tuple(values) for name, values in ending.by_seed.items()},
         best_epochs=tuple(ending.best_epochs),
-        weights=_loaded(path)["weights"],
+        weights=_loaded(path, WEIGHTS)[""],
         seconds=ending.seconds,
         backbones=backbones,
         bases=bases,
@@ -85,31 +81,33 @@ def load_backbones(
 
     See `TrialResult.backbones` and `TrialResult.bases`; raises InputError as `load_result` does.
     """
-    tensors = _loaded(path)
+    tensors = _loaded(path, f"{BACKBONE}.")
     with safe_open(path, "pt") as file:
         bases: dict[str, str] = json.loads((file.metadata() or {}).get(BASES, "{}"))
-    found = tuple(_below(f"{BACKBONE}.{seed}.", tensors) for seed in seeds)
+    found = tuple(_below(f"{seed}.", tensors) for seed in seeds)
     return (found if any(found) else ()), bases
 
 
 def load_scores(path: Path) -> dict[str, npt.NDArray[Any]]:
     """What was kept beside the weights, by name; raises InputError as `load_result` does."""
-    found = _loaded(path).items()
-    return {k.removeprefix(SCORES): v.numpy() for k, v in found if k.startswith(SCORES)}
+    return {name: tensor.numpy() for name, tensor in _loaded(path, SCORES).items()}
 
 
-def _below(start: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
-
-
-def _loaded(path: Path) -> dict[str, Tensor]:
+def _loaded(path: Path, start: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names; no other is read."""
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(start)]  # noqa: SIM118
+            return {name.removeprefix(start): file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: must hold the weights of a finished training, but cannot be read: {error}. "
             "Delete the journal and the weights beside it to train its jobs anew."
         ) from None
+
+
+def _below(start: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
 class WeightsKeeper:

@@ -6,14 +6,13 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from cmir.errors import PlaceError
+from cmir.shared_files import written_whole
 
 
 def recalled(
@@ -58,14 +57,10 @@ def _write(path: Path, name: bytes, values: np.ndarray) -> None:
     stream = io.BytesIO()
     np.save(stream, values, allow_pickle=False)
     array = stream.getvalue()
-    draft = path.with_suffix(f".{uuid4().hex}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(hashlib.sha256(name + array).digest() + array)
-        draft.replace(path)
+        with written_whole(path, by_several=True) as draft:
+            draft.write_bytes(hashlib.sha256(name + array).digest() + array)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise PlaceError(
             f"{path.parent}: partitions of the data are kept here, but it cannot be written: "
             f"{error.strerror}. Make room, or run in a folder you may write to."

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +23,7 @@ from cmir.method.language.backbones import Backbone
 from cmir.method.language.model_layers import above, below, check_cut
 from cmir.method.language.token_vectors import batches_by_length, run_model
 from cmir.method.language.tokens import Tokens
+from cmir.shared_files import waiting_lock, written_whole
 
 # Part of what names a kept file: raise it when what is kept changes.
 REVISION = 1
@@ -143,7 +141,7 @@ def _kept(path: Path, shape: tuple[int, int], compute: Callable[[], Floats]) -> 
     if values is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(path.with_suffix(".lock")):
+            with waiting_lock(path.with_suffix(".lock")):
                 values = _mapped(path, shape)
                 if values is None:
                     _write(path, compute())
@@ -168,20 +166,7 @@ def _mapped(path: Path, shape: tuple[int, int]) -> Floats | None:
 
 def _write(path: Path, values: Floats) -> None:
     """Whole or not at all, also when the power goes: on the disk before it has its name."""
-    draft = path.with_suffix(f".{uuid4().hex}.part")
-    try:
-        with draft.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process is inside; ends with the process, however it ends."""
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    with written_whole(path) as draft, draft.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())

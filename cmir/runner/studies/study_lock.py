@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from cmir.errors import InputError
 from cmir.runner.sqlite_files import sqlite_file
+from cmir.shared_files import running_already, sweep_lock
 
 # A lock of a session, which ends with its connection, however the driver ends.
 TRY = {
@@ -50,7 +50,10 @@ def study_lock(storage: BaseStorage, url: str | None, name: str) -> Iterator[Non
             yield
     else:
         file = Path(url) if "://" not in url else sqlite_file(url)
-        with _file_lock(file, name):
+        if file is None or not file.parent.is_dir():
+            yield
+            return
+        with sweep_lock(file.with_name(f"{file.name}.{name}.lock"), name, _own()):
             yield
 
 
@@ -67,33 +70,7 @@ def _take(connection: Connection, name: str) -> None:
         return
     parts = {"high": int.from_bytes(digest[:4], "big"), "low": int.from_bytes(digest[4:8], "big")}
     holder = connection.execute(text(HOLDER), parts).scalar() if is_postgres else None
-    raise InputError(refusal(name, str(holder or "on another machine")))
-
-
-@contextmanager
-def _file_lock(file: Path | None, name: str) -> Iterator[None]:
-    """A lock of the system on a file beside the study's; none where there is no such place."""
-    if file is None or not file.parent.is_dir():
-        yield
-        return
-    with file.with_name(f"{file.name}.{name}.lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            raise InputError(refusal(name, handle.read().strip())) from None
-        handle.truncate(0)
-        handle.write(_own())
-        handle.flush()
-        yield
-
-
-def refusal(name: str, holder: str) -> str:
-    """The sentence for who finds a study in the hands of another driver."""
-    return (
-        f"the sweep '{name}' is running already, {holder}. Wait for it, or stop it with Ctrl-C: it "
-        "loses nothing."
-    )
+    raise InputError(running_already(name, str(holder or "on another machine")))
 
 
 def _own() -> str:
