@@ -6,8 +6,7 @@ import difflib
 import errno
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,21 +84,6 @@ def place_error(path: Path, error: OSError) -> PlaceError:
         f"{path}: cannot be written: {error.strerror or error}. What was kept before stays: make "
         "room or mend the disk, then run the same command again."
     )
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Tells faults of the place apart from all others while a file is written.
-
-    Raises:
-        PlaceError: the disk is full, read-only or fails.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in PLACE_FAULTS:
-            raise place_error(path, error) from error
-        raise
 
 
 class SettingsError(ValueError):
