@@ -9,7 +9,7 @@ import resource
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ def ray_running(placement: Placement) -> Iterator[tuple[Resources, RayProcesses]
     _raise_file_limit()
     processes = RayProcesses()
     try:
-        with processes.watched():
+        # The servers of a cluster are not this command's.
+        with processes.watched() if placement.address is None else nullcontext():
             with signals_end():
                 _start(resources)
             # Ray has put its own handler of SIGTERM in place.
