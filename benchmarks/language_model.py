@@ -29,7 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stacks.plain_language import PlainLanguage
-from benchmarks.support.results import Row, keep, show
+from benchmarks.support.results import Row, keep, ratios_of, show
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.method.language.backbones import find_backbone
@@ -91,11 +91,8 @@ def paired(setting: Setting, one: Timed, other: Timed) -> Row:
     for run in (one, other):
         run()
     times = [(_seconds(setting, one), _seconds(setting, other)) for _ in range(setting.pairs)]
-    ratios = [new / base for base, new in times]
     return {
-        "median": median(ratios),
-        "least": min(ratios),
-        "largest": max(ratios),
+        **ratios_of(times),
         "base s": median(base for base, _ in times),
         "s": median(new for _, new in times),
     }

@@ -22,7 +22,7 @@ import torch
 # A script's own folder is on the path, but not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.support.results import Row, keep, show
+from benchmarks.support.results import Row, keep, ratios_of, show
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import generate
@@ -87,11 +87,8 @@ def paired(data: DevelopmentData, changes: Mapping[str, Any], pairs: int, seeds:
     _seconds(plain)
     _seconds(setting)
     times = [(_seconds(plain), _seconds(setting)) for _ in range(pairs)]
-    ratios = [other / base for base, other in times]
     return {
-        "median": median(ratios),
-        "least": min(ratios),
-        "largest": max(ratios),
+        **ratios_of(times),
         "plain s": median(base for base, _ in times),
         "setting s": median(other for _, other in times),
     }

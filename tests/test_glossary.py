@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.project_files import project_files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,19 +42,9 @@ KEPT = {
 
 
 def checked_files() -> list[Path]:
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listing.returncode != 0:
-        pytest.skip("needs a git checkout: the list of tracked files comes from git")
-    names = [name for name in listing.stdout.split("\0") if name]
     wanted = [
         name
-        for name in names
+        for name in project_files()
         if name.startswith(("cmir/", "workflows/", "benchmarks/", "experiments/", "search_spaces/"))
         or (name.endswith(".md") and name != "docs/glossary.md")
     ]

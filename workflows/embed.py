@@ -15,7 +15,7 @@ from __future__ import annotations
 from cmir.process import interruption
 
 if __name__ == "__main__":
-    interruption.watch("Nothing was written.")
+    interruption.watch(interruption.NOTHING_WRITTEN)
 
 import argparse
 import sys
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"embed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        interruption.THIS.say("Nothing was written.")
+        interruption.THIS.say(interruption.NOTHING_WRITTEN)
         return interruption.INTERRUPTED
     finally:
         if progress.live.is_started:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from cmir.process import interruption
 
 if __name__ == "__main__":
-    interruption.watch("Nothing was written.")
+    interruption.watch(interruption.NOTHING_WRITTEN)
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence

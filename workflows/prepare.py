@@ -13,7 +13,7 @@ from __future__ import annotations
 from cmir.process import interruption
 
 if __name__ == "__main__":
-    interruption.watch("Nothing was written.")
+    interruption.watch(interruption.NOTHING_WRITTEN)
 
 import argparse
 import sys
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        interruption.THIS.say("Nothing was written.")
+        interruption.THIS.say(interruption.NOTHING_WRITTEN)
         return interruption.INTERRUPTED
     print_anywhere(f"{card}\n\nwritten to {folder}")
     return 0

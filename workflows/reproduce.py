@@ -12,7 +12,7 @@ from __future__ import annotations
 from cmir.process import interruption
 
 if __name__ == "__main__":
-    interruption.watch("Nothing was written.")
+    interruption.watch(interruption.NOTHING_WRITTEN)
 
 import argparse
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        interruption.THIS.say("Nothing was written.")
+        interruption.THIS.say(interruption.NOTHING_WRITTEN)
         return interruption.INTERRUPTED
     return _report(console, found)
 

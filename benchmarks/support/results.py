@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -39,6 +40,12 @@ def keep(rows: Sequence[Row], name: str, out: Path | None) -> Path:
     here = machine()
     pl.DataFrame([{**row, **here} for row in rows], infer_schema_length=None).write_parquet(path)
     return path
+
+
+def ratios_of(times: Sequence[tuple[float, float]]) -> Row:
+    """Median, least and largest ratio of the second to the first of each pair of times."""
+    ratios = [other / base for base, other in times]
+    return {"median": median(ratios), "least": min(ratios), "largest": max(ratios)}
 
 
 def show(title: str, rows: Sequence[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cmir.metrics.group_metrics import group_means
+from cmir.metrics.group_metrics import accuracy_by_group, mae_by_group
 from cmir.metrics.metric_inputs import FloatArray, checked_classes, checked_pair
 
 BINS = 15
@@ -65,8 +65,7 @@ def tenth_percentile_mae(
     Raises:
         InputError: empty, of different lengths, or not finite.
     """
-    predicted, actual = checked_pair(predictions, labels, "predictions")
-    by_group = group_means(np.abs(predicted - actual), groups)
+    by_group = mae_by_group(predictions, labels, groups)
     high: FloatArray = np.quantile(by_group, 1 - SHARE, axis=1)
     return high
 
@@ -84,7 +83,6 @@ def tenth_percentile_accuracy(
     Raises:
         InputError: empty, of different lengths, not finite, or labels other than 0 and 1.
     """
-    logits, actual = checked_pair(scores, labels, "scores")
-    by_group = group_means((logits >= 0) == checked_classes(actual), groups)
+    by_group = accuracy_by_group(scores, labels, groups)
     low: FloatArray = np.quantile(by_group, SHARE, axis=1)
     return low

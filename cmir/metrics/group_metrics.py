@@ -38,6 +38,40 @@ def group_means(values: npt.ArrayLike, groups: npt.ArrayLike) -> FloatArray:
     return np.stack(sums) / sizes
 
 
+def mae_by_group(
+    predictions: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike
+) -> FloatArray:
+    """Mean absolute error of each replica within each group, `(replica, group)`; see `group_means`.
+
+    Args:
+        predictions: `(replica, n)`, in the labels' units.
+        labels: `(n,)`.
+        groups: `(n,)`, group of each sample.
+
+    Raises:
+        InputError: empty, of different lengths, or not finite.
+    """
+    predicted, actual = checked_pair(predictions, labels, "predictions")
+    return group_means(np.abs(predicted - actual), groups)
+
+
+def accuracy_by_group(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike
+) -> FloatArray:
+    """Accuracy of each replica within each group, `(replica, group)`; see `group_means`.
+
+    Args:
+        scores: `(replica, n)`, logits of class 1.
+        labels: `(n,)`, 0 or 1.
+        groups: `(n,)`, group of each sample.
+
+    Raises:
+        InputError: empty, of different lengths, not finite, or labels other than 0 and 1.
+    """
+    logits, actual = checked_pair(scores, labels, "scores")
+    return group_means((logits >= 0) == checked_classes(actual), groups)
+
+
 def worst_environment_mae(
     predictions: npt.ArrayLike, labels: npt.ArrayLike, environments: npt.ArrayLike
 ) -> FloatArray:
@@ -55,8 +89,7 @@ def worst_environment_mae(
     Raises:
         InputError: empty, of different lengths, or not finite.
     """
-    predicted, actual = checked_pair(predictions, labels, "predictions")
-    worst: FloatArray = group_means(np.abs(predicted - actual), environments).max(axis=1)
+    worst: FloatArray = mae_by_group(predictions, labels, environments).max(axis=1)
     return worst
 
 
@@ -76,7 +109,5 @@ def worst_environment_accuracy(
     Raises:
         InputError: empty, of different lengths, not finite, or labels other than 0 and 1.
     """
-    logits, actual = checked_pair(scores, labels, "scores")
-    correct = (logits >= 0) == checked_classes(actual)
-    worst: FloatArray = group_means(correct, environments).min(axis=1)
+    worst: FloatArray = accuracy_by_group(scores, labels, environments).min(axis=1)
     return worst

@@ -31,6 +31,7 @@ GRACE = 7.0
 # Signals so close together are one: a terminal, `timeout` and a shell may each pass it on.
 SAME = 0.5
 NOTHING_LOST = "Nothing is lost: the same command continues."
+NOTHING_WRITTEN = "Nothing was written."
 SHOW_CURSOR = b"\x1b[?25h"
 # Read where Ray is imported: else its core ends the process by SIGTERM, with a dump of its stack.
 BEFORE_RAY = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
