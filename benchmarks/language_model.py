@@ -32,12 +32,12 @@ from benchmarks.stacks.plain_language import PlainLanguage
 from benchmarks.support.results import Row, keep, ratios_of, show
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.method.language.backbones import find_backbone
-from cmir.method.networks.features import load_features
+from cmir.method.language.pretrained.backbones import find_backbone
+from cmir.method.language.pretrained.trained_backbone import language_of
 from cmir.method.networks.predictions import predict
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.fitting import fit
-from cmir.method.training.frozen_backbone import frozen_features
+from cmir.method.training.language_features import features_with_language
 from cmir.method.training.reports import EpochReport
 
 CPU = torch.device("cpu")
@@ -122,9 +122,8 @@ def evaluations(setting: Setting) -> tuple[Timed, Timed]:
 
     def evaluation(config: TrialConfig) -> Timed:
         network = network_for(data, config.model)
-        features = load_features(data, config.model, CPU)
-        if config.model.backbone:
-            features |= frozen_features(data, config, CPU, setting.cache)
+        language = language_of(config, cache=setting.cache)
+        features = features_with_language(data, config.model, language, CPU)
         start = torch.stack([network.layout.initial(seed) for seed in config.seeds])
         weights = network.layout.unpack(start)
         return lambda: [predict(network, weights, features, rows, CPU) for _ in range(EVALUATIONS)]

@@ -49,9 +49,9 @@ ALLOWED_IMPORTERS = {
     "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep.", "cmir.ablation."),
     "ray": ("cmir.runner.", "cmir.sweep."),
     "rich": ("cmir.runner.display", "workflows."),
-    "huggingface_hub": ("cmir.method.language.backbones",),
+    "huggingface_hub": ("cmir.method.language.pretrained.backbones",),
     "tokenizers": (),
-    "transformers": ("cmir.method.language.backbones",),
+    "transformers": ("cmir.method.language.pretrained.backbones",),
 }
 
 LONGEST_FILE = 400

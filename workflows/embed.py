@@ -27,9 +27,10 @@ from rich.progress import Progress
 
 from cmir.cli import positive
 from cmir.errors import InputError
-from cmir.method.language.backbones import find_backbone
-from cmir.method.language.embedding import PRECISIONS, Embedding, embed
-from cmir.method.language.tokens import TEXT_COLUMNS
+from cmir.method.language.data_tokens import TEXT_COLUMNS
+from cmir.method.language.embedded_dataset import embed
+from cmir.method.language.embedding import PRECISIONS, Embedding
+from cmir.method.language.pretrained.backbones import find_backbone
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cmir.data import DevelopmentData
-from cmir.method.language.backbones import Backbone
+from cmir.method.language.data_tokens import split_tokens
+from cmir.method.language.pretrained.backbones import Backbone
 from cmir.method.language.token_vectors import token_vectors
-from cmir.method.language.tokens import development_tokens
 
 WIDTH, BATCH, AT_ONCE = 150, 48, 64
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ class PlainLanguage:
 
     def __init__(self, data: DevelopmentData, backbone: Backbone, rate: float = 2e-5) -> None:
         self._data = data
-        self._tokens = development_tokens(data, backbone)
+        self._tokens = split_tokens(data, backbone)
         self._model = backbone.load()
         self._others = {
             name: torch.from_numpy(((m.array - m.mean) / m.std).astype(np.float32))

@@ -52,8 +52,13 @@ def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> Non
         ) from error
 
 
-def load_result(record: TrialRecord, path: Path) -> TrialResult:
+def load_result(record: TrialRecord, path: Path, cache: Path | None = None) -> TrialResult:
     """A finished training as it was, apart from the diagnosis of its partition.
+
+    Args:
+        record: of the training.
+        path: of its weights.
+        cache: see `TrialResult`.
 
     Raises:
         InputError: the file with its weights is gone or broken.
@@ -71,6 +76,7 @@ def load_result(record: TrialRecord, path: Path) -> TrialResult:
         seconds=ending.seconds,
         backbones=backbones,
         bases=bases,
+        cache=cache,
     )
 
 

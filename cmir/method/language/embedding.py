@@ -1,29 +1,21 @@
-"""Frozen language models: token vectors computed once and kept as a modality of a data set."""
+"""Token vectors of texts by a frozen language model, as features that a network is trained on."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
-from cmir.data import MultimodalDataset, load_dataset, write_dataset
-from cmir.data.manifest import SAMPLES_FILE, check_modality_name
 from cmir.data.row_blocks import IntArray
-from cmir.data.samples import read_samples
-from cmir.data.shifts.annealing_plot import PICTURE_FILE
-from cmir.data.shifts.split_index import INDEX_FILE
-from cmir.data.staging import check_target
 from cmir.errors import InputError
-from cmir.method.language.backbones import Backbone
+from cmir.method.language.pretrained.backbones import Backbone
 from cmir.method.language.token_vectors import batches_by_length, token_vectors
-from cmir.method.language.tokens import Tokens, text_column, texts_to_tokens, tokens_of
+from cmir.method.language.tokens import Tokens, read_tokens, tokens_of_texts
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 WINDOW = 512
@@ -72,64 +64,6 @@ class Embedding:
         return self.precision or ("float16" if self.device.startswith("cuda") else "float32")
 
 
-def embed(
-    dataset: Path | str,
-    out: Path | str,
-    embedding: Embedding,
-    *,
-    column: str | None = None,
-    modality: str = "text",
-    overwrite: bool = False,
-    on_rows: OnRows = lambda done, total: None,
-) -> Path:
-    """Writes a data set again with the token vectors of its texts as a modality.
-
-    The new folder has `<modality>.npy` `(N, T, D)` float16 with T the longest text, the column
-    `<modality>_length`, every other modality as it was, and in `dataset.json` under
-    `source.backbones` what the vectors come from. It appears whole or not at all.
-
-    Args:
-        dataset: a data set folder.
-        out: the folder to make; may be the same with `overwrite`.
-        embedding: of its texts.
-        column: `raw_text` or `text_bert`; by default the first of them that is there.
-        modality: that is made, or replaced.
-        overwrite: replace a data set that is there already.
-        on_rows: told of the samples done and of all samples.
-
-    Raises:
-        InputError: the data set has no such text, or the folder cannot be written.
-    """
-    check_modality_name(modality, "--modality")
-    check_target(Path(out).resolve(), overwrite)
-    source = load_dataset(dataset)
-    table, where = read_samples(source.path), str(source.path / SAMPLES_FILE)
-    chosen = text_column(table, column, embedding.backbone, where)
-    tokens = tokens_of(table, chosen, embedding.backbone, where, embedding.longest)
-    lengths = pl.Series(f"{modality}_length", tokens.lengths.astype(np.int32))
-    features: dict[str, Any] = {name: m.array for name, m in source.modalities.items()}
-    features[modality] = _blocks(embedding, tokens, on_rows)
-    return write_dataset(
-        out,
-        samples=table.with_columns(lengths),
-        features=features,
-        task=source.task,
-        label_range=source.label_range,
-        name=source.name,
-        source=_origin(source, embedding, chosen, modality, tokens),
-        shift=source.manifest.shift,
-        overwrite=overwrite,
-        finish=lambda folder: _keep_shift(source.path, folder),
-    )
-
-
-def _keep_shift(old: Path, new: Path) -> None:
-    """Copies how the splits were made: the samples and their splits stay what they were."""
-    for name in (INDEX_FILE, PICTURE_FILE):
-        if (old / name).is_file():
-            shutil.copyfile(old / name, new / name)
-
-
 def text_vectors(texts: Sequence[str], embedding: Embedding) -> tuple[Vectors, IntArray]:
     """Vectors of new texts, as a model that was trained on an embedded data set takes them.
 
@@ -137,12 +71,16 @@ def text_vectors(texts: Sequence[str], embedding: Embedding) -> tuple[Vectors, I
         `(n, T, D)` float16 and the tokens of each text `(n,)`: `<modality>` and
         `<modality>_lengths` of a request to `predict`.
     """
-    tokens = texts_to_tokens(texts, embedding.backbone, embedding.longest)
-    return np.concatenate(list(_blocks(embedding, tokens))), tokens.lengths
+    tokens = tokens_of_texts(texts, embedding.backbone, embedding.longest)
+    model = embedding.backbone.load().to(embedding.device)
+    return np.concatenate(list(vector_blocks(embedding, tokens, model))), tokens.lengths
 
 
-def _blocks(
-    embedding: Embedding, tokens: Tokens, on_rows: OnRows = lambda done, total: None
+def vector_blocks(
+    embedding: Embedding,
+    tokens: Tokens,
+    model: torch.nn.Module,
+    on_rows: OnRows = lambda done, total: None,
 ) -> Iterator[Vectors]:
     """The vectors `(rows, T, D)` of all texts in their order, some rows at a time.
 
@@ -150,7 +88,6 @@ def _blocks(
     file of unsorted vectors is needed.
     """
     device, precision = torch.device(embedding.device), PRECISIONS[embedding.used_precision]
-    model = embedding.backbone.load().to(device)
     total, steps = tokens.ids.shape
     done = 0
     for start in range(0, total, WINDOW):
@@ -166,19 +103,34 @@ def _blocks(
         yield block
 
 
-def _origin(
-    source: MultimodalDataset, embedding: Embedding, column: str, modality: str, tokens: Tokens
-) -> dict[str, Any]:
-    backbone = embedding.backbone
-    record = {
-        "backbone": backbone.folder.name if Path(backbone.name).is_dir() else backbone.name,
-        "family": backbone.family,
-        "sha256": backbone.sha256,
-        "layer": backbone.layers if embedding.layer is None else embedding.layer,
-        "from": column,
-        "precision": embedding.used_precision,
-        "texts_cut": tokens.cut,
-    }
-    earlier = source.manifest.source
-    kept = {"nonfinite": source.manifest.nonfinite} if source.manifest.nonfinite else {}
-    return {**earlier, **kept, "backbones": {**earlier.get("backbones", {}), modality: record}}
+@dataclass(frozen=True, eq=False)
+class TextEmbedding:
+    """The model that made a data set's features, held to make those of a request's sentences."""
+
+    embedding: Embedding
+
+    def embedded(
+        self, column: str, rows: Sequence[Any]
+    ) -> tuple[npt.NDArray[np.float32], IntArray, npt.NDArray[np.bool_]]:
+        """Vectors `(n, T, D)`, tokens `(n,)`, and which sentences were cut `(n,)`.
+
+        Args:
+            column: `raw_text` or `text_bert`.
+            rows: a text, or its ids and segments, of each sample.
+
+        Raises:
+            InputError: see `read_tokens`.
+        """
+        tokens = read_tokens(self.embedding.backbone, column, rows, self.embedding.longest)
+        found = np.concatenate(list(vector_blocks(self.embedding, tokens, self._model)))
+        return found.astype(np.float32), tokens.lengths, tokens.is_cut
+
+    def hold(self) -> None:
+        """Reads whatever it will ever need of its folder, which may go away then."""
+        _ = self._model, self.embedding.backbone.longest
+        if self.embedding.backbone.has_tokenizer:
+            _ = self.embedding.backbone.tokenizer
+
+    @cached_property
+    def _model(self) -> torch.nn.Module:
+        return self.embedding.backbone.load().to(self.embedding.device)

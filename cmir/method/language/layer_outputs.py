@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from cmir.data.row_blocks import IntArray
 from cmir.errors import InputError
-from cmir.method.language.backbones import Backbone
-from cmir.method.language.model_layers import above, below, check_cut
+from cmir.method.language.pretrained.backbones import Backbone
+from cmir.method.language.pretrained.model_layers import above, below, check_cut
 from cmir.method.language.token_vectors import batches_by_length, run_model
 from cmir.method.language.tokens import Tokens
 from cmir.shared_files import waiting_lock, written_whole
@@ -108,18 +108,40 @@ def _key(backbone: Backbone, tokens: Tokens, cut: int) -> Mapping[str, Any]:
     }
 
 
+def outputs_below(model: nn.Module, tokens: Tokens, cut: int, device: torch.device) -> LayerOutputs:
+    """What enters layer `cut` of a model that is on the device; see `layer_outputs`."""
+    return in_batches(
+        tokens.lengths,
+        lambda texts: below(model, cut, partial(run_model, model, tokens, texts, device)),
+    )
+
+
+def in_batches(lengths: IntArray, vectors: Callable[[IntArray], Tensor]) -> LayerOutputs:
+    """Runs texts through a model, those of like length together.
+
+    Args:
+        lengths: tokens of each text, `(n,)`, at least one text.
+        vectors: from texts `(m,)` to their vectors `(m, T, D)`, T being the longest among them.
+    """
+    found: LayerOutputs | None = None
+    with torch.inference_mode():
+        for texts in batches_by_length(lengths, BATCH_TOKENS):
+            states = vectors(texts).float().cpu().numpy()
+            if found is None:
+                shape = (int(lengths.sum()), states.shape[-1])
+                found = LayerOutputs(np.empty(shape, np.float32), lengths)
+            for text, own in zip(texts, states, strict=True):
+                start, length = found.starts[text], lengths[text]
+                found.values[start : start + length] = own[:length]
+    assert found is not None
+    return found
+
+
 def _computed(backbone: Backbone, tokens: Tokens, cut: int, device: torch.device) -> Floats:
     model = backbone.load().to(device)
-    found = LayerOutputs(
-        np.empty((int(tokens.lengths.sum()), backbone.width), np.float32), tokens.lengths
-    )
-    with torch.inference_mode():
-        for texts in batches_by_length(tokens.lengths, BATCH_TOKENS):
-            states = below(model, cut, partial(run_model, model, tokens, texts, device))
-            for text, vectors in zip(texts, states.float().cpu().numpy(), strict=True):
-                start, length = found.starts[text], tokens.lengths[text]
-                found.values[start : start + length] = vectors[:length]
-        if cut < backbone.layers:
+    found = outputs_below(model, tokens, cut, device)
+    if cut < backbone.layers:
+        with torch.inference_mode():
             _check(model, found, tokens, cut, device)
     return found.values
 

@@ -77,7 +77,8 @@ def distinct(tokens: Tokens) -> tuple[Tokens, IntArray]:
     """Each text once, and which of them each row has, -1 for a row without tokens.
 
     Example:
-        >>> same = Tokens(np.array([[5, 6], [7, 0], [5, 6]]), np.zeros((3, 2)), np.array([2, 1, 2]))
+        >>> same = Tokens(np.array([[5, 6], [7, 0], [5, 6]]), np.zeros((3, 2)), np.array([2, 1, 2]),
+        ...               np.zeros(3, bool))
         >>> once, of_row = distinct(same)
         >>> once.ids.tolist(), of_row.tolist()
         ([[5, 6], [7, 0]], [0, 1, 0])
@@ -88,6 +89,4 @@ def distinct(tokens: Tokens) -> tuple[Tokens, IntArray]:
     _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
     of_row = np.full(len(tokens.lengths), -1, dtype=np.int64)
     of_row[rows] = inverse.reshape(-1)
-    chosen = rows[first]
-    own = (tokens.ids[chosen], tokens.segments[chosen], tokens.lengths[chosen])
-    return Tokens(*own, tokens.cut), of_row
+    return tokens.at(rows[first]), of_row

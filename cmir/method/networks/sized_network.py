@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmir.config import ModelConfig
 from cmir.data import DevelopmentData
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.pretrained.backbones import find_backbone
 from cmir.method.networks.features import input_kinds
 from cmir.method.networks.model import Network
 

@@ -20,11 +20,11 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
-from cmir.method.language.backbones import Backbone, find_backbone
+from cmir.method.language.data_tokens import split_tokens, text_column
 from cmir.method.language.layer_outputs import layer_outputs
+from cmir.method.language.pretrained.backbones import Backbone, find_backbone
+from cmir.method.language.pretrained.tuned_part import cut_of, tuned_part
 from cmir.method.language.text_sources import CutTexts, TextSource, WholeTexts, distinct
-from cmir.method.language.tokens import development_tokens, text_column
-from cmir.method.language.tuned_part import cut_of, tuned_part
 from cmir.method.networks.features import (
     Features,
     input_kinds,
@@ -193,7 +193,7 @@ def _texts(
     device: torch.device,
     cache: Path | None,
 ) -> TextSource:
-    tokens, of_sample = distinct(development_tokens(data, backbone))
+    tokens, of_sample = distinct(split_tokens(data, backbone))
     cut = cut_of(backbone, config.training)
     if cut is None:
         return WholeTexts(tokens, of_sample)

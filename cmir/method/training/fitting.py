@@ -13,12 +13,11 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.pretrained.trained_backbone import language_of
 from cmir.method.losses.independence import FEWEST_FOR_HSIC
-from cmir.method.networks.features import load_features
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
-from cmir.method.training.frozen_backbone import frozen_features
+from cmir.method.training.language_features import features_with_language
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, EpochReport
 from cmir.method.training.split_scores import goal_of, split_metrics
@@ -56,10 +55,11 @@ def fit(
     partitions = partitions or Partitions(data)
     check(data, config, partitions)
     reports = _reports(data, config, torch.device(device), partitions, cache)
-    bases = {m: find_backbone(name).sha256 for m, name in config.model.backbone.items()}
+    bases = {name: one.backbone.sha256 for name, one in language_of(config).items()}
     for report in reports:
         if report.result is not None and bases:
-            yield replace(report, result=replace(report.result, bases=bases))
+            result = replace(report.result, bases=bases, cache=cache)
+            yield replace(report, result=result)
         else:
             yield report
 
@@ -76,8 +76,8 @@ def _reports(
         return
     features = None
     if config.model.backbone:
-        frozen = frozen_features(data, config, device, cache)
-        features = {**load_features(data, config.model, device), **frozen}
+        language = language_of(config, cache=cache)
+        features = features_with_language(data, config.model, language, device)
     stack = Stack(data, [config], device, partitions, features)
     while stack.running:
         report = stack.run_epoch()[0]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 from torch import Tensor
 
 from cmir.config import TrialConfig
 from cmir.method.environments.diagnosis import Diagnosis
+from cmir.method.language.pretrained.trained_backbone import TrainedBackbone, language_of
 
 
 class Diverged(ArithmeticError):  # noqa: N818 - it names what happened to the trial
@@ -40,6 +43,7 @@ class TrialResult:
             adapters), by `modality.name`, on the CPU; empty where none was trained.
         bases: SHA-256 of the pretrained weights of each modality's language model, to which
             `backbones` belong.
+        cache: folder that keeps what the frozen layers of language models make of texts.
         diagnosis: of the partition that it was trained with; None without one.
     """
 
@@ -52,7 +56,17 @@ class TrialResult:
     seconds: float
     backbones: tuple[Mapping[str, Tensor], ...] = ()
     bases: Mapping[str, str] = field(default_factory=dict)
+    cache: Path | None = None
     diagnosis: Diagnosis | None = None
+
+    @cached_property
+    def language(self) -> Mapping[str, TrainedBackbone]:
+        """Its language models by modality, as the training left them.
+
+        Raises:
+            InputError: their pretrained weights are gone, or others.
+        """
+        return language_of(self.config, self.backbones, self.bases, self.cache)
 
 
 @dataclass(frozen=True, eq=False)

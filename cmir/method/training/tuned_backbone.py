@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from cmir.config import TrainingConfig
 from cmir.data.row_blocks import IntArray
+from cmir.method.language.pretrained.tuned_part import restore, sharing_copy, trained_weights
 from cmir.method.language.text_sources import TextSource
-from cmir.method.language.tuned_part import restore, sharing_copy, trained_weights
 from cmir.method.networks.features import Inputs
 from cmir.method.networks.replicas import BACKBONE, generator
 from cmir.method.training.optimiser import WINDOW

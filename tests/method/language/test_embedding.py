@@ -13,8 +13,9 @@ import torch
 from cmir.data import load_dataset
 from cmir.data.preparing import prepare
 from cmir.method.language import embedding as module
-from cmir.method.language.backbones import find_backbone
-from cmir.method.language.embedding import Embedding, embed, text_vectors
+from cmir.method.language.embedded_dataset import embed
+from cmir.method.language.embedding import Embedding, text_vectors
+from cmir.method.language.pretrained.backbones import find_backbone
 from tests.support.made_data.learning_data import small_config, trained
 from tests.support.made_data.small_data import mmsa_content, write_npz, write_small
 from tests.support.tiny_backbones import FAMILIES, LAYERS, SPECIAL, WIDTH, write_spoken
@@ -59,11 +60,13 @@ def test_dataset_json_says_what_the_vectors_come_from(
         "backbones": {
             "words": {
                 "backbone": "bert",
+                "folder": str(backbones["bert"].resolve()),
                 "family": "bert",
                 "sha256": backbone.sha256,
                 "layer": 1,
                 "from": "raw_text",
                 "precision": "float32",
+                "longest": 4,
                 "texts_cut": 32,
             }
         },

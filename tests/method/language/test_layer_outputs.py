@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from cmir.errors import InputError
-from cmir.method.language.backbones import Backbone, find_backbone
 from cmir.method.language.layer_outputs import LayerOutputs, layer_outputs
+from cmir.method.language.pretrained.backbones import Backbone, find_backbone
 from cmir.method.language.token_vectors import token_vectors
-from cmir.method.language.tokens import texts_to_tokens
+from cmir.method.language.tokens import tokens_of_texts
 from tests.support.tiny_backbones import LAYERS, WIDTH, write_backbone
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def bert(backbones: dict[str, Path]) -> Backbone:
 
 
 def outputs(backbone: Backbone, folder: Path | None, cut: int = 1) -> LayerOutputs:
-    return layer_outputs(backbone, texts_to_tokens(TEXTS, backbone), cut, CPU, folder)
+    return layer_outputs(backbone, tokens_of_texts(TEXTS, backbone), cut, CPU, folder)
 
 
 def refuse(*args: Any) -> Any:
@@ -33,7 +33,7 @@ def refuse(*args: Any) -> Any:
 
 @pytest.mark.parametrize("cut", range(LAYERS + 1))
 def test_they_are_what_the_model_itself_says_of_each_layer(bert: Backbone, cut: int) -> None:
-    tokens = texts_to_tokens(TEXTS, bert)
+    tokens = tokens_of_texts(TEXTS, bert)
     with torch.no_grad():
         wanted = token_vectors(bert.load(), tokens, np.arange(4), CPU, layer=cut)
     found, mask = outputs(bert, None, cut).padded(np.arange(4))
@@ -75,7 +75,7 @@ def test_what_follows_from_something_else_is_another_file(
     if change == "weights":
         second = outputs(find_backbone(str(write_backbone(tmp_path / "b", seed=1))), folder)
     elif change == "texts":
-        tokens = texts_to_tokens(["a bad film", *TEXTS[1:]], bert)
+        tokens = tokens_of_texts(["a bad film", *TEXTS[1:]], bert)
         second = layer_outputs(bert, tokens, 1, CPU, folder)
     else:
         second = outputs(bert, folder, cut=2)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.pretrained.backbones import find_backbone
 from cmir.method.language.token_vectors import batches_by_length, token_vectors
-from cmir.method.language.tokens import texts_to_tokens
+from cmir.method.language.tokens import tokens_of_texts
 from tests.support.tiny_backbones import EVERY_FAMILY, LAYERS
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def test_vectors_are_the_models_own_whatever_else_is_in_the_batch(
     family: str, layer: int | None, backbones: dict[str, Path]
 ) -> None:
     backbone = find_backbone(str(backbones[family]))
-    model, tokens = backbone.load(), texts_to_tokens(TEXTS, backbone)
+    model, tokens = backbone.load(), tokens_of_texts(TEXTS, backbone)
     with torch.no_grad():
         found = token_vectors(model, tokens, np.arange(4), CPU, layer=layer)
         for row, text in enumerate(TEXTS):
@@ -38,14 +38,14 @@ def test_vectors_are_the_models_own_whatever_else_is_in_the_batch(
 
 def test_a_batch_is_padded_to_its_own_longest_text_alone(backbones: dict[str, Path]) -> None:
     backbone = find_backbone(str(backbones["bert"]))
-    tokens = texts_to_tokens(TEXTS, backbone)
+    tokens = tokens_of_texts(TEXTS, backbone)
     model = backbone.load()
     assert token_vectors(model, tokens, np.array([1, 3]), CPU).shape[1] == tokens.lengths[3]
 
 
 def test_mixed_precision_is_close_and_comes_back_as_float32(backbones: dict[str, Path]) -> None:
     backbone = find_backbone(str(backbones["deberta-v2"]))
-    model, tokens = backbone.load(), texts_to_tokens(TEXTS, backbone)
+    model, tokens = backbone.load(), tokens_of_texts(TEXTS, backbone)
     with torch.no_grad():
         exact = token_vectors(model, tokens, np.arange(4), CPU)
         mixed = token_vectors(model, tokens, np.arange(4), CPU, torch.bfloat16)

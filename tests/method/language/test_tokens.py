@@ -1,22 +1,13 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
-from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.method.language.backbones import Backbone, find_backbone
-from cmir.method.language.tokens import (
-    Tokens,
-    development_tokens,
-    text_column,
-    texts_to_tokens,
-    tokens_of,
-)
+from cmir.method.language.pretrained.backbones import Backbone, find_backbone
+from cmir.method.language.tokens import tokens_of_ids, tokens_of_texts
 from tests.support.tiny_backbones import LONGEST, SPECIAL, WORDS
 
 CLS, SEP = SPECIAL.index("[CLS]"), SPECIAL.index("[SEP]")
@@ -31,16 +22,8 @@ def number(word: str) -> int:
     return (*SPECIAL, *WORDS).index(word)
 
 
-def table(*rows: object) -> pl.DataFrame:
-    texts = [row if row is None else json.dumps(row) for row in rows]
-    return pl.DataFrame(
-        {"id": [f"s{i}" for i in range(len(rows))], "text_bert": texts},
-        schema={"id": pl.String, "text_bert": pl.String},
-    )
-
-
 def test_texts_become_ids_with_zeros_beyond_their_end(bert: Backbone) -> None:
-    found = texts_to_tokens(["a good film", "bad"], bert)
+    found = tokens_of_texts(["a good film", "bad"], bert)
     good = [CLS, number("a"), number("good"), number("film"), SEP]
     np.testing.assert_array_equal(found.ids, [good, [CLS, number("bad"), SEP, 0, 0]])
     assert found.lengths.tolist() == [5, 3]
@@ -51,72 +34,20 @@ def test_texts_become_ids_with_zeros_beyond_their_end(bert: Backbone) -> None:
 def test_a_text_that_is_too_long_is_cut_before_its_closing_token_and_counted(
     bert: Backbone,
 ) -> None:
-    found = texts_to_tokens(["very " * 50, "bad"], bert)
+    found = tokens_of_texts(["very " * 50, "bad"], bert)
     assert found.ids.shape == (2, LONGEST)
     assert (found.ids[0, 0], found.ids[0, -1], found.cut) == (CLS, SEP, 1)
-    assert texts_to_tokens(["a good film"], bert, longest=4).ids.tolist() == [
+    assert tokens_of_texts(["a good film"], bert, longest=4).ids.tolist() == [
         [CLS, number("a"), number("good"), SEP]
     ]
 
 
-def test_text_bert_gives_back_ids_and_segments(bert: Backbone) -> None:
-    samples = table([[CLS, 7, SEP, 8, SEP], [0, 0, 0, 1, 1]], [[CLS, SEP], [0, 0]])
-    found = tokens_of(samples, "text_bert", bert, "here")
-    np.testing.assert_array_equal(found.ids, [[CLS, 7, SEP, 8, SEP], [CLS, SEP, 0, 0, 0]])
-    np.testing.assert_array_equal(found.segments, [[0, 0, 0, 1, 1], [0] * 5])
-    short = tokens_of(samples, "text_bert", bert, "here", longest=4)
-    assert (short.ids[0].tolist(), short.cut) == ([CLS, 7, SEP, SEP], 1)
+def test_which_texts_were_cut_is_told(bert: Backbone) -> None:
+    assert tokens_of_texts(["bad", "very " * 50], bert).is_cut.tolist() == [False, True]
+    ids = [([CLS, 7, SEP], [0, 0, 0]), ([CLS, SEP], [0, 0])]
+    assert tokens_of_ids(ids, bert, longest=2).is_cut.tolist() == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([None], "here: text_bert must not be empty, but is for 1 sample: 's0'"),
-        ([[[], []]], "must hold at least one token, but holds none for 1 sample: 's0'"),
-        ([[[1], [0]], [[30000], [0]]], r"of 's1' must hold ids below 163, .* but holds 30000"),
-        ([[[1, 2], [0]]], r"of 's0': must be the JSON text \[ids, segments\]"),
-        ([[[1.5], [0]]], r"of 's0': must be the JSON text"),
-        ([7], r"of 's0': must be the JSON text"),
-    ],
-)
-def test_token_ids_that_cannot_be_are_refused(
-    rows: list[object], message: str, bert: Backbone
-) -> None:
-    with pytest.raises(InputError, match=message):
-        tokens_of(table(*rows), "text_bert", bert, "here")
-
-
-def test_raw_text_comes_before_text_bert(bert: Backbone) -> None:
-    both = table([[1], [0]]).with_columns(raw_text=pl.lit("good"))
-    assert text_column(both, None, bert, "here") == "raw_text"
-    assert text_column(both, "text_bert", bert, "here") == "text_bert"
-    assert text_column(both.drop("raw_text"), None, bert, "here") == "text_bert"
-
-
-def test_a_missing_text_is_said_with_what_is_there(bert: Backbone) -> None:
-    samples = pl.DataFrame({"id": ["s0"], "speaker": ["a"]})
-    with pytest.raises(InputError, match="raw_text or text_bert, but there are id, speaker"):
-        text_column(samples, None, bert, "here")
-    with pytest.raises(InputError, match="needs the column text_bert, but there are"):
-        text_column(samples, "text_bert", bert, "here")
-
-
-def test_the_ids_of_bert_fit_no_other_family(backbones: dict[str, Path]) -> None:
-    albert = find_backbone(str(backbones["albert"]))
-    with pytest.raises(InputError, match="is of the family albert, which needs raw_text"):
-        text_column(table([[1], [0]]), None, albert, "here")
-
-
-def test_the_tokens_of_the_development_splits_stand_at_their_rows(
-    spoken: DevelopmentData, bert: Backbone
-) -> None:
-    found: Tokens = development_tokens(spoken, bert)
-    seen = np.zeros(len(found.lengths), dtype=bool)
-    for split in spoken.splits.values():
-        own = texts_to_tokens(split.samples["raw_text"].to_list(), bert)
-        steps = own.ids.shape[1]
-        np.testing.assert_array_equal(found.ids[split.rows, :steps], own.ids)
-        np.testing.assert_array_equal(found.lengths[split.rows], own.lengths)
-        seen[split.rows] = True
-    assert not seen.all()
-    assert not found.ids[~seen].any()
+def test_an_empty_text_is_refused_with_its_place(bert: Backbone) -> None:
+    with pytest.raises(InputError, match="must not be empty, but is for 2 samples: 1, 2"):
+        tokens_of_texts(["good", "", " \n"], bert)

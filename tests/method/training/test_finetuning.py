@@ -12,9 +12,14 @@ from safetensors.torch import load_file
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.pretrained.backbones import find_backbone
+from cmir.method.language.pretrained.tuned_part import (
+    TunedPart,
+    restore,
+    trained_weights,
+    tuned_part,
+)
 from cmir.method.language.text_sources import CutTexts, WholeTexts
-from cmir.method.language.tuned_part import TunedPart, restore, trained_weights, tuned_part
 from cmir.method.training.fitting import check, fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.runner.weights import load_backbones, save_weights

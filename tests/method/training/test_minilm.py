@@ -11,9 +11,9 @@ import torch
 
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.pretrained.backbones import find_backbone
 from cmir.method.language.token_vectors import token_vectors
-from cmir.method.language.tokens import texts_to_tokens
+from cmir.method.language.tokens import tokens_of_texts
 from cmir.method.training.fitting import fit
 from workflows.prepare import main as prepare
 
@@ -26,7 +26,7 @@ PAIRS = [
 
 def test_sentences_are_nearest_to_those_that_mean_the_same() -> None:
     backbone = find_backbone("minilm")
-    tokens = texts_to_tokens([text for pair in PAIRS for text in pair], backbone)
+    tokens = tokens_of_texts([text for pair in PAIRS for text in pair], backbone)
     with torch.no_grad():
         vectors = token_vectors(
             backbone.load(), tokens, np.arange(2 * len(PAIRS)), torch.device("cpu")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cmir.config import TrainingConfig
-from cmir.method.language.backbones import find_backbone
+from cmir.method.language.pretrained.backbones import find_backbone
 from cmir.method.language.text_sources import WholeTexts, distinct
-from cmir.method.language.tokens import Tokens, texts_to_tokens
+from cmir.method.language.tokens import Tokens, tokens_of_texts
 from cmir.method.training.tuned_backbone import TunedBackbone
 from tests.support.tiny_backbones import FAMILIES, WIDTH, write_backbone
 
@@ -23,7 +23,7 @@ BATCH = torch.tensor([[3, 0, 5, 2, 4]])
 
 def parts_of(folder: Path) -> tuple[torch.nn.Module, Tokens]:
     backbone = find_backbone(str(folder))
-    return backbone.load(), texts_to_tokens(TEXTS, backbone)
+    return backbone.load(), tokens_of_texts(TEXTS, backbone)
 
 
 def tuned(

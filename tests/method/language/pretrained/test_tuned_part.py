@@ -9,10 +9,10 @@ import torch
 
 from cmir.config import TrainingConfig
 from cmir.errors import InputError
-from cmir.method.language.backbones import Backbone, find_backbone
+from cmir.method.language.pretrained.backbones import Backbone, find_backbone
+from cmir.method.language.pretrained.tuned_part import cut_of, restore, trained_weights, tuned_part
 from cmir.method.language.text_sources import distinct
-from cmir.method.language.tokens import texts_to_tokens
-from cmir.method.language.tuned_part import cut_of, restore, trained_weights, tuned_part
+from cmir.method.language.tokens import tokens_of_texts
 from tests.support.tiny_backbones import LAYERS
 
 
@@ -80,7 +80,7 @@ def test_a_copy_is_restored_from_what_was_trained(settings: dict[str, Any], bert
 
 
 def test_equal_texts_are_one_and_a_row_without_text_has_none(bert: Backbone) -> None:
-    tokens = texts_to_tokens(["good", "a film", "good", "bad", "a film"], bert)
+    tokens = tokens_of_texts(["good", "a film", "good", "bad", "a film"], bert)
     tokens.lengths[3] = 0
     once, of_row = distinct(tokens)
     assert len(once.lengths) == 2

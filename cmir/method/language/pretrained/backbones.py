@@ -21,7 +21,7 @@ import torch
 
 from cmir.checksums import file_sha256
 from cmir.errors import InputError
-from cmir.method.language.packaged_weights import PACKAGED, packaged_folder
+from cmir.method.language.pretrained.packaged_weights import PACKAGED, packaged_folder
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "spm.model", "spiece.model", "vocab.json")
 
@@ -74,13 +74,25 @@ class Backbone:
             )
         return found
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a file of a tokenizer, or it was read before."""
+        return "tokenizer" in vars(self) or any(
+            (self.folder / file).is_file() for file in TOKENIZER_FILES
+        )
+
     def check_tokenizer(self) -> None:
         """Raises InputError where there is no file of a tokenizer; loads nothing."""
-        if not any((self.folder / file).is_file() for file in TOKENIZER_FILES):
+        if not self.has_tokenizer:
             raise InputError(
                 f"{self.folder}: to read raw text there must be a tokenizer beside the model, one "
                 f"of {', '.join(TOKENIZER_FILES)}, but there is {_content(self.folder)}."
             )
+
+    @property
+    def files(self) -> list[Path]:
+        """Its settings, tokenizer and weights; no code, and no pickle."""
+        return sorted({f for p in (*_SMALL_FILES, WEIGHTS) for f in self.folder.glob(p)})
 
     @property
     def sha256(self) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cmir.method.language.adapters import LowRank, add_adapters
+from cmir.method.language.pretrained.adapters import LowRank, add_adapters
 
 
 def small() -> nn.Module:

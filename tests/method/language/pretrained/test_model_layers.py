@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cmir.errors import InputError
-from cmir.method.language.backbones import find_backbone
-from cmir.method.language.model_layers import above, below, check_cut, layers_of
+from cmir.method.language.pretrained.backbones import find_backbone
+from cmir.method.language.pretrained.model_layers import above, below, check_cut, layers_of
 from cmir.method.language.token_vectors import run_model, valid_steps
-from cmir.method.language.tokens import Tokens, texts_to_tokens
+from cmir.method.language.tokens import Tokens, tokens_of_texts
 from tests.support.tiny_backbones import EVERY_FAMILY, LAYERS
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ ROWS = np.arange(3)
 
 def loaded(folder: Path) -> tuple[nn.Module, Tokens]:
     backbone = find_backbone(str(folder))
-    return backbone.load(), texts_to_tokens(["a good film of words", "bad", "not good"], backbone)
+    return backbone.load(), tokens_of_texts(["a good film of words", "bad", "not good"], backbone)
 
 
 def states_at(model: nn.Module, tokens: Tokens, cut: int) -> Tensor:

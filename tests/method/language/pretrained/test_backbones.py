@@ -14,9 +14,9 @@ import torch
 from cmir.checksums import file_sha256
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.method.language.backbones import find_backbone
-from cmir.method.language.packaged_weights import PACKAGED
-from cmir.method.language.tokens import text_column
+from cmir.method.language.data_tokens import text_column
+from cmir.method.language.pretrained.backbones import find_backbone
+from cmir.method.language.pretrained.packaged_weights import PACKAGED
 from tests.support.made_data.learning_data import small_config, trained
 from tests.support.tiny_backbones import (
     EVERY_FAMILY,
@@ -195,7 +195,7 @@ def test_weights_of_another_hash_are_not_minilm(
     backbones: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "cmir.method.language.backbones.packaged_folder", lambda name: backbones["bert"]
+        "cmir.method.language.pretrained.backbones.packaged_folder", lambda name: backbones["bert"]
     )
     with pytest.raises(InputError, match=r"weights of 'minilm' must have the SHA-256 53aa.* Inst"):
         find_backbone("minilm")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from cmir.config import TrainingConfig
 from cmir.errors import InputError
-from cmir.method.language.adapters import add_adapters
-from cmir.method.language.backbones import Backbone
-from cmir.method.language.model_layers import above, layers_of
+from cmir.method.language.pretrained.adapters import add_adapters
+from cmir.method.language.pretrained.backbones import Backbone
+from cmir.method.language.pretrained.model_layers import above, layers_of
 from cmir.method.networks.replicas import ADAPTERS, generator
 
 
