@@ -14,8 +14,8 @@ from cmir.ablation.arm import Arm
 from cmir.ablation.arm_results import ArmResult, noise_metrics, split_scores
 from cmir.ablation.arm_scores import Columns, Yardstick
 from cmir.data import HeldoutData
-from cmir.method.networks.features import load_features
 from cmir.method.networks.sized_network import network_for
+from cmir.method.training.language_features import features_with_language
 from cmir.method.training.split_scores import split_metrics
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry
@@ -77,7 +77,7 @@ def read_arms(
     chosen = {name: arms[name] for name in finished}
     columns, before = read_heldout(
         plan.dataset,
-        lambda data: _scores(plan, data, chosen, results, full),
+        lambda data: _scores(plan, data, chosen, results, full, paths.language),
         lambda found: found.get(full, {}),
         registry=registry,
         paths=paths,
@@ -94,13 +94,15 @@ def _scores(
     arms: Mapping[str, Arm],
     results: Mapping[str, ArmResult],
     full: str,
+    cache: Path,
 ) -> dict[str, Columns]:
     yardstick = Yardstick(plan.metric, data.splits, data.task, data.label_range)
     scores = {}
     for name, arm in arms.items():
-        features = load_features(data, arm.config.model, torch.device("cpu"))
-        network = network_for(plan.data, arm.config.model)
-        scores[name] = split_scores(network, results[name].weights, features, data.splits)
+        result, model = results[name].trained(cache), arm.config.model
+        features = features_with_language(data, model, result.language, torch.device("cpu"))
+        network = network_for(plan.data, model)
+        scores[name] = split_scores(network, result.weights, features, data.splits)
     found: dict[str, Columns] = {}
     for name, arrays in scores.items():
         by_seed = noise_metrics(arrays, data.splits, data.task, data.label_range)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from cmir.data import DevelopmentData, SplitData
 from cmir.evaluation.robustness.robustness_table import noisy_predictions
-from cmir.method.networks.features import Features, load_features
+from cmir.method.networks.features import Features
 from cmir.method.networks.model import Network
 from cmir.method.networks.predictions import predict
 from cmir.method.networks.sized_network import network_for
+from cmir.method.training.language_features import features_with_language
 from cmir.method.training.reports import TrialResult
 from cmir.method.training.split_scores import LabelRange, split_metrics
 from cmir.runner.paths import Paths
@@ -56,12 +57,11 @@ class ArmResult:
         assert self.file is not None
         return load_scores(self.file)
 
-    @property
-    def weights(self) -> Tensor:
-        """Of a finished arm: `(seed, weights)`."""
+    def trained(self, cache: Path) -> TrialResult:
+        """What the training of a finished arm has left; see `load_result`."""
         assert self.record is not None
         assert self.file is not None
-        return load_result(self.record, self.file).weights
+        return load_result(self.record, self.file, cache)
 
 
 def results_of(
@@ -102,7 +102,8 @@ def validation_scores(data: DevelopmentData, result: TrialResult, device: str) -
         see `split_scores`.
     """
     network = network_for(data, result.config.model)
-    features = load_features(data, result.config.model, torch.device(device))
+    place, model = torch.device(device), result.config.model
+    features = features_with_language(data, model, result.language, place)
     splits = {name: data.splits[name] for name in VALIDATION}
     return split_scores(network, result.weights, features, splits, device)
 

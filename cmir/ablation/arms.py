@@ -93,15 +93,8 @@ def arms(
         families: names in `FAMILIES`.
 
     Raises:
-        InputError: an unknown family, a configuration that does not fit the data, or one that
-            fine-tunes a language model.
+        InputError: an unknown family, or a configuration that does not fit the data.
     """
-    if full.model.backbone:
-        raise InputError(
-            "model.backbone: an ablation scores its arms on the features of a data set, which a "
-            "fine-tuned language model does not use. Take a configuration without it, on token "
-            "vectors from `python workflows/embed.py`."
-        )
     origin = Origin(full, data, tuned, tuned_note)
     found = [origin.arm(FULL, FULL, {})]
     for family in chosen_families(families):

@@ -11,8 +11,8 @@ import torch
 from cmir.data import DevelopmentData, HeldoutData, SplitData
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.paired_tests import Difference, paired_difference
-from cmir.method.networks.features import load_features
 from cmir.method.networks.predictions import predict
+from cmir.method.training.language_features import features_with_language
 from cmir.method.training.split_scores import GROUP_COLUMNS, WORST, LabelRange, evaluation_groups
 from cmir.serving.predictor import Ensemble, Scores
 
@@ -47,7 +47,7 @@ def scores_of(
 ) -> dict[str, Scores]:
     """Scores `(seed, n)` of each split, on data standardised as the ensemble's training data."""
     device = torch.device("cpu")
-    features = load_features(data, ensemble.card.model, device)
+    features = features_with_language(data, ensemble.card.model, ensemble.language, device)
     named = ensemble.network.layout.unpack(ensemble.weights)
     return {
         name: predict(ensemble.network, named, features, split.rows, device)

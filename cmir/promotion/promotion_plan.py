@@ -134,7 +134,6 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
     objective = str(attributes["question"]["objective"])
     metric = rule_metric(request.rule, objective, data.task)
     ranked = best_first(records, metric)
-    _check_servable(ranked[: request.top])
     return PromotionPlan(
         sweep=sweep,
         space_name=str(attributes["space_name"]),
@@ -229,17 +228,6 @@ def _check_data(data: DevelopmentData, attributes: dict[str, Any], sweep: str) -
             f"{data.checksum[:12]} instead of {str(checksum)[:12]}): its scores do not hold for "
             "this data. Restore the data set, or run the sweep anew with --fresh."
         )
-
-
-def _check_servable(shortlist: Sequence[TrialRecord]) -> None:
-    for record in shortlist:
-        tuned = [f"model.backbone.{name}" for name in record.config.model.backbone]
-        if tuned:
-            raise InputError(
-                f"trial {record.number} fine-tunes a language model ({', '.join(tuned)}), which a "
-                "registered model cannot hold. Promote a sweep without it, on token vectors from "
-                "`python workflows/embed.py`."
-            )
 
 
 def _make_one() -> str:

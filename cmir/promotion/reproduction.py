@@ -114,4 +114,9 @@ def agreements(recipe: Recipe, result: TrialResult) -> list[Agreement]:
 
 
 def _same_weights(result: TrialResult, registered: Ensemble) -> bool:
-    return torch.equal(result.weights, registered.weights)
+    return torch.equal(result.weights, registered.weights) and all(
+        torch.equal(weight, one.kept[seed][name])
+        for modality, one in registered.language.items()
+        for seed, kept in enumerate(result.language[modality].kept)
+        for name, weight in kept.items()
+    )

@@ -78,8 +78,9 @@ class RunnerTrainings:
     def _training(self, record: TrialRecord) -> Training:
         if record.outcome != "finished":
             return Training(None, record.ending.reason)
-        path = self.runner.paths.weights_of(self.name, record.number)
-        return Training(load_result(record, path))
+        paths = self.runner.paths
+        path = paths.weights_of(self.name, record.number)
+        return Training(load_result(record, path, paths.language))
 
 
 @dataclass(frozen=True)

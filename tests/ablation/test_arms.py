@@ -261,9 +261,3 @@ def test_views_get_an_invariance_where_the_full_has_none(learning: DevelopmentDa
 def test_an_unknown_family_is_refused(learning: DevelopmentData) -> None:
     with pytest.raises(InputError, match=r"'scheme' is no family.*Did you mean 'schemes'"):
         arms(small_config(), learning, families=["scheme"])
-
-
-def test_a_fine_tuned_language_model_is_refused(learning: DevelopmentData) -> None:
-    tuned = trial_config({"model.backbone.text": "bert"})
-    with pytest.raises(InputError, match=r"which a fine-tuned language model does not use"):
-        arms(tuned, learning)

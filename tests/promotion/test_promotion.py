@@ -27,13 +27,11 @@ from tests.support.made_data.learning_data import (
     write_learning,
 )
 from tests.support.small_promotion import (
-    CONTENT,
     OPEN_GATES,
     finished_sweep,
     open_store,
     train_here,
 )
-from tests.support.tiny_backbones import write_spoken
 from workflows.promote import main
 
 NAME = "cmir-small"
@@ -335,16 +333,3 @@ def test_an_interrupt_registers_nothing(
     assert main(["--seeds", "2"]) == 130
     assert list(client.search_registered_models()) == []
     assert runs(client) == []
-
-
-def test_a_fine_tuned_language_model_is_refused_before_anything_is_trained(
-    client: MlflowClient, tmp_path: Path, backbones: dict[str, Path]
-) -> None:
-    write_spoken(tmp_path / "data" / "small")
-    fixed = {**CONTENT["fixed"], "model.backbone.text": str(backbones["albert"])}
-    finished_sweep(tmp_path, fixed=fixed, trials=2, epochs=1)
-    with pytest.raises(
-        InputError,
-        match=r"fine-tunes a language model \(model\.backbone\.text\), which a registered",
-    ):
-        plan_promotion(PromotionRequest(), Paths())

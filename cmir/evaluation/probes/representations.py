@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from cmir.data import DevelopmentData
-from cmir.method.networks.features import load_features
+from cmir.method.networks.features import Features
 from cmir.method.networks.model import Network, Weights
 from cmir.method.networks.predictions import CHUNK, predict, shared_inputs
 from cmir.method.networks.sized_network import network_for
+from cmir.method.training.language_features import Language, features_with_language
 from cmir.method.training.reports import TrialResult
 
 FloatArray = npt.NDArray[np.float32]
@@ -52,10 +53,14 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network and the weights of its seeds, `(replica, weights)`; nothing here has a gradient."""
+    """A network, the weights of its seeds `(replica, weights)`, and their language models.
+
+    Nothing here has a gradient.
+    """
 
     network: Network
     stack: Tensor
+    language: Language = field(default_factory=dict)
 
     @cached_property
     def weights(self) -> Weights:
@@ -64,7 +69,7 @@ class TrainedModel:
 
     def vectors(self, data: DevelopmentData, rows: np.ndarray) -> Tensor:
         """X_m of rows `(n,)` of a data set, `(replica, modality, n, d)`, on the weights' device."""
-        features = load_features(data, self.network.config, self.stack.device)
+        features = self._features(data)
 
         def of_rows(chunk: Tensor) -> Tensor:
             inputs = shared_inputs(features, chunk, len(self.stack))
@@ -90,8 +95,12 @@ class TrainedModel:
     def predictions(self, data: DevelopmentData, rows: np.ndarray) -> FloatArray:
         """Scores `(replica, n)`: label units, or logits."""
         device = self.stack.device
-        features = load_features(data, self.network.config, device)
+        features = self._features(data)
         return predict(self.network, self.weights, features, rows, device).cpu().numpy()
+
+    def _features(self, data: DevelopmentData) -> Features:
+        device = self.stack.device
+        return features_with_language(data, self.network.config, self.language, device)
 
     def _in_chunks(
         self, function: Callable[[Tensor], Tensor], samples: Tensor, axis: int
@@ -104,4 +113,5 @@ class TrainedModel:
 
 def model_of(result: TrialResult, data: DevelopmentData) -> TrainedModel:
     """The model that a finished training on this data has left."""
-    return TrainedModel(network_for(data, result.config.model), result.weights)
+    network = network_for(data, result.config.model)
+    return TrainedModel(network, result.weights, result.language)

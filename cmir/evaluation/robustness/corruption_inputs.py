@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -20,15 +20,42 @@ BLOCK = 512
 
 
 @dataclass(frozen=True, eq=False)
+class Scale:
+    """What standardises the token vectors of a language model, which its network reads raw.
+
+    Attributes:
+        mean: of the training samples' vectors, `(model, D)`.
+        std: likewise, above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def standardised(self, inputs: Inputs) -> Inputs:
+        """Inputs `(model, n, T, D)` in units of the training samples' deviation."""
+        return self._masked(inputs, (inputs.values - _shared(self.mean)) / _shared(self.std))
+
+    def undone(self, inputs: Inputs) -> Inputs:
+        """The inverse of `standardised`."""
+        return self._masked(inputs, inputs.values * _shared(self.std) + _shared(self.mean))
+
+    def _masked(self, inputs: Inputs, values: Tensor) -> Inputs:
+        assert inputs.mask is not None
+        return Inputs(values * inputs.mask[..., None], inputs.mask)
+
+
+@dataclass(frozen=True, eq=False)
 class Subject:
     """Replicas of a network and the samples that they all see.
 
     Attributes:
         network: the shape of the networks.
         weights: by name, `(replica, ...)`.
-        inputs: standardised, `(1, n, ...)`; a sequence that the network pools may have its steps.
+        inputs: standardised, `(1, n, ...)`, of a language model that was trained
+            `(replica, n, ...)`; a sequence that the network pools may have its steps.
         seed: of all random numbers.
         block: number of this block of samples.
+        scales: by modality, of the inputs that the network reads as they were.
     """
 
     network: Network
@@ -36,6 +63,7 @@ class Subject:
     inputs: Mapping[str, Inputs]
     seed: int
     block: int
+    scales: Mapping[str, Scale] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +76,9 @@ class Subject:
         return torch.stack([self.vector(name, self.inputs[name]) for name in self.names], dim=1)
 
     def vector(self, name: str, inputs: Inputs) -> Tensor:
-        """X_m of one modality for other inputs `(1, n, ...)`: `(replica, n, d)`."""
+        """X_m of one modality for other inputs, as `inputs` has them: `(replica, n, d)`."""
+        if name in self.scales:
+            inputs = self.scales[name].undone(inputs)
         kind = self.network.kinds[name]
         if UNIMODAL[kind].reads == "means" and inputs.mask is not None:
             inputs = _pooled(inputs)
@@ -82,19 +112,27 @@ def subjects(
     rows: np.ndarray,
     device: torch.device,
     seed: int,
+    scales: Mapping[str, Scale] | None = None,
 ) -> Iterator[Subject]:
     """The samples `rows`, `(n,)`, in blocks of about equal size and at most 512."""
+    scales = scales or {}
     count = -(-len(rows) // BLOCK)
     for number, chosen in enumerate(np.array_split(rows, count)):
         index = torch.from_numpy(chosen).to(device)[None]
         inputs = {name: features[name].gather(index) for name in network.sizes}
-        yield Subject(network, weights, inputs, seed, number)
+        inputs |= {name: scale.standardised(inputs[name]) for name, scale in scales.items()}
+        yield Subject(network, weights, inputs, seed, number, scales)
 
 
 def _pooled(inputs: Inputs) -> Inputs:
     """The mean over the valid steps; steps beyond are zero."""
     assert inputs.mask is not None
     return Inputs(inputs.values.sum(2) / inputs.mask.sum(2, keepdim=True).clamp(min=1))
+
+
+def _shared(moment: Tensor) -> Tensor:
+    """`(model, D)` to `(model, 1, 1, D)`: the same for all samples and steps."""
+    return moment[:, None, None]
 
 
 def _repeated(values: Tensor, replicas: int) -> Tensor:

@@ -52,7 +52,7 @@ def gaussian(subject: Subject) -> Iterator[Corrupted]:
     for rate in NOISE_RATES:
         yield Corrupted("vectors", ALL, rate, blend(subject.vectors, noise, rate))
     given = subject.inputs
-    drawn = {name: _normal(subject, name, one.values) for name, one in given.items()}
+    drawn = {name: _normal(subject, name, one.values[:1]) for name, one in given.items()}
     for rate in NOISE_RATES:
         values = {name: blend(one.values, drawn[name], rate) for name, one in given.items()}
         yield Corrupted("features", ALL, rate, subject.replaced(_vectors(subject, values)))
@@ -70,7 +70,7 @@ def unseen(subject: Subject) -> Iterator[Corrupted]:
         yield Corrupted("vectors", ALL, rate, noise.on(subject.vectors, rate))
     by_name = {
         name: _Unseen.drawn(
-            subject, name, one.values, coin.view(1, -1, *[1] * (one.values.ndim - 2))
+            subject, name, one.values[:1], coin.view(1, -1, *[1] * (one.values.ndim - 2))
         )
         for name, one in subject.inputs.items()
     }
@@ -110,7 +110,7 @@ def missing_steps(subject: Subject) -> Iterator[Corrupted]:
     """
     sequences = _sequences(subject)
     draws = {
-        name: _uniform(subject, f"steps of {name}", one.values[..., :1])
+        name: _uniform(subject, f"steps of {name}", one.values[:1, ..., :1])
         for name, one in sequences.items()
     }
     for rate in STEP_RATES:

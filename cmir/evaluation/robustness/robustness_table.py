@@ -17,10 +17,11 @@ from cmir.evaluation.reliability import (
     tenth_percentile_accuracy,
     tenth_percentile_mae,
 )
-from cmir.evaluation.robustness.corruption_inputs import Subject, subjects
+from cmir.evaluation.robustness.corruption_inputs import Scale, Subject, subjects
 from cmir.evaluation.robustness.corruptions import CORRUPTIONS, NOISE_RATES, blend, gaussian_noise
-from cmir.method.networks.features import Features, load_steps, reads_vectors
+from cmir.method.networks.features import Features, reads_vectors
 from cmir.method.networks.model import Network, Weights
+from cmir.method.training.language_features import Language, steps_with_language
 from cmir.method.training.split_scores import ByReplica, evaluation_groups, split_metrics
 
 CPU = torch.device("cpu")
@@ -100,6 +101,8 @@ def evaluate_robustness(
     device: torch.device = CPU,
     seed: int = 0,
     combine: Callable[[np.ndarray], np.ndarray] | None = None,
+    language: Language | None = None,
+    scales: Mapping[str, Scale] | None = None,
 ) -> pl.DataFrame:
     """Every metric of every replica under every corruption, severity and split.
 
@@ -114,6 +117,8 @@ def evaluate_robustness(
             `features` for all models.
         combine: what is measured in place of the replicas' scores `(replica, n)`, such as their
             average `(1, n)`.
+        language: the language models that take the place of a modality's features.
+        scales: what standardises the vectors of each of them.
 
     Returns:
         one row for each corruption, where (`none`, `vectors`, `features`), modality, severity,
@@ -127,15 +132,18 @@ def evaluate_robustness(
     """
     _check_names("corruptions", corruptions, CORRUPTIONS)
     _check_names("splits", splits, data.splits)
-    _check_modalities(network, data)
-    features = load_steps(data, network.sizes, device)
+    language = language or {}
+    _check_modalities(network, data, language)
+    features = steps_with_language(data, network.sizes, language, device)
     rows: list[dict[str, Any]] = []
     for name in splits:
         split = data.splits[name]
         with torch.no_grad():
             blocks = [
                 _predicted(subject, corruptions)
-                for subject in subjects(network, weights, features, split.rows, device, seed)
+                for subject in subjects(
+                    network, weights, features, split.rows, device, seed, scales
+                )
             ]
         for corruption in blocks[0]:
             scores = np.concatenate([block[corruption] for block in blocks], axis=1)
@@ -217,8 +225,12 @@ def _moments(values: np.ndarray, mean: str, std: str) -> dict[str, float]:
     return {mean: float(np.mean(values)), std: spread}
 
 
-def _check_modalities(network: Network, data: DevelopmentData | HeldoutData) -> None:
+def _check_modalities(
+    network: Network, data: DevelopmentData | HeldoutData, language: Collection[str]
+) -> None:
     for name, size in network.sizes.items():
+        if name in language:
+            continue
         found = data.modalities.get(name)
         wants_vectors = reads_vectors(network.kinds[name])
         if found is None or found.size != size or (found.steps is None) != wants_vectors:

@@ -9,6 +9,7 @@ from functools import partial
 import polars as pl
 
 from cmir.data import DevelopmentData, HeldoutData
+from cmir.evaluation.robustness.corruption_inputs import Scale
 from cmir.evaluation.robustness.corruptions import CORRUPTIONS
 from cmir.evaluation.robustness.robustness_table import evaluate_robustness
 from cmir.serving.predictor import Ensemble, averaged
@@ -36,10 +37,11 @@ def ensemble_robustness(
     Raises:
         InputError: as `evaluate_robustness`.
     """
-    known = {
-        name: replace(modality, mean=ensemble.mean[name].numpy(), std=ensemble.std[name].numpy())
-        for name, modality in data.modalities.items()
-        if name in ensemble.mean
+    known = {name: one for name, one in data.modalities.items() if name in ensemble.mean}
+    known |= {
+        name: replace(one, mean=ensemble.mean[name].numpy(), std=ensemble.std[name].numpy())
+        for name, one in known.items()
+        if name not in ensemble.language
     }
     return evaluate_robustness(
         ensemble.network,
@@ -49,4 +51,6 @@ def ensemble_robustness(
         corruptions=corruptions,
         seed=seed,
         combine=None if by_seed else partial(averaged, task=ensemble.card.task),
+        language=ensemble.language,
+        scales={n: Scale(ensemble.mean[n], ensemble.std[n]) for n in ensemble.language},
     )
