@@ -23,11 +23,13 @@ from requests.exceptions import RequestException
 
 from cmir.data import DevelopmentData
 from cmir.registry.alias_history import OvertakenError, move_alias
-from cmir.registry.shipped_code import importable, shipped_code
+from cmir.registry.shipped_code import ENTRY, LANGUAGE_ENTRY, importable, shipped_code
 from cmir.registry.versions import in_silence
 from cmir.runner.tracking.sweep_tracker import dataset_input, experiment_id
-from cmir.serving.predictor import Ensemble
+from cmir.serving.language_files import saved_ensemble
+from cmir.serving.predictor import CUT, Ensemble
 from cmir.serving.requests import DISTANCES, LENGTHS
+from cmir.serving.sentences import SENTENCES
 
 ACCESSES = "heldout_readings"
 CHECKSUM = "development_checksum"
@@ -237,10 +239,14 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
         for name, shape in ensemble.expected.items()
         if shape.is_sequence
     ]
+    if ensemble.accepted.takes_sentences:
+        inputs += [ColSpec(anything, name, required=False) for name in SENTENCES]
     outputs: Columns = [ColSpec("double", "prediction"), ColSpec("double", "std")]
     if ensemble.card.task == "binary":
         outputs[0] = ColSpec("long", "prediction")
         outputs.append(ColSpec("double", "probability"))
+    if ensemble.language:
+        outputs.append(ColSpec("boolean", CUT))
     asked = ParamSchema([ParamSpec(DISTANCES, "boolean", False)])
     signature = ModelSignature(Schema(inputs), Schema(outputs), asked)
     signature._is_signature_from_type_hint = True
@@ -258,7 +264,7 @@ def _points(metrics: Mapping[str, float], model: str | None = None) -> list[Metr
 
 
 def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
-    code = shipped_code()
+    code = shipped_code(LANGUAGE_ENTRY if _has_language(ensemble) else ENTRY)
     with tempfile.TemporaryDirectory() as temporary, in_silence(), mlflow.start_run(run_id=run):
         folder = Path(temporary, "code")
         model, package = code.write(folder)
@@ -267,7 +273,7 @@ def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
                 name="model",
                 python_model=str(model),
                 code_paths=[str(package)],
-                artifacts=ensemble.save(Path(temporary, "files")),
+                artifacts=saved_ensemble(ensemble, Path(temporary, "files")),
                 signature=signature_of(ensemble),
                 input_example=_example(ensemble, data),
                 pip_requirements=code.requirements,
@@ -275,15 +281,21 @@ def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
             )
 
 
+def _has_language(ensemble: Ensemble) -> bool:
+    return bool(ensemble.language or ensemble.embeddings)
+
+
 def _metadata(ensemble: Ensemble) -> dict[str, Any]:
+    language = {name: one.name for name, one in ensemble.card.language.items()}
     return {
+        **({"language_models": language} if language else {}),
         "inputs": {name: shape.shapes for name, shape in ensemble.expected.items()},
         "may_be_left_out": list(ensemble.card.erased),
         "seeds": list(ensemble.card.seeds),
     }
 
 
-def _example(ensemble: Ensemble, data: DevelopmentData) -> dict[str, np.ndarray]:
+def _example(ensemble: Ensemble, data: DevelopmentData) -> dict[str, Any]:
     """A batch of two training samples, small enough to be shown."""
     rows = data.train.rows[:EXAMPLE_SAMPLES]
     chosen = {name: data.modalities[name] for name in ensemble.expected}
@@ -296,7 +308,15 @@ def _example(ensemble: Ensemble, data: DevelopmentData) -> dict[str, np.ndarray]
         for name, modality in chosen.items()
         if modality.lengths is not None
     }
-    return example | lengths
+    return example | lengths | _example_sentences(ensemble, data)
+
+
+def _example_sentences(ensemble: Ensemble, data: DevelopmentData) -> dict[str, Any]:
+    samples = data.train.samples.head(EXAMPLE_SAMPLES)
+    columns = [name for name in SENTENCES if name in samples.columns]
+    if not (ensemble.language and columns):
+        return {}
+    return {columns[0]: np.array(samples[columns[0]].to_list())}
 
 
 def _experiment_of(

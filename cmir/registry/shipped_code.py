@@ -24,6 +24,7 @@ import cmir
 PROJECT = cmir.__name__
 ROOT = Path(cmir.__file__).parent
 ENTRY = f"{PROJECT}.serving.pyfunc_model"
+LANGUAGE_ENTRY = f"{PROJECT}.serving.pyfunc_language_model"
 ENTRY_FILE = "pyfunc_model.py"
 
 

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from cmir.errors import InputError, nearest
 from cmir.registry.alias_history import MISSING
 from cmir.registry.recipe import RECIPE, Recipe, read_recipe
-from cmir.serving.predictor import FILES, Ensemble, load_ensemble
+from cmir.serving.language_files import load_language_ensemble
+from cmir.serving.predictor import FILES, LANGUAGE, Ensemble
 
 PREFIX = "cmir-"
 
@@ -122,9 +123,11 @@ def ensemble_of_version(one: Version) -> Ensemble:
     uri = f"models:/{one.model}/{one.number}"
     with tempfile.TemporaryDirectory() as folder, in_silence():
         try:
-            root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-            files = {name: str(root / "artifacts" / file) for name, file in FILES.items()}
-            return load_ensemble(files)
+            root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)) / "artifacts"
+            files = {name: str(root / file) for name, file in FILES.items()}
+            if (root / LANGUAGE).is_dir():
+                files[LANGUAGE] = str(root / LANGUAGE)
+            return load_language_ensemble(files)
         except (OSError, KeyError, ValidationError, SafetensorError) as error:
             raise InputError(
                 f"{one}: its weights must be files that this code can read, but "

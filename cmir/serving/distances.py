@@ -45,6 +45,22 @@ def distance(pooled: Vector, mean: Vector, std: Vector) -> Distances:
     return root
 
 
+def text_distance(pooled: Vector, mean: Vector, std: Vector) -> Distances:
+    """The distance of texts for the language model of each seed, its mean over the seeds.
+
+    Args:
+        pooled: `(model, n, D)`.
+        mean: `(model, D)` of the training samples' token vectors.
+        std: likewise, above 0.
+
+    Returns:
+        `(n,)`.
+    """
+    by_model = [distance(*one) for one in zip(pooled, mean, std, strict=True)]
+    found: Distances = np.mean(by_model, axis=0)
+    return found
+
+
 def training_limits(data: DevelopmentData, names: Iterable[str]) -> dict[str, float]:
     """The .99 quantile of the training samples' own distances, for each named modality.
 

@@ -1,16 +1,17 @@
 """A trained configuration as one predictor: raw features in, the average of its seeds out.
 
-Knows nothing of MLflow. The files hold no code: two safetensors and a JSON text.
+Knows nothing of MLflow. The files hold no code: safetensors and JSON texts. With a language model
+inside, `cmir.serving.language_files` has its files.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from cmir.config import ModelConfig, Section, UnimodalKind
 from cmir.data.row_blocks import pool_all
 from cmir.errors import InputError
 from cmir.method.networks.features import (
+    Feature,
     Features,
     Sequences,
     Vectors,
@@ -33,9 +35,16 @@ from cmir.method.networks.features import (
 from cmir.method.networks.model import Network
 from cmir.method.networks.predictions import predict
 from cmir.plugins import load_plugins
-from cmir.serving.distances import distance
-from cmir.serving.requests import Expected, Request, read_request
+from cmir.serving.distances import distance, text_distance
+from cmir.serving.requests import Accepted, Expected, Request, read_request
 
+if TYPE_CHECKING:  # Versions without a language model do not ship it.
+    from cmir.method.language.embedding import TextEmbedding
+    from cmir.method.language.pretrained.trained_backbone import TrainedBackbone
+
+# Of the sentences that came, whether each was longer than the language model takes.
+CUT = "text_cut"
+LANGUAGE = "language"
 FILES = {
     "card": "model.json",
     "weights": "weights.safetensors",
@@ -52,12 +61,31 @@ class ModalityCard(Section):
     kind: UnimodalKind
 
 
+class LanguageCard(Section):
+    """A pretrained language model: which one, and how it stands in the place of a modality.
+
+    `folder` is that of its files below the version's `language`, None where the version does not
+    carry them; `sha256` is of its weights. One that was trained with the network, or stayed frozen
+    inside it, has `layers` and `rank` as in `training.backbone_layers` and `backbone_rank`. One
+    that made a data set's features beforehand has `embedded`: how.
+    """
+
+    name: str
+    family: str
+    sha256: str
+    folder: str | None = None
+    layers: Literal["all"] | int | None = None
+    rank: int | None = None
+    embedded: dict[str, Any] | None = None
+
+
 class ModelCard(Section):
     """What the weights need to become a network, and where they come from.
 
     `erased` are the modalities whose absence was trained for, `distance_limits` what `distances`
     calls the limit of each; a model that was registered before they were kept has neither.
     `plugins` are modules from outside that hold its unimodal networks: predicting needs them.
+    `language` are its language models, by modality.
     `files` has the sha256 of each file beside the card, where they were recorded.
     """
 
@@ -72,6 +100,7 @@ class ModelCard(Section):
     erased: tuple[str, ...] = Field((), strict=False)
     distance_limits: dict[str, float] = Field(default_factory=dict)
     plugins: tuple[str, ...] = Field((), strict=False, exclude_if=lambda names: not names)
+    language: dict[str, LanguageCard] = Field(default_factory=dict, exclude_if=lambda one: not one)
     files: dict[str, str] = Field(default_factory=dict, exclude_if=lambda hashes: not hashes)
 
 
@@ -82,14 +111,19 @@ class Ensemble:
     Attributes:
         card: sizes and origin.
         weights: `(seed, weights)`.
-        mean: `(D,)` of each modality's training features.
-        std: `(D,)` likewise.
+        mean: `(D,)` of each modality's training features; of the vectors of a language model
+            inside it `(model, D)`, by seed where it was trained.
+        std: likewise.
+        language: language models inside it, by modality.
+        embeddings: language models that make features of sentences, by modality.
     """
 
     card: ModelCard
     weights: Tensor
     mean: Mapping[str, Tensor]
     std: Mapping[str, Tensor]
+    language: Mapping[str, TrainedBackbone] = field(default_factory=dict)
+    embeddings: Mapping[str, TextEmbedding] = field(default_factory=dict)
 
     @cached_property
     def network(self) -> Network:
@@ -103,9 +137,24 @@ class Ensemble:
 
     @property
     def expected(self) -> dict[str, Expected]:
-        """The inputs by name."""
+        """The inputs that come as features, by name."""
         parts = self.card.modalities.items()
-        return {name: Expected(part.size, not reads_vectors(part.kind)) for name, part in parts}
+        return {
+            name: Expected(part.size, not reads_vectors(part.kind))
+            for name, part in parts
+            if name not in self.language
+        }
+
+    @property
+    def accepted(self) -> Accepted:
+        """What it may be asked with."""
+        absent = {
+            name: f"'{one.name}' (SHA-256 {one.sha256[:12]})"
+            for name, one in self.card.language.items()
+            if one.folder is None
+        }
+        erased = self.card.erased
+        return Accepted(self.expected, self.language, self.embeddings, erased, absent)
 
     def predict(self, data: Any, distances: bool = False) -> dict[str, npt.NDArray[Any]]:
         """Predictions for a batch or one sample; see `read_request` for what is taken.
@@ -121,16 +170,19 @@ class Ensemble:
             columns with one entry per sample: `prediction`, the mean over the seeds in label
             units, and `std`, the sample deviation over the seeds. Of a binary task `prediction`
             is 0 or 1, `probability` the mean over the seeds of the probability of class 1, and
-            `std` its deviation.
+            `std` its deviation. Of sentences also `text_cut`, whether each was longer than the
+            language model takes.
 
         Raises:
             InputError: the request does not fit the model, a prediction is not finite, or the
                 model carries no limits of distances and they were asked for.
         """
-        request = read_request(data, self.expected, self.card.erased)
+        request = read_request(data, self.accepted)
         scores = self.scores(request)
         self._check_finite(scores, request)
         columns = self.columns(scores)
+        if request.cut is not None:
+            columns[CUT] = request.cut
         return columns | self.outlying(request) if distances else columns
 
     def outlying(self, request: Request) -> dict[str, npt.NDArray[Any]]:
@@ -179,14 +231,17 @@ class Ensemble:
         """Writes the files; returns their paths by the names of `FILES`."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = {name: folder / file for name, file in FILES.items()}
+        own = sorted(path for path in (folder / LANGUAGE).rglob("*") if path.is_file())
         save_file({"weights": self.weights.contiguous()}, paths["weights"])
         moments = {f"{name}.mean": value for name, value in self.mean.items()}
         moments |= {f"{name}.std": value for name, value in self.std.items()}
         save_file(moments, paths["standardisation"])
-        hashes = {path.name: file_sha256(path) for path in paths.values() if path.exists()}
-        hashes.pop(FILES["card"], None)
+        saved = (paths["weights"], paths["standardisation"], *own)
+        hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in saved}
         card = self.card.model_copy(update={"files": hashes})
         paths["card"].write_text(card.model_dump_json(indent=1), encoding="utf-8")
+        if own:
+            paths[LANGUAGE] = folder / LANGUAGE
         return {name: str(path) for name, path in paths.items()}
 
     def _check_finite(self, scores: Scores, request: Request) -> None:
@@ -209,17 +264,24 @@ class Ensemble:
         )
 
     def _distance(self, name: str, request: Request) -> npt.NDArray[np.float64]:
+        mean, std = self.mean[name].numpy(), self.std[name].numpy()
+        if name in request.texts:
+            return text_distance(request.texts[name].means, mean, std)
         values = request.values[name]
         if self.expected[name].is_sequence:
             values = pool_all(values, request.lengths[name])
-        return distance(values, self.mean[name].numpy(), self.std[name].numpy())
+        return distance(values, mean, std)
 
     def _features(self, request: Request) -> Features:
         return {name: self._feature(name, request) for name in self.card.modalities}
 
-    def _feature(self, name: str, request: Request) -> Vectors | Sequences:
-        values, mean, std = request.values[name], self.mean[name], self.std[name]
+    def _feature(self, name: str, request: Request) -> Feature:
         kind = self.card.modalities[name].kind
+        if name in request.texts:
+            return request.texts[name].feature(kind)
+        if name in self.language:
+            return _nothing(request.count, self.card.modalities[name])
+        values, mean, std = request.values[name], self.mean[name], self.std[name]
         if reads_steps(kind):
             lengths = torch.from_numpy(request.lengths[name])
             return Sequences(torch.from_numpy(values), lengths, mean, std)
@@ -250,13 +312,23 @@ def load_ensemble(paths: Mapping[str, str]) -> Ensemble:
 
 
 def _check_files(card: ModelCard, paths: Mapping[str, str]) -> None:
-    for path in map(Path, paths.values()):
-        recorded = card.files.get(path.name)
-        if recorded is not None and file_sha256(path) != recorded:
+    folder = Path(paths["card"]).parent
+    for name, recorded in card.files.items():
+        path = folder / name
+        if not path.is_file() or file_sha256(path) != recorded:
+            what = "changed or cut off" if path.is_file() else "deleted"
             raise InputError(
                 f"{path}: must have the sha256 {recorded} that {FILES['card']} records, but was "
-                "changed or cut off since the model was registered. Put it back, or promote again."
+                f"{what} since the model was registered. Put it back, or promote again."
             )
+
+
+def _nothing(count: int, modality: ModalityCard) -> Feature:
+    """The features of texts that did not come, of which the network reads none."""
+    if not reads_steps(modality.kind):
+        return Vectors(torch.zeros(count, modality.size))
+    steps, lengths = torch.zeros(count, 1, modality.size), torch.ones(count, dtype=torch.int64)
+    return Sequences(steps, lengths, torch.zeros(()), torch.ones(()))
 
 
 def averaged(scores: Scores, task: str) -> Scores:

@@ -1,16 +1,29 @@
-"""What a served model is asked with: raw features checked against the sizes it was trained on."""
+"""What a served model is asked with: raw features checked against the sizes it was trained on,
+and sentences where it has a language model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cmir.data.row_blocks import filled_span, placed
 from cmir.errors import InputError, nearest
+from cmir.serving.sentences import (
+    RAW_TEXT,
+    SENTENCES,
+    Sentences,
+    TextEmbedder,
+    TextReader,
+    sentences_of,
+)
+
+if TYPE_CHECKING:  # Versions without a language model do not ship it.
+    from cmir.method.language.text_features import ReadTexts
 
 LENGTHS = "_lengths"
 # The parameter of a request that asks for the distances to training too.
@@ -52,17 +65,57 @@ class Request:
         values: `(n, T, D)` or `(n, D)` by modality, raw as in the data file, finite.
         lengths: valid steps `(n,)` of each sequence.
         missing: modalities that did not come and may be left out; their values are zeros.
+        texts: what language models make of the sentences, by modality.
+        cut: `(n,)`, sentences that were longer than the model takes; None where none came.
     """
 
     count: int
     values: Mapping[str, Array]
     lengths: Mapping[str, npt.NDArray[np.int64]]
     missing: frozenset[str] = frozenset()
+    texts: Mapping[str, ReadTexts] = field(default_factory=dict)
+    cut: npt.NDArray[np.bool_] | None = None
 
 
-def read_request(
-    data: Any, expected: Mapping[str, Expected], optional: Collection[str] = ()
-) -> Request:
+@dataclass(frozen=True)
+class Accepted:
+    """What a model may be asked with.
+
+    Attributes:
+        arrays: shapes of the modalities that come as features.
+        readers: language models that read sentences in place of a modality.
+        embedders: language models by which sentences become features of a modality.
+        optional: modalities that may be left out, of all samples of the request and not of all
+            modalities.
+        absent: modalities whose features came of a language model that is not carried, and its
+            name.
+    """
+
+    arrays: Mapping[str, Expected]
+    readers: Mapping[str, TextReader] = field(default_factory=dict)
+    embedders: Mapping[str, TextEmbedder] = field(default_factory=dict)
+    optional: Collection[str] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def takes_sentences(self) -> bool:
+        """Whether there is a language model."""
+        return bool(self.readers or self.embedders)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """All modalities, those that are sentences first."""
+        return (*self.readers, *self.arrays)
+
+    @property
+    def names(self) -> list[str]:
+        """Names that a request may have."""
+        sequences = [name for name, shape in self.arrays.items() if shape.is_sequence]
+        sentences = SENTENCES if self.takes_sentences else ()
+        return [*self.arrays, *(f"{name}{LENGTHS}" for name in sequences), *sentences]
+
+
+def read_request(data: Any, accepted: Accepted) -> Request:
     """Checks a dict of arrays, or a table with one sample a row.
 
     Args:
@@ -70,46 +123,133 @@ def read_request(
             any number type, or nested lists. `<modality>_lengths`, `(N,)` or one number, says how
             many steps of a sequence are valid. Without it steps count from the first to the last
             that hold something, as in data that is prepared: padding with zeros changes nothing,
-            in front or behind.
-        expected: what the model was trained on.
-        optional: modalities that may be left out, of all samples of the request and not of all
-            modalities.
+            in front or behind. With a language model `raw_text`, N sentences or one, or
+            `text_bert`, ids `(N, 3, T)` as MMSA has them; where it needs nothing else, the
+            sentences alone will do.
+        accepted: what the model may be asked with.
 
     Raises:
-        InputError: unknown or missing modality, wrong shape, no numbers, NaN or infinity; the
-            message names the modality, what is required and what came.
+        InputError: unknown or missing modality, wrong shape, no numbers, NaN or infinity, or no
+            sentence; the message names the modality, what is required and what came.
     """
-    given = _as_mapping(data, expected)
-    missing = _missing(given, expected, optional)
-    came = {name: shape for name, shape in expected.items() if name not in missing}
-    arrays = {name: _array(name, given[name], shape) for name, shape in came.items()}
-    singles = {name for name, shape in came.items() if arrays[name].ndim < shape.batch_rank}
-    if singles and len(singles) < len(arrays):
-        raise InputError(
-            f"{', '.join(sorted(singles))} came as one sample, but "
-            f"{', '.join(sorted(set(arrays) - singles))} as a batch: give all with the axis N, or "
-            "all without."
-        )
-    values = {name: array[None] if singles else array for name, array in arrays.items()}
-    count = _count(values)
-    values |= {name: expected[name].zeros(count) for name in missing}
+    given = _as_mapping(data, accepted)
+    _check_names(given, accepted)
+    sentences = sentences_of(given)
+    cut = None
+    if sentences is not None:
+        embedded, cut = _embedded(given, sentences, accepted)
+        given |= embedded
+    missing = _missing(given, sentences, accepted)
+    arrays = {
+        name: _array(name, given[name], shape)
+        for name, shape in accepted.arrays.items()
+        if name not in missing
+    }
+    values = _batches(arrays, sentences, accepted)
+    counts = {name: len(array) for name, array in values.items()}
+    if sentences is not None:
+        counts[sentences.column] = len(sentences.rows)
+    count = _count(counts)
+    expected = accepted.arrays
+    values |= {name: expected[name].zeros(count) for name in missing if name in expected}
     lengths = {}
     for name, shape in expected.items():
         if shape.is_sequence:
             said = _lengths(name, given.get(f"{name}{LENGTHS}"), count, values[name].shape[1])
             values[name], lengths[name] = _without_padding(values[name], said)
-    return Request(count, values, lengths, missing)
+    texts = {}
+    if sentences is not None and accepted.readers:
+        read = {
+            n: one.read(sentences.column, sentences.rows) for n, one in accepted.readers.items()
+        }
+        texts, cut = read, np.any([one.is_cut for one in read.values()], axis=0)
+    return Request(count, values, lengths, missing, texts, cut)
 
 
-def _as_mapping(data: Any, expected: Mapping[str, Expected]) -> dict[str, Any]:
+def _as_mapping(data: Any, accepted: Accepted) -> dict[str, Any]:
     if isinstance(data, Mapping):
         return dict(data)
     if hasattr(data, "columns"):
         return {str(name): _cells(data[name]) for name in data.columns}
+    if accepted.takes_sentences and _is_sentences(data):
+        return {RAW_TEXT: data}
     raise InputError(
-        f"a request must be a dict with {', '.join(expected)}, or a table with these columns, but "
-        f"got {type(data).__name__}."
+        f"a request must be a dict with {', '.join(accepted.names)}, or a table with these "
+        f"columns, but got {type(data).__name__}."
     )
+
+
+def _is_sentences(data: Any) -> bool:
+    if isinstance(data, np.ndarray):
+        return data.dtype.kind in "UO"
+    is_list = isinstance(data, list | tuple) and all(isinstance(one, str) for one in data)
+    return isinstance(data, str) or is_list
+
+
+def _check_names(given: Mapping[str, Any], accepted: Accepted) -> None:
+    for name in given:
+        if name in accepted.names:
+            continue
+        told = _why_unknown(str(name), accepted)
+        raise InputError(told or f"'{name}' is no input of this model.{_nearest(name, accepted)}")
+
+
+def _nearest(name: object, accepted: Accepted) -> str:
+    return nearest(str(name), accepted.names)
+
+
+def _why_unknown(name: str, accepted: Accepted) -> str:
+    modality = name.removesuffix(LENGTHS)
+    if modality in accepted.readers:
+        return (
+            f"{name}: this model reads the sentences itself, by the language model that was "
+            f"trained with it: give {RAW_TEXT} in place of features."
+        )
+    if name in SENTENCES and accepted.absent:
+        lost, model = next(iter(accepted.absent.items()))
+        return (
+            f"{name}: the features of {lost} came from {model}, whose weights this version does "
+            f"not carry: give {lost} of shape {accepted.arrays[lost].shapes}."
+        )
+    if name in SENTENCES:
+        return (
+            f"{name}: this model was trained on features of every modality, and has no language "
+            f"model that makes them of sentences: give {', '.join(accepted.arrays)}."
+        )
+    return ""
+
+
+def _embedded(
+    given: Mapping[str, Any], sentences: Sentences, accepted: Accepted
+) -> tuple[dict[str, Any], npt.NDArray[np.bool_] | None]:
+    """The features that sentences stand for, and which of these were cut."""
+    found: dict[str, Any] = {}
+    flags = None
+    for name, model in accepted.embedders.items():
+        if given.get(name) is not None:
+            raise InputError(f"{name} and {sentences.column} both came: give one of them.")
+        vectors, lengths, flags = model.embedded(sentences.column, sentences.rows)
+        found[name] = vectors[0] if sentences.is_single else vectors
+        found[f"{name}{LENGTHS}"] = lengths
+    return found, flags
+
+
+def _batches(
+    arrays: Mapping[str, Array], sentences: Sentences | None, accepted: Accepted
+) -> dict[str, Array]:
+    """All modalities with the axis N, which they have or lack together."""
+    singles = {n for n, array in arrays.items() if array.ndim < accepted.arrays[n].batch_rank}
+    batches = set(arrays) - singles
+    # One sentence goes with a batch of one sample as well.
+    is_one = all(len(arrays[name]) == 1 for name in batches)
+    if sentences is not None and accepted.readers and not (sentences.is_single and is_one):
+        (singles if sentences.is_single else batches).add(sentences.column)
+    if singles and batches:
+        raise InputError(
+            f"{', '.join(sorted(singles))} came as one sample, but "
+            f"{', '.join(sorted(batches))} as a batch: give all with the axis N, or all without."
+        )
+    return {name: array[None] if name in singles else array for name, array in arrays.items()}
 
 
 def _cells(column: Any) -> Any:
@@ -119,26 +259,31 @@ def _cells(column: Any) -> Any:
 
 
 def _missing(
-    given: Mapping[str, Any], expected: Mapping[str, Expected], optional: Collection[str]
+    given: Mapping[str, Any], sentences: Sentences | None, accepted: Accepted
 ) -> frozenset[str]:
-    """Checks the names; returns the modalities that are left out and may be."""
-    sequences = [name for name, shape in expected.items() if shape.is_sequence]
-    known = [*expected, *(f"{name}{LENGTHS}" for name in sequences)]
-    for name in given:
-        if name not in known:
-            raise InputError(f"'{name}' is no input of this model.{nearest(str(name), known)}")
-    missing = frozenset(name for name in expected if given.get(name) is None)
-    for name, shape in expected.items():
-        if name in missing and (name not in optional or len(missing) == len(expected)):
+    """The modalities that are left out, and may be."""
+    missing = frozenset(name for name in accepted.arrays if given.get(name) is None)
+    if sentences is None:
+        missing |= frozenset(accepted.readers)
+    optional, every = accepted.optional, accepted.modalities
+    for name in every:
+        if name in missing and (name not in optional or len(missing) == len(every)):
             came = [key for key in given if given[key] is not None]
             raise InputError(
-                f"{name}: is required, of shape {shape.shapes}, but only "
-                f"{', '.join(came) or 'nothing'} came.{_may_miss(optional)}"
+                f"{_wanted(name, accepted)}, but only {', '.join(came) or 'nothing'} "
+                f"came.{_may_miss(optional)}"
             )
     for name in missing:
         if given.get(f"{name}{LENGTHS}") is not None:
             raise InputError(f"{name}{LENGTHS}: came without {name}. Leave both out, or give both.")
     return missing
+
+
+def _wanted(name: str, accepted: Accepted) -> str:
+    if name in accepted.readers:
+        return f"{RAW_TEXT}: is required, a sentence for each sample, which is read as {name}"
+    instead = f", or {RAW_TEXT} in its place" if name in accepted.embedders else ""
+    return f"{name}: is required, of shape {accepted.arrays[name].shapes}{instead}"
 
 
 def _may_miss(optional: Collection[str]) -> str:
@@ -171,8 +316,7 @@ def _array(name: str, value: Any, shape: Expected) -> Array:
     return array
 
 
-def _count(values: Mapping[str, Array]) -> int:
-    counts = {name: len(array) for name, array in values.items()}
+def _count(counts: Mapping[str, int]) -> int:
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise InputError(f"all modalities must have the same number N of samples, but got {told}.")

@@ -17,8 +17,12 @@ from cmir.data.row_blocks import row_blocks
 from cmir.errors import InputError
 from cmir.serving.predictor import Ensemble
 from cmir.serving.requests import LENGTHS
+from cmir.serving.sentences import SENTENCES
 
 IDENTITY = "id"
+# What a text is counted as where samples are scored block by block: its vectors are several times
+# as large.
+TEXT_VALUES = 1 << 14
 
 
 def score_source(ensemble: Ensemble, source: Path, split: str | None = None) -> pl.DataFrame:
@@ -65,7 +69,8 @@ def score_source(ensemble: Ensemble, source: Path, split: str | None = None) -> 
 
 def _score_folder(ensemble: Ensemble, folder: Path, split: str | None) -> pl.DataFrame:
     dataset = load_dataset(folder)
-    samples = dataset.metadata.select(IDENTITY, "split")
+    metadata = dataset.metadata
+    samples = metadata.select(IDENTITY, "split")
     rows = np.arange(samples.height)
     if split is not None:
         if split not in dataset.sizes:
@@ -73,13 +78,15 @@ def _score_folder(ensemble: Ensemble, folder: Path, split: str | None) -> pl.Dat
         rows = np.flatnonzero(samples["split"].to_numpy() == split)
     chosen = {n: part for n, part in dataset.modalities.items() if n in ensemble.expected}
     shapes = [part.array.shape[1:] for part in chosen.values()]
-    per_sample = sum(int(np.prod(shape)) for shape in shapes)
+    per_sample = sum(int(np.prod(shape)) for shape in shapes) + TEXT_VALUES
+    sentences = [name for name in SENTENCES if ensemble.language and name in metadata.columns][:1]
     parts = []
     for block in _blocks(rows, per_sample):
         request: dict[str, Any] = {name: part.array[block] for name, part in chosen.items()}
         for name, part in chosen.items():
             if part.lengths is not None:
                 request[f"{name}{LENGTHS}"] = part.lengths[block]
+        request |= {name: metadata[name].gather(block).to_list() for name in sentences}
         try:
             parts.append(_table(_predict(ensemble, request)))
         except InputError as error:

@@ -28,8 +28,9 @@ from hypothesis import strategies as st
 from cmir.data.formats.readers import read_source
 from cmir.data.preparing import prepare
 from cmir.errors import InputError
-from cmir.serving.requests import Expected, read_request
+from cmir.serving.requests import Accepted, Expected, read_request
 from cmir.serving.score_files import _read_json
+from cmir.serving.sentences import SENTENCES, sentences_of
 from cmir.space.space_file import read_sweep_file
 from tests.support.made_data.small_data import mmsa_content
 from tests.support.made_data.small_layouts import hkt_content, mag_content
@@ -247,13 +248,17 @@ def requests(data: Any) -> None:
     keys = st.sampled_from(["text", "vision", "text_lengths", "audio", "text_length"])
     asked = data.draw(st.dictionaries(keys, _json() | vectors, max_size=4) | _json())
     with nothing_runs():
-        read_request(asked, EXPECTED, data.draw(st.sampled_from([(), ("vision",)])))
+        optional = data.draw(st.sampled_from([(), ("vision",)]))
+        read_request(asked, Accepted(EXPECTED, optional=optional))
+    sentences = st.text(max_size=3) | st.lists(_json() | vectors, max_size=3) | _json()
+    with nothing_runs():
+        sentences_of({data.draw(st.sampled_from(SENTENCES)): data.draw(sentences)})
     raw = json.dumps(asked).encode()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.json"
         file.write_bytes(data.draw(damaged(raw)))
         with nothing_runs():
-            read_request(_read_json(file), EXPECTED)
+            read_request(_read_json(file), Accepted(EXPECTED))
 
 
 def spaces(data: Any) -> None:
