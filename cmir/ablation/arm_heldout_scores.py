@@ -95,7 +95,7 @@ def _scores(
     results: Mapping[str, ArmResult],
     full: str,
 ) -> dict[str, Columns]:
-    yardstick = Yardstick(plan.metric, data.splits, data.task, data.label_range)
+    yardstick = Yardstick(plan.metric, data.splits, data.task)
     scores = {}
     for name, arm in arms.items():
         features = load_features(data, arm.config.model, torch.device("cpu"))
@@ -103,9 +103,9 @@ def _scores(
         scores[name] = split_scores(network, results[name].weights, features, data.splits)
     found: dict[str, Columns] = {}
     for name, arrays in scores.items():
-        by_seed = noise_metrics(arrays, data.splits, data.task, data.label_range)
+        by_seed = noise_metrics(arrays, data.splits, data.task)
         for split in data.splits.values():
-            metrics = split_metrics(arrays[split.name], split, data.task, data.label_range)
+            metrics = split_metrics(arrays[split.name], split, data.task)
             by_seed |= {key: values.tolist() for key, values in metrics.items()}
         found[name] = yardstick.scores(by_seed)
         if name != full and full in scores:

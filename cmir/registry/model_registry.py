@@ -238,7 +238,7 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
         if shape.is_sequence
     ]
     outputs: Columns = [ColSpec("double", "prediction"), ColSpec("double", "std")]
-    if ensemble.card.task == "binary":
+    if ensemble.card.task.kind == "binary":
         outputs[0] = ColSpec("long", "prediction")
         outputs.append(ColSpec("double", "probability"))
     asked = ParamSchema([ParamSpec(DISTANCES, "boolean", False)])

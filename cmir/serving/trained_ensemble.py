@@ -18,8 +18,8 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
     """The predictor of a finished training on its development data."""
     network = network_for(data, result.config.model)
     card = ModelCard(
-        task=data.task,
-        label_range=data.label_range,
+        task=data.task.kind,
+        label_range=data.task.label_range,
         modalities={
             name: ModalityCard(size=size, kind=network.kinds[name])
             for name, size in network.inputs.items()
