@@ -42,6 +42,7 @@ def _on_validation(objective: str) -> str:
 
 
 Objective = Annotated[str, AfterValidator(_on_validation)]
+PredictionLoss = Literal["mse", "mae", "bce"]
 
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
@@ -150,7 +151,7 @@ class LossConfig(Section):
     error, so that a weight of 1 is GroupDRO and 0 ERM.
     """
 
-    prediction: Literal["auto", "mse", "mae", "bce"] = "auto"
+    prediction: Literal["auto", PredictionLoss] = "auto"
     prediction_views: Literal["clean", "all"] = "clean"
     invariance: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
     invariance_form: Literal["representations", "predictions"] = Field(

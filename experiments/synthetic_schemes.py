@@ -122,7 +122,7 @@ def tested(
     scores: dict[str, float] = {}
     for name, split in heldout.splits.items():
         found = predict(network, weights, features, split.rows, CPU).numpy()
-        by_seed = split_metrics(found, split, heldout.task, heldout.label_range)[f"{name}/{METRIC}"]
+        by_seed = split_metrics(found, split, heldout.task)[f"{name}/{METRIC}"]
         scores |= {name: float(by_seed.mean()), f"{name}_std": float(by_seed.std(ddof=1))}
     return scores
 

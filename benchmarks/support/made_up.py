@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cmir.data.manifest import DEVELOPMENT_SPLITS
+from cmir.data.task import SENTIMENT
 from cmir.method.training.split_scores import known_metrics
 from cmir.runner.studies.records import Ending
 
@@ -14,7 +15,7 @@ TERMS = ("prediction", "invariance", "mutual_information", "reconstruction", "pe
 
 def metric_names() -> list[str]:
     """What a trial of regression reports after every epoch, the objective aside."""
-    metrics = known_metrics("regression")
+    metrics = known_metrics(SENTIMENT)
     scores = [f"{split}/{metric}" for split in DEVELOPMENT_SPLITS for metric in metrics]
     return [*(f"train/loss_{term}" for term in TERMS), *scores]
 

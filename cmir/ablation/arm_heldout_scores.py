@@ -96,7 +96,7 @@ def _scores(
     full: str,
     cache: Path,
 ) -> dict[str, Columns]:
-    yardstick = Yardstick(plan.metric, data.splits, data.task, data.label_range)
+    yardstick = Yardstick(plan.metric, data.splits, data.task)
     scores = {}
     for name, arm in arms.items():
         result, model = results[name].trained(cache), arm.config.model
@@ -105,9 +105,9 @@ def _scores(
         scores[name] = split_scores(network, result.weights, features, data.splits)
     found: dict[str, Columns] = {}
     for name, arrays in scores.items():
-        by_seed = noise_metrics(arrays, data.splits, data.task, data.label_range)
+        by_seed = noise_metrics(arrays, data.splits, data.task)
         for split in data.splits.values():
-            metrics = split_metrics(arrays[split.name], split, data.task, data.label_range)
+            metrics = split_metrics(arrays[split.name], split, data.task)
             by_seed |= {key: values.tolist() for key, values in metrics.items()}
         found[name] = yardstick.scores(by_seed)
         if name != full and full in scores:

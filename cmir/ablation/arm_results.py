@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cmir.data import DevelopmentData, SplitData
+from cmir.data.task import Task
 from cmir.evaluation.robustness.robustness_table import noisy_predictions
 from cmir.method.networks.features import Features
 from cmir.method.networks.model import Network
@@ -20,7 +21,7 @@ from cmir.method.networks.predictions import predict
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.language_features import features_with_language
 from cmir.method.training.reports import TrialResult
-from cmir.method.training.split_scores import LabelRange, split_metrics
+from cmir.method.training.split_scores import split_metrics
 from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.weights import load_result, load_scores
@@ -86,7 +87,7 @@ def _result(record: TrialRecord, file: Path, data: DevelopmentData) -> ArmResult
         outcome: Outcome = "diverged" if record.outcome == "diverged" else "failed"
         return ArmResult(outcome, record.ending.reason, record=record)
     splits = {name: data.splits[name] for name in VALIDATION}
-    noisy = noise_metrics(load_scores(file), splits, data.task, data.label_range)
+    noisy = noise_metrics(load_scores(file), splits, data.task)
     return ArmResult("finished", "", {**record.ending.by_seed, **noisy}, record, file)
 
 
@@ -129,13 +130,12 @@ def split_scores(
 def noise_metrics(
     scores: Mapping[str, npt.NDArray[Any]],
     splits: Mapping[str, SplitData],
-    task: str,
-    label_range: LabelRange,
+    task: Task,
 ) -> dict[str, list[float]]:
     """`split/noise_metric` of each seed: the mean of the metric over the rates of Eq. 14."""
     found: dict[str, list[float]] = {}
     for name, split in splits.items():
-        rates = [split_metrics(s, split, task, label_range) for s in scores[f"{NOISE}{name}"]]
+        rates = [split_metrics(s, split, task) for s in scores[f"{NOISE}{name}"]]
         for key in rates[0]:
             mean = np.mean([metrics[key] for metrics in rates], axis=0)
             found[key.replace("/", f"/{NOISE}", 1)] = mean.tolist()

@@ -9,9 +9,9 @@ import numpy as np
 
 from cmir.ablation.arm_results import NOISE
 from cmir.data import SplitData
+from cmir.data.task import Task
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.paired_tests import paired_difference
-from cmir.method.training.split_scores import LabelRange
 
 DIFFERENCE = ("difference", "low", "high", "p_better", "p_value")
 
@@ -36,14 +36,12 @@ class Yardstick:
     Attributes:
         metric: without its split.
         splits: those that are scored.
-        task: `regression` or `binary`.
-        label_range: scale of a regression's labels.
+        task: what is learned.
     """
 
     metric: str
     splits: Mapping[str, SplitData]
-    task: str
-    label_range: LabelRange
+    task: Task
 
     def scores(self, by_seed: Mapping[str, Sequence[float]]) -> Columns:
         """Mean over the seeds of each key, and the sample deviation under `key_std`."""
@@ -87,7 +85,6 @@ class Yardstick:
             np.tile(groups.codes, copies),
             self.metric,
             task=self.task,
-            label_range=self.label_range,
         )
         values = (found.estimate, found.low, found.high, found.p_better, found.p_value)
         return {f"{key}_{name}": value for name, value in zip(DIFFERENCE, values, strict=True)}

@@ -198,7 +198,7 @@ def _conclude(
     wanted, full = distinct(rows), rows[0].fingerprint
     folder = folder_of(plan, runner.paths)
     validation = {name: plan.data.splits[name] for name in VALIDATION}
-    yardstick = Yardstick(plan.metric, validation, plan.data.task, plan.data.label_range)
+    yardstick = Yardstick(plan.metric, validation, plan.data.task)
     columns = scored(wanted, results, yardstick, full)
     table = ablation_table(rows, results, columns, measured(plan.metric, VALIDATION))
     access = heldout = None

@@ -21,6 +21,7 @@ from cmir.data.formats.inspection.padding import warn_of_blank_ends
 from cmir.data.modality import Modality
 from cmir.data.row_blocks import scanned, span_of, valid_steps
 from cmir.data.shifts.strength import Strength, shift_strength
+from cmir.data.task import Task
 
 BINS = 7
 
@@ -77,8 +78,7 @@ class DataCard:
     """
 
     name: str
-    task: str
-    label_range: tuple[float, float] | None
+    task: Task
     source: Mapping[str, Any]
     shift: Mapping[str, Any]
     sizes: Mapping[str, int]
@@ -101,7 +101,8 @@ def data_card(path: Path | str) -> DataCard:
     development = dataset.development()
     groups = {column: _groups(dataset, column) for column in development.environment_columns}
     shared = {column: _shared(found) for column, found in groups.items()}
-    low, high = dataset.label_range or _limits(development.splits)
+    bins = BINS if dataset.task.kind == "regression" else 2
+    low, high = dataset.task.label_range or _limits(development.splits)
     digests = FeatureDigests(dataset.metadata.height)
     modalities = {
         name: _modality_card(modality, dataset.manifest.nonfinite.get(name), digests)
@@ -110,12 +111,11 @@ def data_card(path: Path | str) -> DataCard:
     return DataCard(
         name=dataset.name,
         task=dataset.task,
-        label_range=dataset.label_range,
         source=dataset.manifest.source,
         shift=dataset.manifest.shift,
         sizes=dataset.sizes,
         labels={
-            name: _label_card(split.labels, low, high, BINS if dataset.task == "regression" else 2)
+            name: _label_card(split.labels, low, high, bins)
             for name, split in development.splits.items()
         },
         groups={

@@ -33,10 +33,7 @@ def render(card: DataCard) -> str:
 
 
 def _title(card: DataCard) -> str:
-    scale = ""
-    if card.label_range is not None:
-        scale = f", labels in [{card.label_range[0]:g}, {card.label_range[1]:g}]"
-    return f"{card.name}: {card.task}{scale}, {sum(card.sizes.values())} samples"
+    return f"{card.name}: {card.task}, {sum(card.sizes.values())} samples"
 
 
 def _origin_lines(card: DataCard) -> list[str]:

@@ -18,7 +18,6 @@ from cmir.data.manifest import (
     SAMPLES_FILE,
     SPLITS,
     Manifest,
-    Task,
     read_manifest,
 )
 from cmir.data.modality import (
@@ -37,6 +36,7 @@ from cmir.data.samples import (
     is_further_label,
     read_samples,
 )
+from cmir.data.task import Task
 from cmir.errors import InputError
 
 _NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text", "text_bert"})
@@ -70,7 +70,6 @@ class DevelopmentData:
 
     name: str
     task: Task
-    label_range: tuple[float, float] | None
     modalities: Mapping[str, Modality]
     train: SplitData
     id_val: SplitData
@@ -111,7 +110,6 @@ class HeldoutData:
 
     name: str
     task: Task
-    label_range: tuple[float, float] | None
     modalities: Mapping[str, Modality]
     splits: Mapping[str, SplitData]
     checksum: str
@@ -124,7 +122,6 @@ class MultimodalDataset:
 
     name: str
     task: Task
-    label_range: tuple[float, float] | None
     modalities: Mapping[str, Modality]
     checksum: str
     path: Path
@@ -151,7 +148,6 @@ class MultimodalDataset:
         return DevelopmentData(
             name=self.name,
             task=self.task,
-            label_range=self.label_range,
             modalities=self.modalities,
             checksum=_checksum(visible, self._array_hashes),
             path=self.path,
@@ -164,7 +160,6 @@ class MultimodalDataset:
         return HeldoutData(
             name=self.name,
             task=self.task,
-            label_range=self.label_range,
             modalities=self.modalities,
             splits={n: _split(self._samples, n) for n in HELDOUT_SPLITS if n in present},
             checksum=self.checksum,
@@ -219,7 +214,6 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
     return MultimodalDataset(
         name=manifest.name or folder.name,
         task=manifest.task,
-        label_range=manifest.label_range,
         modalities=modalities,
         checksum=_checksum(samples, hashes),
         path=folder,

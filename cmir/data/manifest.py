@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
 
 FORMAT = 1
@@ -37,8 +38,6 @@ BROKEN_ARRAY = (
     StructError,
 )
 
-Task = Literal["regression", "binary"]
-
 
 class ArrayRecord(BaseModel):
     """Shape, dtype and the sha256 of one `<modality>.npy` file (what `sha256sum` prints)."""
@@ -53,10 +52,10 @@ class ArrayRecord(BaseModel):
 class Manifest(BaseModel):
     """The content of `dataset.json`; of its keys only `format` and `task` are needed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     format: Literal[1]
-    task: Task
+    kind: TaskKind = Field(alias="task")
     name: str | None = None
     label_range: tuple[float, float] | None = None
     source: dict[str, Any] = Field(default_factory=dict)
@@ -72,6 +71,11 @@ class Manifest(BaseModel):
         if value is not None and not value[0] < value[1]:
             raise ValueError(f"must be [low, high] with low < high, but got {list(value)}")
         return value
+
+    @property
+    def task(self) -> Task:
+        """What is learned; classes have no scale, whatever the file says."""
+        return Task(self.kind, self.label_range if self.kind == "regression" else None)
 
 
 def check_modality_name(name: str, where: str) -> str:

@@ -13,14 +13,14 @@ import polars as pl
 from cmir.data.formats.mmsa_layout import OTHERS
 from cmir.data.formats.origin import Progress, origin_of
 from cmir.data.formats.readers import read_source
-from cmir.data.formats.source import LabelRange, Source
-from cmir.data.manifest import Task
+from cmir.data.formats.source import Source
 from cmir.data.row_blocks import FloatArray
 from cmir.data.samples import check_classes
 from cmir.data.shifts.annealing_plot import PICTURE_FILE, draw_annealing
 from cmir.data.shifts.making import ShiftedSource, make_shift, named_splits, read_shift
 from cmir.data.shifts.split_index import INDEX_FILE, write_index
 from cmir.data.staging import check_target
+from cmir.data.task import TaskKind
 from cmir.data.writing import write_dataset
 from cmir.errors import InputError
 
@@ -35,8 +35,8 @@ def prepare(
     shift_seed: int = 0,
     shift_share: float = 0.15,
     label: str | None = None,
-    task: Task | None = None,
-    label_range: LabelRange | None = None,
+    task: TaskKind | None = None,
+    label_range: tuple[float, float] | None = None,
     splits: Mapping[str, str] | None = None,
     steps: int | None = None,
     overwrite: bool = False,
@@ -101,7 +101,6 @@ def prepare(
         samples=shifted.samples,
         features=_told(shifted, progress),
         task=found.task,
-        label_range=found.label_range,
         name=name or Path(out).resolve().name,
         source=_origin(paths, reader, found, progress),
         shift=shifted.record,
@@ -111,7 +110,7 @@ def prepare(
     )
 
 
-def _check_options(steps: int | None, label_range: LabelRange | None) -> None:
+def _check_options(steps: int | None, label_range: tuple[float, float] | None) -> None:
     if steps is not None and steps < 1:
         raise InputError(f"--steps must be at least 1, but got {steps}.")
     if label_range is not None and not -np.inf < label_range[0] < label_range[1] < np.inf:
@@ -148,18 +147,19 @@ def _told(source: ShiftedSource, progress: Progress) -> dict[str, Iterator[Float
     return {key: blocks(key) for key in sizes}
 
 
-def _with_range(source: Source, label_range: LabelRange | None) -> Source:
+def _with_range(source: Source, label_range: tuple[float, float] | None) -> Source:
     if label_range is None:
         return source
     low, high = label_range
     outside = source.samples.filter(~pl.col("label").is_between(low, high)).height
-    if source.task == "binary" or outside:
-        found = "labels are classes" if source.task == "binary" else f"{outside} labels lie outside"
+    is_scale = source.task.kind == "regression"
+    if outside or not is_scale:
+        found = f"{outside} labels lie outside" if is_scale else "labels are classes"
         raise InputError(
             f"--label-range {low:g} {high:g}: must hold every label of a regression task, but "
             f"{found}. Leave it out or widen it."
         )
-    return replace(source, label_range=label_range)
+    return replace(source, task=replace(source.task, label_range=label_range))
 
 
 def _origin(

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.manifest import DEVELOPMENT_SPLITS, SAMPLES_FILE, SPLITS, Manifest, Task
+from cmir.data.manifest import DEVELOPMENT_SPLITS, SAMPLES_FILE, SPLITS, Manifest
 from cmir.data.parquet_table import read_table
 from cmir.data.row_blocks import IntArray
+from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
 
 REQUIRED_COLUMNS = ("id", "split", "label")
@@ -40,7 +41,7 @@ def check_samples(
         samples: one row per sample; columns `id`, `split`, `label`, optional `raw_text`,
             `<modality>_length`, further labels `label_<name>`, which hold numbers, and
             environment columns, which hold text or whole numbers.
-        task: "binary" wants labels 0 and 1, both in every split.
+        task: a binary one wants labels 0 and 1, both in every split.
         modalities: names of the modalities; a sequence may have a `<modality>_length` column.
         where: the file named in messages.
 
@@ -150,7 +151,7 @@ def check_classes(samples: pl.DataFrame, task: Task, where: str) -> None:
     Raises:
         InputError: so it is.
     """
-    if task == "regression":
+    if task.kind == "regression":
         return
     wrong = samples.filter(~pl.col("label").is_in([0.0, 1.0]))
     if wrong.height:
@@ -180,17 +181,23 @@ def named(ids: pl.Series) -> str:
     return f"{len(ids)} {'sample' if len(ids) == 1 else 'samples'}: {shown}{more}"
 
 
-def usual_task(labels: npt.NDArray[np.floating[Any]]) -> Task:
-    """The task that labels usually mean: "binary" if all are 0 or 1, else "regression"."""
-    return "binary" if np.isin(labels, (0.0, 1.0)).all() else "regression"
+def usual_task(labels: npt.NDArray[np.floating[Any]], kind: TaskKind | None = None) -> Task:
+    """The task that labels usually mean: "binary" if all are 0 or 1, else a scale.
 
+    Args:
+        labels: `(n,)`.
+        kind: where it is known.
 
-def usual_range(labels: npt.NDArray[np.floating[Any]]) -> tuple[float, float] | None:
-    """The usual scale that holds all labels: [-1, 1], else [-3, 3], else None.
-
-    >>> usual_range(np.array([-1.0, 2.4]))
-    (-3.0, 3.0)
+    Example:
+        >>> usual_task(np.array([-1.0, 2.4]))
+        Task(kind='regression', label_range=(-3.0, 3.0))
     """
+    kind = kind or ("binary" if np.isin(labels, (0.0, 1.0)).all() else "regression")
+    return Task(kind, _usual_range(labels) if kind == "regression" else None)
+
+
+def _usual_range(labels: npt.NDArray[np.floating[Any]]) -> tuple[float, float] | None:
+    """The usual scale that holds all labels: [-1, 1], else [-3, 3], else None."""
     largest = np.abs(labels).max(initial=0.0)
     return next(((-limit, limit) for limit in (1.0, 3.0) if largest <= limit), None)
 
@@ -205,8 +212,7 @@ def infer_manifest(samples: pl.DataFrame) -> Manifest:
     visible = samples.filter(pl.col("split").cast(pl.String).is_in(DEVELOPMENT_SPLITS))
     labels = visible["label"].drop_nulls().cast(pl.Float64).to_numpy()
     task = usual_task(labels)
-    scale = usual_range(labels) if task == "regression" else None
-    return Manifest(format=1, task=task, label_range=scale)
+    return Manifest(format=1, task=task.kind, label_range=task.label_range)
 
 
 def read_lengths(

@@ -21,7 +21,6 @@ from cmir.data.manifest import (
     STATISTICS_FILE,
     ArrayRecord,
     Manifest,
-    Task,
     check_modality_name,
     parse_manifest,
     write_manifest,
@@ -37,6 +36,7 @@ from cmir.data.row_blocks import (
 )
 from cmir.data.samples import check_samples, read_lengths
 from cmir.data.staging import new_folder
+from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
 
 Features = FloatArray | Iterable[FloatArray]
@@ -48,8 +48,8 @@ def write_dataset(
     *,
     samples: pl.DataFrame,
     features: Mapping[str, Features],
-    task: Task,
-    label_range: tuple[float, float] | None,
+    task: Task | TaskKind,
+    label_range: tuple[float, float] | None = None,
     name: str,
     source: Mapping[str, Any],
     shift: Mapping[str, Any],
@@ -65,8 +65,9 @@ def write_dataset(
             environment columns (text), N rows.
         features: for each modality an array `(N, T, D)` or `(N, D)`, float32 or float16, or an
             iterable of such arrays that follow each other along the rows.
-        task: "regression" or "binary" (labels 0 and 1).
-        label_range: lowest and highest label of a regression scale, if it has one.
+        task: what is learned; in short "regression" or "binary" (labels 0 and 1).
+        label_range: lowest and highest label of a regression scale, if it has one, for a task that
+            is given in short.
         name: how the dataset is called.
         source: where it comes from (file name, sha256, reader).
         shift: how the out-of-distribution splits were made.
@@ -81,11 +82,12 @@ def write_dataset(
     Raises:
         InputError: samples and features do not make a dataset, or the folder cannot be written.
     """
-    content = {"format": FORMAT, "task": task, "label_range": label_range, "name": name}
+    asked = task if isinstance(task, Task) else Task(task, label_range)
+    content = {"format": FORMAT, "task": asked.kind, "label_range": asked.label_range, "name": name}
     draft = parse_manifest({**content, "source": dict(source), "shift": dict(shift)}, str(path))
     if not features:
         raise InputError(f"{path}: a dataset must have at least one modality, but got none.")
-    checked = check_samples(samples, task=task, modalities=features, where=f"{path}: samples")
+    checked = check_samples(samples, task=draft.task, modalities=features, where=f"{path}: samples")
     with new_folder(Path(path), overwrite) as folder:
         written = {
             key: _write_modality(folder, key, features[key], checked, nonfinite)

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cmir.data.task import Task
 from cmir.errors import InputError
-from cmir.metrics.field_metrics import (
-    classification_metrics_by_replica,
-    regression_metrics_by_replica,
-)
-from cmir.metrics.item_values import item_values
+from cmir.method.training.task_metrics import task_item_values, task_metrics
 from cmir.metrics.metric_inputs import FloatArray
 
 IntArray = npt.NDArray[np.int64]
-LabelRange = tuple[float, float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +22,7 @@ class Measure:
     scores: FloatArray
     labels: FloatArray
     metric: str
-    task: str
-    label_range: LabelRange
+    task: Task
 
     def by_seed(self) -> FloatArray:
         """The metric of each seed on all items, `(seed,)`."""
@@ -40,24 +35,18 @@ class Measure:
             counts: `(draw, unit)`, how often each unit is in the draw.
             unit: `(n,)`, the unit of each item.
         """
-        values = item_values(
-            self.scores, self.labels, self.metric, task=self.task, label_range=self.label_range
-        )
+        values = task_item_values(self.scores, self.labels, self.metric, self.task)
         if values is not None:
             return _weighted_means(values, counts, unit)
         items = np.arange(len(unit))
         return np.stack([self._of(np.repeat(items, row[unit])) for row in counts])
 
     def _of(self, chosen: IntArray) -> FloatArray:
-        scores, labels = self.scores[:, chosen], self.labels[chosen]
-        if self.task == "binary":
-            found = classification_metrics_by_replica(scores, labels)
-        else:
-            found = regression_metrics_by_replica(scores, labels, label_range=self.label_range)
+        found = task_metrics(self.scores[:, chosen], self.labels[chosen], self.task)
         if self.metric not in found:
             raise InputError(
-                f"metric: must be one of {', '.join(found)} for a {self.task} task with labels in "
-                f"{self.label_range}, but got '{self.metric}'."
+                f"metric: must be one of {', '.join(found)} for this task ({self.task}), "
+                f"but got '{self.metric}'."
             )
         return found[self.metric]
 

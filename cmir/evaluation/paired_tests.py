@@ -14,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from cmir.evaluation.bootstrap import (
     IntArray,
-    LabelRange,
     Measure,
     Spread,
     crossed_spread,
     draw_groups,
 )
-from cmir.metrics.item_values import MOSI_RANGE
 from cmir.metrics.metric_directions import Direction, direction
 from cmir.metrics.metric_inputs import FloatArray, checked_pair
 
@@ -64,8 +63,7 @@ def paired_difference(
     groups: npt.ArrayLike,
     metric: str,
     *,
-    task: str = "regression",
-    label_range: LabelRange = MOSI_RANGE,
+    task: Task = SENTIMENT,
     draws: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -96,8 +94,7 @@ def paired_difference(
         labels: `(n,)`.
         groups: `(n,)` whole numbers, such as speakers; `arange(n)` where each sample is its own.
         metric: a name of `cmir.metrics.field_metrics` that the task has.
-        task: `regression` or `binary`.
-        label_range: scale of a regression's labels.
+        task: what the labels are.
         draws: number of resamplings.
         level: of the interval.
         seed: of the resampling.
@@ -117,7 +114,7 @@ def paired_difference(
     first, actual = checked_pair(a, labels, "a")
     second, _ = checked_pair(b, labels, "b")
     codes, number = _checked_groups(groups, len(actual))
-    measure = Measure(np.concatenate([first, second]), actual, metric, task, label_range)
+    measure = Measure(np.concatenate([first, second]), actual, metric, task)
     seeds = (len(first), len(second))
     whole = _halves(measure.by_seed(), seeds)
     rng = np.random.default_rng(seed)

@@ -21,43 +21,58 @@ ACC3_CUTS = (-0.1, 0.1)
 ACC5_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 
-def item_values(
+def regression_item_values(
     predictions: npt.ArrayLike,
     labels: npt.ArrayLike,
     metric: str,
     *,
-    task: str = "regression",
     label_range: LabelRange = MOSI_RANGE,
 ) -> FloatArray | None:
-    """Values whose mean over the samples, NaN left out, is a metric of `field_metrics`.
+    """Values whose mean over the samples, NaN left out, is a metric of `regression_metrics`.
 
     Args:
-        predictions: `(replica, n)`, in label units, or logits.
+        predictions: `(replica, n)`, in label units.
         labels: `(n,)`.
         metric: a name without its split, such as "acc2_non0".
-        task: `regression` or `binary`.
-        label_range: scale of a regression's labels.
+        label_range: scale of the labels.
 
     Returns:
         `(replica, n)`, NaN for a sample that does not count (neutral in `acc2_non0`); None if the
-        metric is no mean over samples (`corr`, `f1`, `auc`, ...).
+        metric is no mean over samples (`corr`, `f1`, ...).
 
     Raises:
         InputError: empty, of different lengths, or not finite.
 
-    >>> item_values([[0.5, -1.0]], [1.0, 0.0], "acc2_non0")
+    >>> regression_item_values([[0.5, -1.0]], [1.0, 0.0], "acc2_non0")
     array([[ 1., nan]])
     """
     predicted, actual = checked_pair(predictions, labels, "predictions")
-    if task == "binary":
-        checked_classes(actual)
-        known: Mapping[str, PerItem] = BINARY_ITEMS
-    else:
-        predicted, actual = on_the_scale(predicted, actual, label_range)
-        known = regression_items(label_range)
-    if metric not in known:
-        return None
-    return np.asarray(known[metric](predicted, actual), np.float64)
+    predicted, actual = on_the_scale(predicted, actual, label_range)
+    return _values(regression_items(label_range), predicted, actual, metric)
+
+
+def classification_item_values(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, metric: str
+) -> FloatArray | None:
+    """Values whose mean over the samples is a metric of `classification_metrics`.
+
+    Args:
+        scores: `(replica, n)`, logits of class 1.
+        labels: `(n,)`, 0 or 1.
+        metric: a name without its split, such as "accuracy".
+
+    Returns:
+        `(replica, n)`; None if the metric is no mean over samples (`f1`, `auc`).
+
+    Raises:
+        InputError: empty, of different lengths, not finite, or labels other than 0 and 1.
+
+    >>> classification_item_values([[0.5, -1.0]], [1.0, 1.0], "accuracy")
+    array([[1., 0.]])
+    """
+    logits, actual = checked_pair(scores, labels, "scores")
+    checked_classes(actual)
+    return _values(BINARY_ITEMS, logits, actual, metric)
 
 
 def regression_items(label_range: LabelRange) -> Mapping[str, PerItem]:
@@ -79,6 +94,14 @@ def means_over_items(
 ) -> dict[str, FloatArray]:
     """The metric of each function, `(replica,)`; NaN where no sample counts."""
     return {name: _mean(per_item(predicted, actual)) for name, per_item in known.items()}
+
+
+def _values(
+    known: Mapping[str, PerItem], predicted: FloatArray, actual: FloatArray, metric: str
+) -> FloatArray | None:
+    if metric not in known:
+        return None
+    return np.asarray(known[metric](predicted, actual), np.float64)
 
 
 def _mean(values: npt.NDArray[np.generic]) -> FloatArray:

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from cmir.data import DevelopmentData, HeldoutData, SplitData
+from cmir.data.task import Task
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.paired_tests import Difference, paired_difference
 from cmir.method.networks.predictions import predict
 from cmir.method.training.language_features import features_with_language
-from cmir.method.training.split_scores import GROUP_COLUMNS, WORST, LabelRange, evaluation_groups
+from cmir.method.training.split_scores import GROUP_COLUMNS, WORST, evaluation_groups
+from cmir.metrics.metric_directions import direction
 from cmir.serving.predictor import Ensemble, Scores
 
 POOLED = "small groups"
@@ -62,8 +64,7 @@ def difference(
     other: Scores,
     split: SplitData,
     metric: str,
-    task: str,
-    label_range: LabelRange,
+    task: Task,
 ) -> Difference:
     """Own less other in a metric, paired, its interval over seeds and groups.
 
@@ -77,28 +78,24 @@ def difference(
         resampled_groups(split).codes,
         metric.removeprefix(WORST),
         task=task,
-        label_range=label_range,
     )
 
 
-def group_changes(
-    own: Scores, other: Scores, split: SplitData, task: str, label_range: LabelRange
-) -> list[GroupChange]:
+def group_changes(own: Scores, other: Scores, split: SplitData, task: Task) -> list[GroupChange]:
     """The groups of a split that have at least two samples, the one that falls most first.
 
     Groups are those of `evaluation_groups`; where all samples are in one, it is that one.
     """
     codes, names = evaluation_groups(split), group_names(split)
-    metric, sign = ("accuracy", 1.0) if task == "binary" else ("mae", -1.0)
+    metric = task.group_metric
+    sign = 1.0 if direction(metric) == "max" else -1.0
     found = []
     for code, name in enumerate(names):
         chosen = codes == code
         if chosen.sum() < 2:
             continue
         a, b, labels = own[:, chosen], other[:, chosen], split.labels[chosen]
-        change = paired_difference(
-            a, b, labels, np.arange(len(labels)), metric, task=task, label_range=label_range
-        )
+        change = paired_difference(a, b, labels, np.arange(len(labels)), metric, task=task)
         ends = sorted((sign * change.low, sign * change.high))
         level = _mean_metric(b, labels, task)
         gain = sign * change.estimate
@@ -119,7 +116,7 @@ def group_names(split: SplitData) -> list[str]:
     return [str(names[0]) if len(names) == 1 else POOLED for names in members]
 
 
-def _mean_metric(scores: Scores, labels: np.ndarray, task: str) -> float:
-    if task == "binary":
+def _mean_metric(scores: Scores, labels: np.ndarray, task: Task) -> float:
+    if task.kind == "binary":
         return float(((scores >= 0) == (labels > 0.5)).mean())
     return float(np.abs(scores - labels).mean())

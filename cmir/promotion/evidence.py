@@ -112,9 +112,7 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
             for name in validation
         }
         split = plan.data.ood_val
-        groups = group_changes(
-            scores["ood_val"], others["ood_val"], split, plan.data.task, plan.data.label_range
-        )
+        groups = group_changes(scores["ood_val"], others["ood_val"], split, plan.data.task)
     verdicts += [
         better_than_baseline(score, differences.get(metric), why, metric, plan.gates),
         no_group_falls(groups, group_margin(plan.data, plan.gates), why, opponent(plan.gates)),
@@ -196,7 +194,6 @@ def _difference(
         plan.data.splits[split],
         metric_of(metric),
         plan.data.task,
-        plan.data.label_range,
     )
 
 

@@ -207,9 +207,9 @@ def constant_score(data: DevelopmentData, metric: str) -> float:
     """
     split = data.splits[metric.partition("/")[0]]
     labels = data.train.labels.astype(np.float64)
-    constant = float(np.median(labels)) if data.task == "regression" else _logit(labels.mean())
+    constant = float(np.median(labels)) if data.task.kind == "regression" else _logit(labels.mean())
     scores = np.full((1, len(split)), constant)
-    metrics = split_metrics(scores, split, data.task, data.label_range)
+    metrics = split_metrics(scores, split, data.task)
     return float(metrics[metric][0])
 
 

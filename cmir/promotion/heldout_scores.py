@@ -91,8 +91,8 @@ def heldout_scores(ensemble: Ensemble, data: HeldoutData) -> dict[str, float]:
 
 def split_scores(scores: Scores, split: SplitData, data: HeldoutData) -> dict[str, float]:
     """The metrics of `heldout_scores` for one split, of scores `(seed, n)`."""
-    seeds = summary(split_metrics(scores, split, data.task, data.label_range))
-    together = split_metrics(averaged(scores, data.task), split, data.task, data.label_range)
+    seeds = summary(split_metrics(scores, split, data.task))
+    together = split_metrics(averaged(scores, data.task), split, data.task)
     return seeds | {
         key.replace("/", f"/{ENSEMBLE}", 1): float(value[0]) for key, value in together.items()
     }
@@ -104,9 +104,7 @@ def _differences(
     own, other = (scores_of(one, data, data.splits) for one in (ensemble, baseline))
     metric = metric_of(plan.ood_metric)
     return {
-        f"{name}/{metric}": difference(
-            own[name], other[name], split, metric, data.task, data.label_range
-        )
+        f"{name}/{metric}": difference(own[name], other[name], split, metric, data.task)
         for name, split in data.splits.items()
         if resampled_groups(split).number > 1
     }

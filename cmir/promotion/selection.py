@@ -9,27 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from cmir.data.task import Task
 from cmir.errors import InputError, nearest
-from cmir.method.training.split_scores import WORST
+from cmir.method.training.split_scores import worst_metric
 from cmir.metrics.metric_directions import direction
 from cmir.runner.studies.records import TrialRecord
 
-Rule = Callable[[str, str], str]
+Rule = Callable[[str, Task], str]
 
 
-def ood_val(objective: str, task: str) -> str:
+def ood_val(objective: str, task: Task) -> str:
     """The objective's metric out of distribution: for shifts like the one that is expected."""
     return f"ood_val/{metric_of(objective)}"
 
 
-def id_val(objective: str, task: str) -> str:
+def id_val(objective: str, task: Task) -> str:
     """The objective's metric in distribution: DomainBed's training-domain validation."""
     return f"id_val/{metric_of(objective)}"
 
 
-def worst_environment(objective: str, task: str) -> str:
+def worst_environment(objective: str, task: Task) -> str:
     """The worst group out of distribution (Koh et al. 2021, WILDS): nobody is left behind."""
-    return f"ood_val/{WORST}{'accuracy' if task == 'binary' else 'mae'}"
+    return f"ood_val/{worst_metric(task)}"
 
 
 RULES: Mapping[str, Rule] = {
@@ -39,19 +40,19 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def rule_metric(rule: str, objective: str, task: str) -> str:
+def rule_metric(rule: str, objective: str, task: Task) -> str:
     """The `split/metric` by which a rule ranks.
 
     Args:
         rule: a name in `RULES`.
         objective: of the sweep, such as `ood_val/mae`.
-        task: `regression` or `binary`.
+        task: what is learned.
 
     Raises:
         InputError: there is no such rule.
 
     Example:
-        >>> rule_metric("worst_environment", "ood_val/corr", "regression")
+        >>> rule_metric("worst_environment", "ood_val/corr", Task("regression"))
         'ood_val/worst_environment_mae'
     """
     if rule not in RULES:
@@ -59,7 +60,7 @@ def rule_metric(rule: str, objective: str, task: str) -> str:
     return RULES[rule](objective, task)
 
 
-def select(records: Sequence[TrialRecord], rule: str, task: str) -> list[TrialRecord]:
+def select(records: Sequence[TrialRecord], rule: str, task: Task) -> list[TrialRecord]:
     """The finished trials of one sweep, best by the rule first; see `best_first`."""
     if not records:
         return []

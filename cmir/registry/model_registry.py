@@ -242,7 +242,7 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
     if ensemble.accepted.takes_sentences:
         inputs += [ColSpec(anything, name, required=False) for name in SENTENCES]
     outputs: Columns = [ColSpec("double", "prediction"), ColSpec("double", "std")]
-    if ensemble.card.task == "binary":
+    if ensemble.card.task.kind == "binary":
         outputs[0] = ColSpec("long", "prediction")
         outputs.append(ColSpec("double", "probability"))
     if ensemble.language:

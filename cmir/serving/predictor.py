@@ -23,6 +23,7 @@ from torch import Tensor
 from cmir.checksums import file_sha256
 from cmir.config import ModelConfig, Section, UnimodalKind
 from cmir.data.row_blocks import pool_all
+from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
 from cmir.method.networks.features import (
     Feature,
@@ -90,7 +91,7 @@ class ModelCard(Section):
     """
 
     format: Literal[1] = 1
-    task: Literal["regression", "binary"]
+    kind: TaskKind = Field(alias="task")
     label_range: tuple[float, float] | None = Field(strict=False)
     modalities: dict[str, ModalityCard]
     model: ModelConfig
@@ -102,6 +103,11 @@ class ModelCard(Section):
     plugins: tuple[str, ...] = Field((), strict=False, exclude_if=lambda names: not names)
     language: dict[str, LanguageCard] = Field(default_factory=dict, exclude_if=lambda one: not one)
     files: dict[str, str] = Field(default_factory=dict, exclude_if=lambda hashes: not hashes)
+
+    @property
+    def task(self) -> Task:
+        """What it predicts."""
+        return Task(self.kind, self.label_range)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +226,7 @@ class Ensemble:
 
     def columns(self, scores: Scores) -> dict[str, npt.NDArray[Any]]:
         """What `predict` returns, for scores `(seed, n)`."""
-        if self.card.task == "regression":
+        if self.card.task.kind == "regression":
             return {"prediction": scores.mean(axis=0), "std": _spread(scores)}
         votes = _sigmoid(scores)
         probability = votes.mean(axis=0)
@@ -239,7 +245,7 @@ class Ensemble:
         saved = (paths["weights"], paths["standardisation"], *own)
         hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in saved}
         card = self.card.model_copy(update={"files": hashes})
-        paths["card"].write_text(card.model_dump_json(indent=1), encoding="utf-8")
+        paths["card"].write_text(card.model_dump_json(indent=1, by_alias=True), encoding="utf-8")
         if own:
             paths[LANGUAGE] = folder / LANGUAGE
         return {name: str(path) for name, path in paths.items()}
@@ -331,12 +337,12 @@ def _nothing(count: int, modality: ModalityCard) -> Feature:
     return Sequences(steps, lengths, torch.zeros(()), torch.ones(()))
 
 
-def averaged(scores: Scores, task: str) -> Scores:
+def averaged(scores: Scores, task: Task) -> Scores:
     """The scores `(1, n)` of what is served, from those of the seeds `(seed, n)`.
 
     Of a binary task the probabilities are averaged, and the logit of their mean is returned.
     """
-    if task == "regression":
+    if task.kind == "regression":
         mean: Scores = scores.mean(axis=0, keepdims=True)
         return mean
     limit = np.finfo(np.float64).eps

@@ -31,8 +31,8 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
     moments = {name: _moments(data.modalities[name]) for name in plain}
     moments |= {name: moments_of(data, one) for name, one in language.items()}
     card = ModelCard(
-        task=data.task,
-        label_range=data.label_range,
+        task=data.task.kind,
+        label_range=data.task.label_range,
         modalities={
             name: ModalityCard(size=size, kind=network.kinds[name])
             for name, size in network.inputs.items()

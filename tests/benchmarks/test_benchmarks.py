@@ -229,7 +229,7 @@ def test_plain_metrics_are_those_of_the_project(data: DevelopmentData, folder: P
     with torch.no_grad():
         scores = model(plain_data.features)[None].numpy()
     for split in (data.id_val, data.ood_val):
-        wanted = split_metrics(scores[:, split.rows], split, data.task, data.label_range)
+        wanted = split_metrics(scores[:, split.rows], split, data.task)
         assert {name: found[name] for name in wanted} == pytest.approx(
             {name: float(value[0]) for name, value in wanted.items()}, abs=1e-6
         )

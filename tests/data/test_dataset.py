@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from cmir.data import DevelopmentData, load_dataset
+from cmir.data.task import Task
 from cmir.errors import InputError
 from tests.support.made_data.small_data import (
     COUNT,
@@ -48,7 +49,7 @@ def put(column: str, row: int, value: object) -> pl.Expr:
 
 def everything(data: DevelopmentData) -> list[object]:
     """All that training can reach, as plain values."""
-    values: list[object] = [data.name, data.task, data.label_range, data.checksum]
+    values: list[object] = [data.name, data.task, data.checksum]
     values.append(data.environment_columns)
     for split in data.splits.values():
         values += [split.name, split.rows.tolist(), split.labels.tolist()]
@@ -151,7 +152,7 @@ def test_a_folder_made_by_hand_equals_a_written_one(folder: Path) -> None:
 def test_a_manifest_needs_format_and_task_alone(folder: Path) -> None:
     (folder / "dataset.json").write_text('{"format": 1, "task": "regression"}')
     dataset = load_dataset(folder)
-    assert (dataset.name, dataset.label_range) == ("small", None)
+    assert (dataset.name, dataset.task) == ("small", Task("regression"))
 
 
 def test_a_folder_without_a_manifest_is_read_by_its_development_labels(tmp_path: Path) -> None:
@@ -165,8 +166,7 @@ def test_a_folder_without_a_manifest_is_read_by_its_development_labels(tmp_path:
     samples = small_samples("binary")
     binary = write_small(tmp_path / "b", samples=samples, task="binary", label_range=None)
     remove("dataset.json")(binary)
-    assert load_dataset(binary).task == "binary"
-    assert load_dataset(binary).label_range is None
+    assert load_dataset(binary).task == Task("binary")
 
 
 def test_numbered_and_categorical_groups_become_text(folder: Path) -> None:
@@ -371,7 +371,7 @@ def test_a_folder_without_features_is_refused(folder: Path) -> None:
 def test_binary_labels_are_zero_and_one_and_both_in_every_split(tmp_path: Path) -> None:
     samples = small_samples("binary")
     folder = write_small(tmp_path / "x", samples=samples, task="binary", label_range=None)
-    assert load_dataset(folder).development().task == "binary"
+    assert load_dataset(folder).development().task == Task("binary")
     change_samples(folder, put("label", 1, 2.0))
     with pytest.raises(InputError, match=r"must be 0 or 1, but got 2\.0 for 1 sample: 's1'"):
         load_dataset(folder)

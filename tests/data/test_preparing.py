@@ -17,6 +17,7 @@ import pytest
 
 from cmir.data import load_dataset, preparing
 from cmir.data.preparing import prepare
+from cmir.data.task import Task
 from cmir.process.interruption import Interruption
 from tests.support.made_data.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
 from tests.support.made_data.small_layouts import hkt_content, write_clue
@@ -135,7 +136,7 @@ def test_a_joke_file_becomes_a_binary_dataset_with_a_humour_stream(tmp_path: Pat
     file.write_bytes(pickle.dumps(hkt_content()))
     assert run("funny", file, tmp_path / "out", "--steps", 4, "--shift", "held_out:cluster") == 0
     dataset = load_dataset(tmp_path / "out")
-    assert dataset.task == "binary"
+    assert dataset.task == Task("binary")
     assert dataset.modalities["humour"].array.shape[1:] == (4, 4)
 
 
@@ -218,7 +219,7 @@ def test_the_options_reach_the_dataset(source: Path, tmp_path: Path) -> None:
     more = ("--name", "mine", "--label-range", -5, 5, "--task", "regression")
     assert run("mmsa", source, out, *options, *more) == 0
     dataset = load_dataset(out)
-    assert (dataset.name, dataset.label_range) == ("mine", (-5.0, 5.0))
+    assert (dataset.name, dataset.task) == ("mine", Task("regression", (-5.0, 5.0)))
     assert {key: record(out)[key] for key in ("column", "seed", "share")} == {
         "column": "video", "seed": 7, "share": 0.2
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cmir.data.task import SENTIMENT
 from cmir.evaluation.bootstrap import Measure, draw_groups, draw_seeds
 from cmir.metrics.field_metrics import regression_metrics_by_replica
 
@@ -18,7 +19,7 @@ def test_a_metric_on_draws_is_that_of_the_drawn_samples(metric: str, items: bool
     groups = np.repeat(np.arange(5), 6)
     counts = draw_groups(groups, 8, items, rng)
     unit = np.arange(30) if items else groups
-    found = Measure(scores, labels, metric, "regression", (-3.0, 3.0)).on_draws(counts, unit)
+    found = Measure(scores, labels, metric, SENTIMENT).on_draws(counts, unit)
     for draw, row in zip(found, counts, strict=True):
         chosen = [item for item in range(30) for _ in range(row[unit[item]])]
         wanted = regression_metrics_by_replica(scores[:, chosen], labels[chosen])[metric]

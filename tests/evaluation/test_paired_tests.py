@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.evaluation.paired_tests import (
     Difference,
@@ -170,7 +171,7 @@ def test_a_classification_is_compared_by_its_logits() -> None:
     bad = rng.normal(size=(3, 200))
     for metric in ("accuracy", "auc", "brier"):
         found = paired_difference(
-            good, bad, labels, np.arange(200) // 10, metric, task="binary", draws=300
+            good, bad, labels, np.arange(200) // 10, metric, task=Task("binary"), draws=300
         )
         assert found.p_better > 0.99
 
@@ -194,7 +195,7 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, object], message: 
 def test_groups_of_which_each_lacks_a_class_are_refused() -> None:
     scores, labels = np.arange(6.0)[None], np.array([0, 0, 0, 1, 1, 1])
     with pytest.raises(InputError, match=r"groups: the metric must be defined on some draw of 2"):
-        paired_difference(scores, -scores, labels, labels, "auc", task="binary", draws=50)
+        paired_difference(scores, -scores, labels, labels, "auc", task=Task("binary"), draws=50)
 
 
 def test_holm_is_its_definition_spelled_out() -> None:

@@ -99,7 +99,7 @@ def test_the_stand_in_has_the_task_and_the_scale_that_were_asked_for(tmp_path: P
     (tmp_path / "sims_v2.yaml").write_text(small)
     prepared = prepare_sweep(tmp_path / "sims_v2.yaml", {}, Paths(tmp_path))
     assert prepared.is_synthetic
-    assert prepared.data.label_range == (-1.0, 1.0)
+    assert prepared.data.task.label_range == (-1.0, 1.0)
     assert abs(prepared.data.train.labels).max() <= 1.0
     assert len(prepared.data.train) == 40
 

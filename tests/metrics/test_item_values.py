@@ -10,7 +10,7 @@ from cmir.metrics.field_metrics import (
     classification_metrics_by_replica,
     regression_metrics_by_replica,
 )
-from cmir.metrics.item_values import item_values
+from cmir.metrics.item_values import classification_item_values, regression_item_values
 
 NO_MEANS = {"corr", "f1", "f1_has0", "f1_non0", "auc"}
 SCALES = [(-3.0, 3.0), (-1.0, 1.0), None]
@@ -26,7 +26,7 @@ def test_the_mean_of_the_values_is_the_metric_of_a_regression(
     predictions = labels + bound * rng.normal(size=(3, 60))
     metrics = regression_metrics_by_replica(predictions, labels, label_range=scale)
     for name, wanted in metrics.items():
-        values = item_values(predictions, labels, name, label_range=scale)
+        values = regression_item_values(predictions, labels, name, label_range=scale)
         if name in NO_MEANS:
             assert values is None
         else:
@@ -39,17 +39,17 @@ def test_the_mean_of_the_values_is_the_metric_of_a_classification() -> None:
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 2, 60), rng.normal(size=(3, 60))
     for name, wanted in classification_metrics_by_replica(logits, labels).items():
-        values = item_values(logits, labels, name, task="binary")
+        values = classification_item_values(logits, labels, name)
         assert (values is None) == (name in NO_MEANS)
         if values is not None:
             assert values.mean(axis=1) == pytest.approx(wanted)
 
 
 def test_a_neutral_sample_does_not_count_without_neutral_ones() -> None:
-    values = item_values([[1.0, 1.0, -1.0]], [0.0, 2.0, 1.0], "acc2_non0")
+    values = regression_item_values([[1.0, 1.0, -1.0]], [0.0, 2.0, 1.0], "acc2_non0")
     np.testing.assert_array_equal(values, [[np.nan, 1.0, 0.0]])
 
 
 def test_labels_that_are_no_classes_are_refused() -> None:
     with pytest.raises(InputError, match="labels: must be 0 or 1"):
-        item_values([[1.0, 2.0]], [0.0, 2.0], "accuracy", task="binary")
+        classification_item_values([[1.0, 2.0]], [0.0, 2.0], "accuracy")

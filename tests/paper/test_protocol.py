@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cmir.data import load_dataset
+from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.method.baseline_recipes import with_rate
 from cmir.method.networks.predictions import predict
@@ -104,7 +105,7 @@ def test_the_scores_are_those_of_the_seeds(client: MlflowClient, tmp_path: Path)
         split.rows,
         device,
     )
-    metrics = split_metrics(scores.numpy().astype(np.float64), split, "binary")
+    metrics = split_metrics(scores.numpy().astype(np.float64), split, Task("binary"))
     accuracy = metrics["id_test/accuracy"]
     assert found.heldout["id_test/accuracy"] == pytest.approx(accuracy.mean())
     assert found.heldout["id_test/accuracy_std"] == pytest.approx(accuracy.std(ddof=1))

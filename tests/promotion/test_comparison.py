@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from cmir.data import DevelopmentData, SplitData
+from cmir.data.task import SENTIMENT, Task
 from cmir.evaluation.robustness.robustness_table import evaluate_robustness
 from cmir.promotion.comparison import difference, group_changes, group_names, scores_of
 from cmir.promotion.noise_loss import noise_loss
@@ -36,7 +37,7 @@ def test_the_change_of_a_group_is_that_of_its_mean_error() -> None:
     rng = np.random.default_rng(0)
     labels = rng.normal(size=37).astype(np.float32)
     own, other = labels + rng.normal(0, 0.5, (2, 37)), labels + rng.normal(0, 0.8, (3, 37))
-    found = group_changes(own, other, split_of(labels, SPEAKERS), "regression", (-3.0, 3.0))
+    found = group_changes(own, other, split_of(labels, SPEAKERS), SENTIMENT)
     assert [change.gain for change in found] == sorted(change.gain for change in found)
     groups = {"ann": range(20), "bob": range(20, 32), "small groups": range(32, 37)}
     assert {change.group for change in found} == set(groups)
@@ -52,7 +53,7 @@ def test_the_change_of_a_group_is_that_of_its_mean_error() -> None:
 def test_accuracy_falls_where_the_error_of_classes_rises() -> None:
     labels = np.tile([0.0, 1.0], 10)
     right, wrong = (2 * labels - 1)[None], (1 - 2 * labels)[None]
-    (change,) = group_changes(wrong, right, split_of(labels), "binary", None)
+    (change,) = group_changes(wrong, right, split_of(labels), Task("binary"))
     assert (change.group, change.own, change.other, change.gain) == ("all", 0.0, 1.0, -1.0)
 
 
@@ -67,8 +68,7 @@ def test_the_worst_environment_is_compared_by_its_plain_metric() -> None:
     own, other = labels + rng.normal(size=(2, 37)), labels + rng.normal(size=(2, 37))
     split = split_of(labels, SPEAKERS)
     worst, plain = (
-        difference(own, other, split, name, "regression", (-3.0, 3.0))
-        for name in ("worst_environment_mae", "mae")
+        difference(own, other, split, name, SENTIMENT) for name in ("worst_environment_mae", "mae")
     )
     assert worst == plain
     assert plain.groups == 4
@@ -121,7 +121,7 @@ def test_the_picture_of_groups_shows_those_that_fall_most() -> None:
     labels = rng.normal(size=400)
     split = split_of(labels, [f"speaker {n // 10}" for n in range(400)])
     own, other = labels + rng.normal(size=(1, 400)), labels + rng.normal(size=(1, 400))
-    groups = group_changes(own, other, split, "regression", (-3.0, 3.0))
-    (axes,) = group_picture(groups, "regression").axes
+    groups = group_changes(own, other, split, SENTIMENT)
+    (axes,) = group_picture(groups, SENTIMENT).axes
     shown = [label.get_text() for label in axes.get_yticklabels()]
     assert shown == [f"{group.group} (10)" for group in groups[:LARGEST]][::-1]

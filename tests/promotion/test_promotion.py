@@ -119,7 +119,7 @@ def test_the_held_out_scores_are_those_of_the_model_that_is_served(
             if part.lengths is not None:
                 request[f"{part.name}_lengths"] = part.lengths[split.rows]
         served = model.predict(request)["prediction"].to_numpy()[None]
-        metrics = split_metrics(served, split, heldout.task, heldout.label_range)
+        metrics = split_metrics(served, split, heldout.task)
         for metric in ("mae", "corr", "acc2_non0", "worst_environment_mae"):
             recorded = outcome.heldout[f"{name}/ensemble_{metric}"]
             assert recorded == pytest.approx(metrics[f"{name}/{metric}"][0], rel=1e-4)

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from cmir.promotion.selection import RULES, best_first, rule_metric, select
 from cmir.runner.studies.records import Ending, Outcome, TrialRecord
@@ -23,30 +24,30 @@ def test_each_rule_ranks_by_its_own_metric() -> None:
     second = {"ood_val/mae": 2.0, "id_val/mae": 1.0, "ood_val/worst_environment_mae": 3.0}
     third = {"ood_val/mae": 3.0, "id_val/mae": 2.0, "ood_val/worst_environment_mae": 1.0}
     records = [record(1, first), record(2, second), record(3, third)]
-    assert numbers(select(records, "ood_val", "regression")) == [1, 2, 3]
-    assert numbers(select(records, "id_val", "regression")) == [2, 3, 1]
-    assert numbers(select(records, "worst_environment", "regression")) == [3, 1, 2]
+    assert numbers(select(records, "ood_val", SENTIMENT)) == [1, 2, 3]
+    assert numbers(select(records, "id_val", SENTIMENT)) == [2, 3, 1]
+    assert numbers(select(records, "worst_environment", SENTIMENT)) == [3, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("rule", "objective", "task", "metric"),
     [
-        ("ood_val", "ood_val/corr", "regression", "ood_val/corr"),
-        ("ood_val", "id_val/mae", "regression", "ood_val/mae"),
-        ("id_val", "ood_val/f1", "binary", "id_val/f1"),
-        ("worst_environment", "ood_val/f1", "binary", "ood_val/worst_environment_accuracy"),
-        ("worst_environment", "ood_val/corr", "regression", "ood_val/worst_environment_mae"),
+        ("ood_val", "ood_val/corr", SENTIMENT, "ood_val/corr"),
+        ("ood_val", "id_val/mae", SENTIMENT, "ood_val/mae"),
+        ("id_val", "ood_val/f1", Task("binary"), "id_val/f1"),
+        ("worst_environment", "ood_val/f1", Task("binary"), "ood_val/worst_environment_accuracy"),
+        ("worst_environment", "ood_val/corr", SENTIMENT, "ood_val/worst_environment_mae"),
     ],
 )
 def test_a_rule_keeps_the_metric_of_the_objective(
-    rule: str, objective: str, task: str, metric: str
+    rule: str, objective: str, task: Task, metric: str
 ) -> None:
     assert rule_metric(rule, objective, task) == metric
 
 
 def test_no_rule_names_a_held_out_split() -> None:
     for rule in RULES:
-        for task in ("regression", "binary"):
+        for task in (SENTIMENT, Task("binary")):
             assert "test" not in rule_metric(rule, "ood_val/mae", task)
 
 
@@ -83,11 +84,11 @@ def test_a_configuration_that_was_tried_twice_takes_one_place() -> None:
 
 
 def test_a_sweep_without_trials_has_no_best() -> None:
-    assert select([], "ood_val", "regression") == []
+    assert select([], "ood_val", SENTIMENT) == []
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"'ood_vall' is no rule.*Did you mean 'ood_val'\?"):
-        rule_metric("ood_vall", "ood_val/mae", "regression")
+        rule_metric("ood_vall", "ood_val/mae", SENTIMENT)
     with pytest.raises(InputError, match="Known: ood_val, id_val, worst_environment"):
-        rule_metric("oracle", "ood_val/mae", "regression")
+        rule_metric("oracle", "ood_val/mae", SENTIMENT)

@@ -147,7 +147,7 @@ def test_logging_a_model_says_nothing(
 
 
 def test_the_signature_tells_what_a_binary_model_returns(ensemble: Ensemble) -> None:
-    card = ensemble.card.model_copy(update={"task": "binary"})
+    card = ensemble.card.model_copy(update={"kind": "binary"})
     binary = Ensemble(card, ensemble.weights, ensemble.mean, ensemble.std)
     assert signature_of(binary).outputs.input_names() == ["prediction", "std", "probability"]
     assert signature_of(ensemble).outputs.input_names() == ["prediction", "std"]

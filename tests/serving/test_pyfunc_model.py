@@ -19,6 +19,7 @@ from mlflow.models import validate_schema
 from mlflow.pyfunc import scoring_server
 
 from cmir.data import DevelopmentData, load_dataset
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from cmir.method.networks.features import load_features
 from cmir.method.networks.predictions import predict
@@ -346,10 +347,20 @@ def test_a_binary_model_tells_class_and_probability(tmp_path: Path) -> None:
 def test_what_is_scored_is_what_is_served() -> None:
     logits = np.array([[2.0, -1.0], [0.0, -3.0]])
     probability = (1 / (1 + np.exp(-logits))).mean(axis=0)
-    together = averaged(logits, "binary")
+    together = averaged(logits, Task("binary"))
     np.testing.assert_allclose(1 / (1 + np.exp(-together)), probability[None])
-    np.testing.assert_array_equal(averaged(logits, "regression"), [[1.0, -2.0]])
-    assert np.isfinite(averaged(np.array([[900.0, -900.0]]), "binary")).all()
+    np.testing.assert_array_equal(averaged(logits, SENTIMENT), [[1.0, -2.0]])
+    assert np.isfinite(averaged(np.array([[900.0, -900.0]]), Task("binary"))).all()
+
+
+def test_the_model_file_says_the_task_in_the_words_of_the_data_set(
+    served: Served, tmp_path: Path
+) -> None:
+    paths = served.ensemble.save(tmp_path)
+    recorded = json.loads(Path(paths["card"]).read_text(encoding="utf-8"))
+    assert list(recorded)[:3] == ["format", "task", "label_range"]
+    assert (recorded["task"], recorded["label_range"]) == ("regression", [-3.0, 3.0])
+    assert load_ensemble(paths).card.task == SENTIMENT
 
 
 @pytest.mark.parametrize("name", ["weights", "standardisation"])

@@ -50,7 +50,6 @@ def with_text(words: Path, out: Path) -> Path:
         samples=table.with_columns(text_length=pl.lit(2)),
         features=features | {"text": text},
         task=dataset.task,
-        label_range=dataset.label_range,
         name=out.name,
         source={},
         shift={},

@@ -23,8 +23,9 @@ from cmir.data.formats.mmsa_columns import (
 from cmir.data.formats.mmsa_features import read_modalities, told_absent_in, with_rows
 from cmir.data.formats.mmsa_lengths import Measured, measured
 from cmir.data.formats.source import Source
-from cmir.data.manifest import SPLITS, Task
-from cmir.data.samples import check_ids_and_labels, usual_range
+from cmir.data.manifest import SPLITS
+from cmir.data.samples import check_ids_and_labels
+from cmir.data.task import TaskKind
 from cmir.errors import InputError
 
 SPLIT_NAMES = {
@@ -54,7 +55,7 @@ def assemble(
     where: str,
     *,
     label: str | None = None,
-    task: Task | None = None,
+    task: TaskKind | None = None,
     splits: Mapping[str, str] | None = None,
     columns: Sequence[str] = (),
 ) -> Source:
@@ -71,7 +72,7 @@ def assemble(
         content: what the file holds.
         where: the file named in messages.
         label: the key of the label; by default the first of `LABEL_KEYS` that is there.
-        task: by default "binary" if all labels are 0 or 1, else "regression".
+        task: its kind; by default "binary" if all labels are 0 or 1, else "regression".
         splits: further names of splits and which of ours they mean, before `SPLIT_NAMES`.
         columns: further keys that hold an environment, one text for each sample.
 
@@ -93,7 +94,7 @@ def assemble(
     labels = np.concatenate(
         [read_labels(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
     )
-    found_task = task or find_task(labels, key, where)
+    learned = find_task(labels, key, where, task)
     texts = read_text_columns(found, named, parts, where, columns)
     names = [name for name, own in ids.items() for _ in own]
     samples = pl.DataFrame({"id": joined(ids), "split": names}).with_columns(
@@ -110,8 +111,7 @@ def assemble(
     return Source(
         samples=samples,
         parts=parts,
-        task=found_task,
-        label_range=usual_range(labels) if found_task == "regression" else None,
+        task=learned,
         left_out=(
             *sorted({name for own in found.values() for name in own} - used),
             *_splits_left_out(content, where, splits or {}),

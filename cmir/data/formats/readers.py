@@ -15,7 +15,8 @@ from cmir.data.formats.mmsa_layout import LEFT_OUT, SPLIT_NAMES, assemble, split
 from cmir.data.formats.npz_file import mapped_arrays
 from cmir.data.formats.pickles import safe_pickle
 from cmir.data.formats.source import Source
-from cmir.data.manifest import SPLITS, Task
+from cmir.data.manifest import SPLITS
+from cmir.data.task import TaskKind
 from cmir.errors import InputError, nearest
 from cmir.extensions import FILE_FORMATS, file_format
 
@@ -24,7 +25,11 @@ Splits = Mapping[str, str]
 
 @file_format("mmsa")
 def mmsa(
-    file: Path, *, label: str | None = None, task: Task | None = None, splits: Splits | None = None
+    file: Path,
+    *,
+    label: str | None = None,
+    task: TaskKind | None = None,
+    splits: Splits | None = None,
 ) -> Source:
     """Read a pickle in the layout of MMSA: `{split: {key: values}}`.
 
@@ -55,7 +60,11 @@ def mmsa(
 
 @file_format("npz")
 def npz(
-    file: Path, *, label: str | None = None, task: Task | None = None, splits: Splits | None = None
+    file: Path,
+    *,
+    label: str | None = None,
+    task: TaskKind | None = None,
+    splits: Splits | None = None,
 ) -> Source:
     """Read an .npz file whose keys are `<split>/<key>`, as in the layout of MMSA.
 
@@ -84,7 +93,7 @@ def npz(
 @file_format("mag")
 def mag(
     *paths: Path,
-    task: Task | None = None,
+    task: TaskKind | None = None,
     splits: Splits | None = None,
 ) -> Source:
     """Read lists of samples `((words, visual, acoustic), label, segment)`, aligned by word.
@@ -134,7 +143,11 @@ def funny(path: Path, *, splits: Splits | None = None, steps: int | None = None)
 
 @file_format("folder")
 def folder(
-    path: Path, *, label: str | None = None, task: Task | None = None, splits: Splits | None = None
+    path: Path,
+    *,
+    label: str | None = None,
+    task: TaskKind | None = None,
+    splits: Splits | None = None,
 ) -> Source:
     """Read a folder made elsewhere: one table `*.parquet`, and one `<modality>.npy` each.
 

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.manifest import Task
 from cmir.data.row_blocks import FloatArray, IntArray, forget, row_blocks
-
-LabelRange = tuple[float, float]
+from cmir.data.task import Task
 
 
 class Rows(Protocol):
@@ -43,8 +41,7 @@ class Source:
         samples: columns `id`, `split`, `label`, then lengths, further labels, environments and
             text, N rows.
         parts: for each modality its arrays of the splits, in the order of the rows.
-        task: "regression" or "binary".
-        label_range: the scale of a regression label, None where it is not a usual one.
+        task: what is learned.
         left_out: keys of the file that did not become part of the dataset.
         notes: what a reader of the data card should know.
         split_names: names of the splits in the file.
@@ -54,7 +51,6 @@ class Source:
     samples: pl.DataFrame
     parts: Mapping[str, tuple[Rows, ...]]
     task: Task
-    label_range: LabelRange | None
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     split_names: tuple[str, ...]

@@ -60,7 +60,7 @@ def crossed(first: Source, other: Source, name: str) -> tuple[Source, dict[str, 
         warnings=(*first.warnings, *(f"{name}: {warning}" for warning in other.warnings)),
     )
     record = {"scheme": "cross", "other": name, "label_map": [slope, offset]}
-    ranges = {"training": first.label_range, "other": other.label_range}
+    ranges = {"training": first.task.label_range, "other": other.task.label_range}
     return joined, record | {"label_ranges": ranges}
 
 
@@ -71,10 +71,10 @@ def _check(first: Source, other: Source, name: str) -> None:
             f"--shift cross: {name} must be another data set than the source, but {same} of its "
             f"{other.samples.height} ids are ids of the source."
         )
-    if first.task != other.task:
+    if first.task.kind != other.task.kind:
         raise InputError(
-            f"--shift cross: both data sets must have one task, but it is {first.task} in the "
-            f"source and {other.task} in {name}. Give --task."
+            f"--shift cross: both data sets must have one task, but it is {first.task.kind} in the "
+            f"source and {other.task.kind} in {name}. Give --task."
         )
     sizes = [{key: parts[0].shape[-1] for key, parts in s.parts.items()} for s in (first, other)]
     kinds = [{key: len(parts[0].shape) for key, parts in s.parts.items()} for s in (first, other)]
@@ -87,8 +87,8 @@ def _check(first: Source, other: Source, name: str) -> None:
 
 def _label_map(first: Source, other: Source, name: str) -> tuple[float, float]:
     """Slope and offset from the other's labels to the first's."""
-    ours, theirs = first.label_range, other.label_range
-    if first.task == "binary" or ours == theirs:
+    ours, theirs = first.task.label_range, other.task.label_range
+    if first.task.kind == "binary" or ours == theirs:
         return 1.0, 0.0
     if ours is None or theirs is None:
         raise InputError(

@@ -207,10 +207,10 @@ def _target(request: ShiftRequest) -> float | None:
 
 def _limits(source: Source) -> tuple[float, float] | None:
     """The scale within which labels are binned, None for classes."""
-    if source.task == "binary":
+    if source.task.kind == "binary":
         return None
     labels = source.samples["label"].to_numpy()
-    return source.label_range or (float(labels.min()), float(labels.max()))
+    return source.task.label_range or (float(labels.min()), float(labels.max()))
 
 
 def _pooled(source: Source, key: str) -> npt.NDArray[np.float32]:

@@ -49,8 +49,8 @@ def shift_strength(data: DevelopmentData) -> dict[str, Strength]:
     """The strength of the shift for each modality, and for the words where there are texts."""
     labels = np.concatenate([split.labels for split in data.splits.values()]).astype(np.float64)
     names = np.repeat(list(data.splits), [len(split) for split in data.splits.values()])
-    limits = (labels.min(), labels.max()) if data.task == "regression" else None
-    bins = label_bins(labels, data.label_range or limits)
+    limits = (labels.min(), labels.max()) if data.task.kind == "regression" else None
+    bins = label_bins(labels, data.task.label_range or limits)
     splits = [names, *(_redrawn(names, bins, seed) for seed in range(RANDOM_SPLITS))]
     fits = {name: _feature_fit(vectors, labels) for name, vectors in _vectors(data).items()}
     texts = _texts(data)

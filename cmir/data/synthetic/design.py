@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cmir.data.manifest import SPLITS, Task
+from cmir.data.manifest import SPLITS
 from cmir.data.synthetic.structural_model import (
     LABEL_RANGE,
     FloatArray,
@@ -30,6 +30,7 @@ from cmir.data.synthetic.structural_model import (
     exchange,
     observe,
 )
+from cmir.data.task import TaskKind
 from cmir.errors import InputError
 
 GROUND_TRUTH_ARRAYS = "ground_truth.npz"
@@ -51,7 +52,7 @@ class Design:
     causal_size: int
     spurious_size: int
     label_noise: float
-    task: Task
+    task: TaskKind
     name: str
     seed: int
     label_range: tuple[float, float] = LABEL_RANGE

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cmir.data.manifest import Task
 from cmir.data.synthetic.design import (
     GROUND_TRUTH,
     GROUND_TRUTH_ARRAYS,
@@ -29,6 +28,7 @@ from cmir.data.synthetic.structural_model import (
     Latents,
     ModalitySpec,
 )
+from cmir.data.task import TaskKind
 from cmir.data.writing import write_dataset
 from cmir.errors import InputError
 
@@ -66,7 +66,7 @@ def generate(
     causal_size: int = 5,
     spurious_size: int = 10,
     label_noise: float = 0.25,
-    task: Task = "regression",
+    task: TaskKind = "regression",
     label_range: tuple[float, float] = LABEL_RANGE,
     name: str = "synthetic",
     seed: int = 0,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cmir.data.manifest import Task
+from cmir.data.task import TaskKind
 from cmir.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
@@ -77,7 +77,7 @@ class LabelRule:
 
     weights: npt.NDArray[np.float64]
     noise: npt.NDArray[np.float64]
-    task: Task
+    task: TaskKind
 
     def labels(self, causal: FloatArray) -> npt.NDArray[np.float64]:
         """Labels `(N,)` of causal latents `(N, causal_size)`."""
@@ -124,7 +124,7 @@ def draw_latents(
     causal_size: int,
     spurious_size: int,
     label_noise: float,
-    task: Task,
+    task: TaskKind,
     seed: int,
 ) -> Latents:
     """Draw latents and labels of N samples.

@@ -100,7 +100,7 @@ def label_probe(model: TrainedModel, data: DevelopmentData, fit_on: np.ndarray) 
     fitted, labels = model.parts(data, data.train.rows[fit_on]), data.train.labels[fit_on]
     splits = [data.splits[name] for name in VALIDATION]
     held = [model.parts(data, split.rows) for split in splits]
-    is_binary = data.task == "binary"
+    is_binary = data.task.kind == "binary"
     score: dict[str, dict[str, BySeed]] = {split.name: {} for split in splits}
     for part in ROLES:
         by_seed = [

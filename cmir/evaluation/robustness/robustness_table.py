@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cmir.data import DevelopmentData, HeldoutData, SplitData
+from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.evaluation.reliability import (
     expected_calibration_error,
@@ -197,7 +198,7 @@ def _rows(
     split: SplitData,
     data: DevelopmentData | HeldoutData,
 ) -> list[dict[str, Any]]:
-    metrics = split_metrics(scores, split, data.task, data.label_range)
+    metrics = split_metrics(scores, split, data.task)
     metrics |= _reliability(scores, split, data.task)
     return [
         corruption._asdict()
@@ -207,9 +208,9 @@ def _rows(
     ]
 
 
-def _reliability(scores: np.ndarray, split: SplitData, task: str) -> ByReplica:
+def _reliability(scores: np.ndarray, split: SplitData, task: Task) -> ByReplica:
     groups = evaluation_groups(split)
-    if task != "binary":
+    if task.kind != "binary":
         tail = tenth_percentile_mae(scores, split.labels, groups)
         return {f"{split.name}/tenth_percentile_mae": tail}
     return {

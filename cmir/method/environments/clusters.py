@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from cmir.data.manifest import Task
+from cmir.data.task import Task
 from cmir.errors import InputError
 
 Array = npt.NDArray[np.floating]
@@ -72,10 +72,10 @@ def label_bins(labels: Array, task: Task) -> tuple[IntArray, Array]:
     is so frequent that quantiles coincide. No bin is empty.
 
     Example:
-        >>> label_bins(np.array([0.0, 1.0, 1.0]), "binary")[0].tolist()
+        >>> label_bins(np.array([0.0, 1.0, 1.0]), Task("binary"))[0].tolist()
         [0, 1, 1]
     """
-    if task == "binary":
+    if task.kind == "binary":
         edges = np.array([1.0])
     else:
         inner = np.arange(1, LABEL_BINS) / LABEL_BINS

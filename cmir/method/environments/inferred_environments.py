@@ -21,7 +21,7 @@ def error_environments(reference: Reference) -> IntArray:
     Pitfall: mislabelled and merely noisy samples are mistakes too. In one environment all labels
     contradict the reference, so that equal risks in both are out of reach by construction.
     """
-    if reference.task == "binary":
+    if reference.task.kind == "binary":
         return np.asarray((reference.scores > 0) != (reference.labels > 0.5), dtype=np.int64)
     errors = np.abs(reference.scores - reference.labels)
     hardest = np.argsort(-errors, kind="stable")[: round(HARD_PART * len(errors))]

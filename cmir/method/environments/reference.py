@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from cmir.data import DevelopmentData
-from cmir.data.manifest import Task
+from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.method.networks.features import pooled_features
 
@@ -50,7 +50,7 @@ class Reference:
     @property
     def losses(self) -> FloatArray:
         """`(n,)`: (f - y)^2, or log(1 + exp(f)) - y f."""
-        if self.task == "binary":
+        if self.task.kind == "binary":
             return np.asarray(np.logaddexp(0.0, self.scores) - self.labels * self.scores)
         return np.square(self.scores - self.labels)
 
@@ -61,7 +61,7 @@ class Reference:
         It is 2 (f - y) f for the squared error and (sigmoid(f) - y) f for the cross-entropy. The
         squared mean over an environment is that environment's IRM penalty.
         """
-        if self.task == "binary":
+        if self.task.kind == "binary":
             return np.asarray((expit(self.scores) - self.labels) * self.scores)
         return 2 * (self.scores - self.labels) * self.scores
 
@@ -83,7 +83,7 @@ def train_reference(data: DevelopmentData, seed: int = 0) -> Reference:
     labels = data.train.labels.astype(np.float64)
     _check_folds(data, labels)
     features = pooled_features(data, data.train.rows).astype(np.float64)
-    if data.task == "binary":
+    if data.task.kind == "binary":
         model, folds, method = (
             _logistic(features, labels, seed),
             StratifiedKFold,
@@ -137,9 +137,13 @@ def _enough(
 
 
 def _check_folds(data: DevelopmentData, labels: FloatArray) -> None:
-    classes = np.unique(labels, return_counts=True)[1] if data.task == "binary" else [len(labels)]
+    classes = (
+        np.unique(labels, return_counts=True)[1] if data.task.kind == "binary" else [len(labels)]
+    )
     if min(classes) < FOLDS:
-        what = "training samples of each class" if data.task == "binary" else "training samples"
+        what = (
+            "training samples of each class" if data.task.kind == "binary" else "training samples"
+        )
         raise InputError(
             f"environments.partition: the reference predictor needs at least {FOLDS} {what}, but "
             f"'{data.name}' has {min(classes)}. Add samples, or set the partition to none."

@@ -63,7 +63,6 @@ def embed(
         samples=table.with_columns(lengths),
         features=features,
         task=source.task,
-        label_range=source.label_range,
         name=source.name,
         source=_origin(source, embedding, chosen, modality, tokens),
         shift=source.manifest.shift,

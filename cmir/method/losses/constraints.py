@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from cmir.config import PredictionLoss
+
 Reduction = Literal["sum", "mean"]
 
 
-def prediction_errors(
-    predictions: Tensor, labels: Tensor, kind: Literal["mse", "mae", "bce"]
-) -> Tensor:
+def prediction_errors(predictions: Tensor, labels: Tensor, kind: PredictionLoss) -> Tensor:
     """The error of each sample (Mai and Han 2026, Eq. 2).
 
     Args:
@@ -160,7 +160,7 @@ def reconstruction(features: Tensor, reconstructed: Tensor, reduction: Reduction
     return total / features.shape[-2] if reduction == "sum" else total
 
 
-def prediction_invariance(scores: Tensor, kind: Literal["mse", "mae", "bce"]) -> Tensor:
+def prediction_invariance(scores: Tensor, kind: PredictionLoss) -> Tensor:
     """Distance between what one sample's environments let a unimodal predictor predict.
 
     The paper's "standard" form of R_inv (Mai and Han 2026, App. H). Of two predictions it is the

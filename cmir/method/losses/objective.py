@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from cmir.config import TrialConfig
+from cmir.config import PredictionLoss, TrialConfig
+from cmir.data.task import Task
 from cmir.extensions import PENALTIES
 from cmir.method.environments.encoded_views import Views, views_of
 from cmir.method.losses.constraints import (
@@ -27,7 +27,6 @@ from cmir.method.networks.features import Inputs
 from cmir.method.networks.model import Network, Weights
 from cmir.method.networks.replicas import Layout, linear, linear_parts, linear_relu
 
-PredictionLoss = Literal["mse", "mae", "bce"]
 Terms = dict[str, Tensor]
 
 
@@ -252,11 +251,10 @@ def weighted_sum(
     return total
 
 
-def prediction_loss(config: TrialConfig, task: str) -> PredictionLoss:
-    """The prediction loss: as configured, else squared error or binary cross-entropy by task."""
-    if config.loss.prediction == "auto":
-        return "bce" if task == "binary" else "mse"
-    return config.loss.prediction
+def prediction_loss(config: TrialConfig, task: Task) -> PredictionLoss:
+    """The prediction loss: as configured, else the task's own."""
+    chosen = config.loss.prediction
+    return task.prediction_losses[0] if chosen == "auto" else chosen
 
 
 def _unimodal_scores(weights: Weights, invariant: Tensor) -> Tensor:

@@ -10,13 +10,11 @@ one of them is blind to it.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Kind = Literal["mse", "mae", "bce"]
+from cmir.config import PredictionLoss
 
 FISHR_DECAY = 0.95
 
@@ -64,7 +62,7 @@ def vrex(errors: Tensor, groups: Tensor, count: int) -> Tensor:
     return _variance_over(risks[..., None], present).squeeze(-1)
 
 
-def irm(scores: Tensor, labels: Tensor, groups: Tensor, count: int, kind: Kind) -> Tensor:
+def irm(scores: Tensor, labels: Tensor, groups: Tensor, count: int, kind: PredictionLoss) -> Tensor:
     """IRMv1's penalty without bias: the product of two half-batch gradients, per environment.
 
     mean_e (d/ds R_e^a(s f))(d/ds R_e^b(s f)) at s = 1, with a and b the samples of e at even and
@@ -162,7 +160,7 @@ def fishr(
     hidden: Tensor,
     groups: Tensor,
     count: int,
-    kind: Kind,
+    kind: PredictionLoss,
     average: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Variance over environments of the gradient's variance within each (Fishr).
@@ -202,7 +200,7 @@ def fishr(
     return value, average
 
 
-def score_gradients(scores: Tensor, labels: Tensor, kind: Kind) -> Tensor:
+def score_gradients(scores: Tensor, labels: Tensor, kind: PredictionLoss) -> Tensor:
     """d loss / d f of each sample, in the shape of the scores.
 
     2 (f - y) for squared error, the sign of f - y for absolute error, sigmoid(f) - y for binary

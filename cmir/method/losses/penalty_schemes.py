@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmir.config import TrialConfig
+from cmir.config import PredictionLoss, TrialConfig
 from cmir.extensions import penalty
-from cmir.method.losses.penalties import Kind, coral, fishr, group_dro, irm, vrex
+from cmir.method.losses.penalties import coral, fishr, group_dro, irm, vrex
 
 Penalised = tuple[Tensor, Tensor]
 
@@ -38,7 +38,7 @@ class PenaltyBatch:
     last_hidden: Tensor
     groups: Tensor
     count: int
-    loss: Kind
+    loss: PredictionLoss
     step: Tensor
     memory: Tensor
 

@@ -102,10 +102,10 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
 
 
 def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
-    goal = goal_of(config.objective, data.task, data.label_range)
+    goal = goal_of(config.objective, data.task)
     split = data.splits[goal.split]
     constant = np.zeros((1, len(split)))
-    if np.isnan(goal.value(split_metrics(constant, split, data.task, data.label_range))).any():
+    if np.isnan(goal.value(split_metrics(constant, split, data.task))).any():
         raise InputError(
             f"objective: '{config.objective}' cannot be measured on the {len(split)} samples of "
             f"{goal.split} in '{data.name}', whatever a model predicts: choose another metric."
@@ -113,11 +113,11 @@ def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
 
 
 def _check_loss(data: DevelopmentData, config: TrialConfig) -> None:
-    is_binary, chosen = data.task == "binary", config.loss.prediction
-    if chosen != "auto" and (chosen == "bce") != is_binary:
-        allowed = "auto or bce" if is_binary else "auto, mse or mae"
+    chosen, known = config.loss.prediction, data.task.prediction_losses
+    if chosen not in ("auto", *known):
+        allowed = f"{', '.join(('auto', *known[:-1]))} or {known[-1]}"
         raise InputError(
-            f"loss.prediction must be {allowed} for the {data.task} task of '{data.name}', "
+            f"loss.prediction must be {allowed} for the {data.task.kind} task of '{data.name}', "
             f"but got '{chosen}'."
         )
 

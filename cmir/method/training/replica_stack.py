@@ -51,7 +51,7 @@ class Stack:
         self._started = time.perf_counter()
         self._data, self._configs, self._device = data, list(configs), device
         self._shared = shared = configs[0]
-        self._goal = goal_of(shared.objective, data.task, data.label_range)
+        self._goal = goal_of(shared.objective, data.task)
         self._network = network_for(data, shared.model)
         self._features = load_features(data, shared.model, device) if features is None else features
         partitions, wanted = partitions or Partitions(data), partition_of(shared.environments)
@@ -210,7 +210,7 @@ class Stack:
         scores: ByReplica = {}
         for split, values in predictions:
             usable = np.where(finite[:, None], values, 0.0)
-            scores |= split_metrics(usable, split, self._data.task, self._data.label_range)
+            scores |= split_metrics(usable, split, self._data.task)
         return scores
 
     def _keep_best(self, weights: Weights, scores: ByReplica, finite: np.ndarray) -> None:

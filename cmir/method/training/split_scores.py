@@ -8,13 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmir.data import SplitData
+from cmir.data.task import Task
 from cmir.errors import InputError
-from cmir.metrics.field_metrics import (
-    classification_metrics_by_replica,
-    regression_metrics_by_replica,
-)
-from cmir.metrics.group_metrics import worst_environment_accuracy, worst_environment_mae
-from cmir.metrics.item_values import MOSI_RANGE
+from cmir.method.training.task_metrics import task_metrics, worst_group
 from cmir.metrics.metric_directions import direction
 
 SMALLEST_GROUP = 8
@@ -22,7 +18,6 @@ GROUP_COLUMNS = ("environment", "speaker", "video", "source")
 WORST = "worst_environment_"
 
 ByReplica = dict[str, np.ndarray]
-LabelRange = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -38,46 +33,48 @@ class Goal:
         return metrics[f"{self.split}/{self.metric}"]
 
 
-def goal_of(objective: str, task: str, label_range: LabelRange = MOSI_RANGE) -> Goal:
+def goal_of(objective: str, task: Task) -> Goal:
     """Reads an objective such as `ood_val/mae`.
 
     Raises:
-        InputError: unknown metric, or one that the task or the scale of the labels does not have.
+        InputError: unknown metric, or one that the task does not have.
     """
     split, metric = objective.split("/")
-    known = known_metrics(task, label_range)
+    known = known_metrics(task)
     if metric not in known:
         raise InputError(
-            f"objective must be one of {', '.join(f'{split}/{name}' for name in known)} for a "
-            f"{task} task with labels in {label_range}, but got '{objective}'."
+            f"objective must be one of {', '.join(f'{split}/{name}' for name in known)} for this "
+            f"task ({task}), but got '{objective}'."
         )
     return Goal(split, metric, 1.0 if direction(metric) == "min" else -1.0)
 
 
-def known_metrics(task: str, label_range: LabelRange = MOSI_RANGE) -> tuple[str, ...]:
-    """Names of the metrics that `split_metrics` reports for a task and a scale of the labels."""
+def known_metrics(task: Task) -> tuple[str, ...]:
+    """Names of the metrics that `split_metrics` reports for a task."""
     one = np.array([[0.0, 1.0]])
-    return (*_metrics(one, one[0], task, label_range), f"{WORST}{_error_name(task)}")
+    return (*task_metrics(one, one[0], task), worst_metric(task))
 
 
-def split_metrics(
-    predictions: np.ndarray, split: SplitData, task: str, label_range: LabelRange = MOSI_RANGE
-) -> ByReplica:
+def worst_metric(task: Task) -> str:
+    """The metric of the worst group, such as `worst_environment_mae`."""
+    return f"{WORST}{task.group_metric}"
+
+
+def split_metrics(predictions: np.ndarray, split: SplitData, task: Task) -> ByReplica:
     """Every metric of one split.
 
     Args:
         predictions: `(replica, n)` scores in label units, or logits.
         split: with n labels.
-        task: `regression` or `binary`.
-        label_range: scale of a regression's labels, which decides what accuracies there are.
+        task: what is learned.
 
     Returns:
         `split/metric` to `(replica,)`; `split/worst_environment_mae` (binary: `_accuracy`) is the
         worst mean over the `evaluation_groups` that have at least 8 samples, or over all of them
         where none has.
     """
-    metrics = _metrics(predictions, split.labels, task, label_range)
-    metrics[f"{WORST}{_error_name(task)}"] = _worst(predictions, split, task)
+    metrics = dict(task_metrics(predictions, split.labels, task))
+    metrics[worst_metric(task)] = _worst(predictions, split, task)
     return {f"{split.name}/{name}": value for name, value in metrics.items()}
 
 
@@ -106,21 +103,8 @@ def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
     return means | spreads
 
 
-def _metrics(
-    predictions: np.ndarray, labels: np.ndarray, task: str, label_range: LabelRange
-) -> ByReplica:
-    if task == "binary":
-        return dict(classification_metrics_by_replica(predictions, labels))
-    return dict(regression_metrics_by_replica(predictions, labels, label_range=label_range))
-
-
-def _error_name(task: str) -> str:
-    return "accuracy" if task == "binary" else "mae"
-
-
-def _worst(predictions: np.ndarray, split: SplitData, task: str) -> np.ndarray:
+def _worst(predictions: np.ndarray, split: SplitData, task: Task) -> np.ndarray:
     groups = evaluation_groups(split)
     sizes = np.bincount(groups)[groups]
     counted = sizes >= min(SMALLEST_GROUP, sizes.max())
-    worst = worst_environment_accuracy if task == "binary" else worst_environment_mae
-    return worst(predictions[:, counted], split.labels[counted], groups[counted])
+    return worst_group(predictions[:, counted], split.labels[counted], groups[counted], task)

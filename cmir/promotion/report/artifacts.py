@@ -65,7 +65,7 @@ def artifacts(
     figures = {"robustness.png": robustness_curves(tables, plan.ood_metric)}
     if evidence.groups:
         figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
-    if plan.data.task == "binary":
+    if plan.data.task.kind == "binary":
         figures["reliability.png"] = _reliability(plan, evidence.ensemble)
     folder = plan.paths.ablation(plan.sweep)
     ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
@@ -97,6 +97,6 @@ def _reliability(plan: PromotionPlan, ensemble: Ensemble) -> Figure:
     splits = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
     curves = {}
     for name, scores in scores_of(ensemble, plan.data, splits).items():
-        probability = 0.5 * (1 + np.tanh(averaged(scores, "binary")[0] / 2))
+        probability = 0.5 * (1 + np.tanh(averaged(scores, plan.data.task)[0] / 2))
         curves[name] = reliability_curve(probability, splits[name].labels)
     return reliability_picture(curves)

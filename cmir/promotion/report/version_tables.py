@@ -91,11 +91,9 @@ def compare_versions(
     metric = metric_of(a.tags.get("objective", "ood_val/mae"))
     splits = {name: data.splits[name] for name in ("id_val", "ood_val")}
     own, other = (scores_of(ensemble_of_version(one), data, splits) for one in (a, b))
-    names = dict.fromkeys([metric, "accuracy" if data.task == "binary" else "mae"])
+    names = dict.fromkeys([metric, data.task.group_metric])
     differences = {
-        f"{split}/{name}": difference(
-            own[split], other[split], splits[split], name, data.task, data.label_range
-        )
+        f"{split}/{name}": difference(own[split], other[split], splits[split], name, data.task)
         for split in splits
         for name in names
     }

@@ -52,7 +52,7 @@ def test_rows_of_scattered_splits_stay_with_their_sample(tmp_path: Path) -> None
     given = table()[order]
     for name in ("room", "raw_text", "audio_length"):
         assert source.samples[name].to_list() == given[name].to_list()
-    assert source.label_range == (-1.0, 1.0)
+    assert source.task.label_range == (-1.0, 1.0)
     assert source.left_out == ("note",)
 
 

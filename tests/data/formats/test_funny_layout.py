@@ -12,6 +12,7 @@ import pytest
 
 from cmir.data.formats.readers import funny
 from cmir.data.formats.source import Source
+from cmir.data.task import Task
 from cmir.errors import InputError
 from tests.support.made_data.small_layouts import (
     hkt_content,
@@ -33,7 +34,7 @@ def rows(source: Source, name: str) -> np.ndarray:
 def test_hkt_joins_context_and_punchline_and_keeps_its_features(tmp_path: Path) -> None:
     content = hkt_content()
     source = funny(written(tmp_path / "ur_funny.pkl", content))
-    assert source.task == "binary"
+    assert source.task == Task("binary")
     assert {name: source.parts[name][0].shape[-1] for name in source.parts} == {
         "vision": 36, "audio": 60, "humour": 4
     }  # fmt: skip

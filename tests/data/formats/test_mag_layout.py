@@ -12,6 +12,7 @@ import pytest
 
 from cmir.data.formats.readers import mag
 from cmir.data.formats.source import Source
+from cmir.data.task import SENTIMENT
 from cmir.errors import InputError
 from tests.support.made_data.small_layouts import mag_content, mag_sample, write_clue
 
@@ -32,7 +33,7 @@ def test_every_part_of_a_sample_is_kept(tmp_path: Path, word_numbers: bool) -> N
     samples = [sample for split in content.values() for sample in split]
     vision, audio = rows(source, "vision"), rows(source, "audio")
     assert (vision.shape[1:], audio.shape[1:]) == ((8, 4), (8, 6))
-    assert (source.task, source.label_range) == ("regression", (-3.0, 3.0))
+    assert source.task == SENTIMENT
     for place, (parts, label, segment) in enumerate(samples):
         own = source.samples.row(place, named=True)
         video, _, clip = segment.rstrip("]").partition("[")

@@ -11,6 +11,7 @@ import pytest
 
 from cmir.data.formats.readers import mmsa, npz
 from cmir.data.formats.source import Source
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from cmir.extensions import FILE_FORMATS
 from tests.support.made_data.small_data import (
@@ -151,30 +152,29 @@ def test_ids_in_parts_and_in_bytes_are_joined(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "task", "label_range"),
+    ("labels", "task"),
     [
-        (lambda n: np.arange(n) % 2, "binary", None),
-        (lambda n: np.linspace(-1, 1, n), "regression", (-1.0, 1.0)),
-        (lambda n: np.linspace(-3, 3, n), "regression", (-3.0, 3.0)),
-        (lambda n: np.linspace(0, 1.5, n).reshape(n, 1, 1), "regression", (-3.0, 3.0)),
-        (lambda n: np.linspace(0, 100, n), "regression", None),
-        (lambda n: list(np.linspace(0, 1, n)), "regression", (-1.0, 1.0)),
+        (lambda n: np.arange(n) % 2, Task("binary")),
+        (lambda n: np.linspace(-1, 1, n), Task("regression", (-1.0, 1.0))),
+        (lambda n: np.linspace(-3, 3, n), SENTIMENT),
+        (lambda n: np.linspace(0, 1.5, n).reshape(n, 1, 1), SENTIMENT),
+        (lambda n: np.linspace(0, 100, n), Task("regression")),
+        (lambda n: list(np.linspace(0, 1, n)), Task("regression", (-1.0, 1.0))),
     ],
 )
 def test_task_and_range_follow_from_the_labels(
     tmp_path: Path,
     labels: Callable[[int], Any],
-    task: str,
-    label_range: tuple[float, float] | None,
+    task: Task,
 ) -> None:
     source = read(tmp_path, with_key("regression_labels", labels))
-    assert (source.task, source.label_range) == (task, label_range)
+    assert source.task == task
 
 
 def test_the_task_can_be_said(tmp_path: Path) -> None:
     content = with_key("regression_labels", lambda n: np.arange(n) % 2)
     source = read(tmp_path, content, task="regression")
-    assert (source.task, source.label_range) == ("regression", (-1.0, 1.0))
+    assert source.task == Task("regression", (-1.0, 1.0))
 
 
 def test_another_label_can_be_named(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_two_classes_are_found_without_regression_labels(tmp_path: Path) -> None
     for split in content.values():
         del split["regression_labels"]
     source = read(tmp_path, content)
-    assert source.task == "binary"
+    assert source.task == Task("binary")
     assert source.samples["label"].to_list()[:3] == [0.0, 1.0, 0.0]
 
 
@@ -330,7 +330,7 @@ def test_the_real_mosi_file_is_read(mosi_file: Path) -> None:
         "audio": ("float32", (1280, 73)),
         "vision": ("float32", (1280, 100)),
     }
-    assert (source.task, source.label_range) == ("regression", (-3.0, 3.0))
+    assert source.task == SENTIMENT
     assert source.samples["video"].n_unique() == 80
     assert source.samples["text_length"].is_between(1, 40).all()
     assert source.left_out == source.notes == ()

@@ -17,6 +17,7 @@ from cmir.data import MultimodalDataset, SplitData, load_dataset
 from cmir.data.synthetic.generation import DEFAULT_SAMPLES, Shape, generate
 from cmir.data.synthetic.interventions import intervened
 from cmir.data.synthetic.structural_model import ModalitySpec
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
@@ -83,7 +84,7 @@ def test_the_default_dataset_is_one_that_a_sweep_can_read(tmp_path: Path) -> Non
     splits = {**dataset.development().splits, **dataset.heldout().splits}
     assert {name: len(split) for name, split in splits.items()} == dict(DEFAULT_SAMPLES)
     assert dataset.development().environment_columns == ("environment", "speaker", "video")
-    assert (dataset.task, dataset.label_range) == ("regression", (-3.0, 3.0))
+    assert dataset.task == SENTIMENT
 
 
 def test_held_out_splits_may_be_left_out(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_binary_labels_say_the_sign_and_pull_the_spurious_latents(tmp_path: Path
     folder = generate(tmp_path / "data", modalities={"text": 8}, samples=LARGE, task="binary")
     truth, labels = ground_truth(folder), table(folder)["label"].to_numpy()
     assert set(labels.tolist()) == {0.0, 1.0}
-    assert load_dataset(folder).label_range is None
+    assert load_dataset(folder).task == Task("binary")
     first = truth["environment"] == 0
     apart = [truth["spurious"][first & (labels == k)].mean(axis=0) for k in (0, 1)]
     np.testing.assert_allclose(np.abs(apart[1] - apart[0]), 2.0, atol=0.3)
@@ -363,4 +364,4 @@ def test_another_scale_of_labels_is_a_linear_map_of_the_usual_one(tmp_path: Path
     assert mapped["label"].to_numpy() == pytest.approx(usual["label"].to_numpy() / 3, abs=1e-6)
     again = intervened(load_dataset(tmp_path / "b").development(), "spurious").data
     assert again.train.labels == pytest.approx(mapped.filter(split="train")["label"].to_numpy())
-    assert again.label_range == (-1.0, 1.0)
+    assert again.task == Task("regression", (-1.0, 1.0))

@@ -12,6 +12,7 @@ from scipy import integrate, stats
 
 from cmir.config import ModelConfig
 from cmir.data import DevelopmentData
+from cmir.data.task import SENTIMENT
 from cmir.errors import InputError
 from cmir.evaluation.robustness.corruption_inputs import BLOCK, Subject, subjects
 from cmir.evaluation.robustness.corruptions import CORRUPTIONS, NOISE_RATES, gaussian_noise
@@ -134,7 +135,7 @@ def test_the_clean_rows_are_the_scores_of_the_evaluation(
     features, weights = load_features(learning, CONFIG, CPU), random_weights(network.layout, 2)
     for split in (learning.id_val, learning.ood_val):
         scores = predict(network, weights, features, split.rows, CPU).numpy()
-        for name, wanted in split_metrics(scores, split, "regression").items():
+        for name, wanted in split_metrics(scores, split, SENTIMENT).items():
             one, _, metric = name.partition("/")
             found = values_of(table, corruption="clean", split=one, metric=metric)
             assert found == pytest.approx(wanted.tolist(), abs=1e-5)

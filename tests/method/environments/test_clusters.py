@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
 
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from cmir.method.environments.clusters import (
     kmeans_environments,
@@ -34,10 +35,10 @@ def room_and_label(link: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, 
 def test_k_means_takes_the_label_where_label_k_means_takes_the_room() -> None:
     features, labels, room = room_and_label(link=0)
     plain = kmeans_environments(features, 2, seed=0)
-    inside = label_kmeans_environments(features, labels, "regression", 2, seed=0)
+    inside = label_kmeans_environments(features, labels, SENTIMENT, 2, seed=0)
     assert adjusted_rand_score(labels > 0, plain) > 0.85
     assert adjusted_rand_score(room, inside) > 0.95
-    bins, _ = label_bins(labels, "regression")
+    bins, _ = label_bins(labels, SENTIMENT)
     assert mutual_info_score(bins, inside) < 0.02 < 0.5 < mutual_info_score(bins, plain)
 
 
@@ -45,14 +46,14 @@ def test_clusters_are_matched_however_each_bin_numbers_its_own() -> None:
     features, labels, room = room_and_label(link=0)
     binary = (labels > 0).astype(np.float64)
     for seed in range(6):
-        found = label_kmeans_environments(features, binary, "binary", 2, seed)
+        found = label_kmeans_environments(features, binary, Task("binary"), 2, seed)
         assert adjusted_rand_score(room, found) > 0.95
 
 
 def test_a_link_that_changes_its_sign_is_matched_by_value() -> None:
     """The pitfall in the docstring: the room is not found where its offset follows the label."""
     features, labels, room = room_and_label(link=1)
-    found = label_kmeans_environments(features, labels, "regression", 2, seed=0)
+    found = label_kmeans_environments(features, labels, SENTIMENT, 2, seed=0)
     assert adjusted_rand_score(room, found) < 0.05
     assert adjusted_rand_score(features[:, 1] > 0, found) > 0.95
 
@@ -60,8 +61,8 @@ def test_a_link_that_changes_its_sign_is_matched_by_value() -> None:
 def test_clusters_are_the_same_when_the_samples_come_in_another_order() -> None:
     features, labels, _ = room_and_label(link=0)
     order = np.random.default_rng(1).permutation(SIZE)
-    found = label_kmeans_environments(features, labels, "regression", 2, seed=0)
-    other = label_kmeans_environments(features[order], labels[order], "regression", 2, seed=0)
+    found = label_kmeans_environments(features, labels, SENTIMENT, 2, seed=0)
+    other = label_kmeans_environments(features[order], labels[order], SENTIMENT, 2, seed=0)
     assert adjusted_rand_score(found[order], other) == 1
 
 
@@ -74,7 +75,7 @@ def test_one_far_sample_is_no_cluster() -> None:
 
 def test_bins_of_a_regression_hold_about_a_fifth_each() -> None:
     labels = np.random.default_rng(0).uniform(-3, 3, 500)
-    bins, edges = label_bins(labels, "regression")
+    bins, edges = label_bins(labels, SENTIMENT)
     assert np.abs(np.bincount(bins) - 100).max() <= 1
     wanted = [sum(label >= edge for edge in edges) for label in labels]
     assert bins.tolist() == wanted
@@ -84,24 +85,24 @@ def test_bins_of_a_regression_hold_about_a_fifth_each() -> None:
 def test_no_bin_is_empty_where_one_label_is_frequent(frequent: float) -> None:
     labels = np.random.default_rng(0).uniform(-3, 3, 300)
     labels[:200] = frequent
-    bins, edges = label_bins(labels, "regression")
+    bins, edges = label_bins(labels, SENTIMENT)
     assert np.bincount(bins, minlength=len(edges) + 1).min() > 0
 
 
 def test_one_label_alone_is_one_bin() -> None:
-    bins, edges = label_bins(np.zeros(10), "regression")
+    bins, edges = label_bins(np.zeros(10), SENTIMENT)
     assert (bins.tolist(), len(edges)) == ([0] * 10, 0)
 
 
 def test_classes_are_the_bins_of_a_binary_task() -> None:
-    assert label_bins(np.array([1.0, 0.0, 1.0]), "binary")[0].tolist() == [1, 0, 1]
+    assert label_bins(np.array([1.0, 0.0, 1.0]), Task("binary"))[0].tolist() == [1, 0, 1]
 
 
 def test_a_bin_with_fewer_samples_than_groups_is_named() -> None:
     labels = np.array([1.0] + [0.0] * 20)
     with pytest.raises(InputError, match=r"at most 1, .* differ in bin 2 of 2 of the training lab"):
         label_kmeans_environments(
-            np.random.default_rng(0).normal(size=(21, 2)), labels, "binary", 3, 0
+            np.random.default_rng(0).normal(size=(21, 2)), labels, Task("binary"), 3, 0
         )
 
 
@@ -111,4 +112,4 @@ def test_a_bin_with_fewer_places_than_groups_is_named() -> None:
     with pytest.raises(
         InputError, match=r"at most 1, .*bin 1 of 2 of the training labels, .*got 3"
     ):
-        label_kmeans_environments(features, labels, "binary", 3, 0)
+        label_kmeans_environments(features, labels, Task("binary"), 3, 0)

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from cmir.method.environments.clusters import label_bins
 from cmir.method.environments.diagnosis import check_sizes, diagnose
@@ -19,7 +20,7 @@ SIZE = 240
 def made_up(seed: int = 0) -> Reference:
     rng = np.random.default_rng(seed)
     labels = rng.uniform(-3, 3, SIZE)
-    return Reference(0.6 * labels + rng.normal(size=SIZE), labels, "regression")
+    return Reference(0.6 * labels + rng.normal(size=SIZE), labels, SENTIMENT)
 
 
 def random_groups(seed: int, count: int = 3) -> np.ndarray:
@@ -29,7 +30,7 @@ def random_groups(seed: int, count: int = 3) -> np.ndarray:
 def test_every_number_is_that_of_a_loop_over_environments() -> None:
     reference, groups = made_up(), random_groups(0)
     found = diagnose("random", groups, reference)
-    bins, _ = label_bins(reference.labels, "regression")
+    bins, _ = label_bins(reference.labels, SENTIMENT)
     risks, penalties = [], []
     for number, row in enumerate(found.environments):
         members = [i for i in range(SIZE) if groups[i] == number]
@@ -84,7 +85,7 @@ def test_random_partitions_have_p_values_from_end_to_end() -> None:
 
 
 def test_a_partition_that_chance_reaches_always_has_a_p_value_of_one() -> None:
-    same = Reference(np.ones(SIZE), np.zeros(SIZE), "regression")
+    same = Reference(np.ones(SIZE), np.zeros(SIZE), SENTIMENT)
     found = diagnose("random", random_groups(0), same)
     assert (found.risk_variance.p, found.irm_penalty.p, found.mutual_information.p) == (1, 1, 1)
 
@@ -107,7 +108,7 @@ def test_a_diagnosis_is_repeatable_and_becomes_plain_values() -> None:
 
 def test_a_binary_task_has_its_classes_as_bins() -> None:
     labels = np.arange(SIZE, dtype=np.float64) % 2
-    found = diagnose("x", np.arange(SIZE) // 120, Reference(labels - 0.5, labels, "binary"))
+    found = diagnose("x", np.arange(SIZE) // 120, Reference(labels - 0.5, labels, Task("binary")))
     assert [row.labels for row in found.environments] == [(60, 60), (60, 60)]
     assert found.mutual_information.value == pytest.approx(0, abs=1e-12)
 

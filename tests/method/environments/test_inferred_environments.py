@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cmir.data.manifest import Task
+from cmir.data.task import Task
 from cmir.method.environments.inferred_environments import eiil_environments, error_environments
 from cmir.method.environments.reference import Reference
 
-TASKS: tuple[Task, ...] = ("regression", "binary")
+REGRESSION, BINARY = Task("regression"), Task("binary")
+TASKS = (REGRESSION, BINARY)
 
 
 def made_up(task: Task, size: int, seed: int = 0) -> Reference:
@@ -22,7 +23,7 @@ def made_up(task: Task, size: int, seed: int = 0) -> Reference:
     rng = np.random.default_rng(seed)
     labels = rng.uniform(-3, 3, size)
     scores = 0.7 * labels + rng.normal(size=size)
-    if task == "binary":
+    if task == BINARY:
         labels = (labels > 0).astype(np.float64)
     return Reference(scores, labels, task)
 
@@ -31,7 +32,7 @@ def invariance_violation(reference: Reference, soft: Tensor) -> Tensor:
     """The sum over both environments of the squared gradient of the weighted loss, by autograd."""
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     scores, labels = torch.from_numpy(reference.scores), torch.from_numpy(reference.labels)
-    if reference.task == "binary":
+    if reference.task == BINARY:
         losses = binary_cross_entropy_with_logits(scale * scores, labels, reduction="none")
     else:
         losses = (scale * scores - labels) ** 2
@@ -79,7 +80,7 @@ def test_no_other_partition_violates_invariance_more(task: Task) -> None:
 
 
 def test_in_a_binary_task_eiil_is_the_mistakes() -> None:
-    reference = made_up("binary", 200)
+    reference = made_up(BINARY, 200)
     mistakes = error_environments(reference)
     assert 0 < mistakes.sum() < 100
     assert eiil_environments(reference).tolist() == mistakes.tolist()
@@ -88,17 +89,17 @@ def test_in_a_binary_task_eiil_is_the_mistakes() -> None:
 def test_in_regression_eiil_parts_too_far_from_zero_from_too_near() -> None:
     scores = np.array([2.0, 1.0, -2.0, -1.0, 1.0, 0.0])
     labels = np.array([1.0, 2.0, -1.0, -2.0, -1.0, 1.0])
-    found = eiil_environments(Reference(scores, labels, "regression"))
+    found = eiil_environments(Reference(scores, labels, REGRESSION))
     assert found.tolist() == [1, 0, 1, 0, 1, 0]
 
 
 def test_mistakes_of_a_classifier_are_the_samples_on_the_wrong_side() -> None:
     scores, labels = np.array([0.3, -0.2, 1.0, -3.0]), np.array([1.0, 1.0, 0.0, 0.0])
-    assert error_environments(Reference(scores, labels, "binary")).tolist() == [0, 1, 1, 0]
+    assert error_environments(Reference(scores, labels, BINARY)).tolist() == [0, 1, 1, 0]
 
 
 def test_mistakes_of_a_regression_are_the_quarter_with_the_largest_errors() -> None:
-    reference = made_up("regression", 82)
+    reference = made_up(REGRESSION, 82)
     errors = np.abs(reference.scores - reference.labels)
     groups = error_environments(reference)
     assert groups.sum() == 20
@@ -106,5 +107,5 @@ def test_mistakes_of_a_regression_are_the_quarter_with_the_largest_errors() -> N
 
 
 def test_of_equal_errors_the_earlier_are_the_mistakes() -> None:
-    reference = Reference(np.zeros(8), np.ones(8), "regression")
+    reference = Reference(np.zeros(8), np.ones(8), REGRESSION)
     assert error_environments(reference).tolist() == [1, 1, 0, 0, 0, 0, 0, 0]

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from cmir.data import DevelopmentData, SplitData
-from cmir.data.manifest import Task
+from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.method.environments.reference import (
     LOGISTIC_STRENGTHS,
@@ -23,11 +23,12 @@ from cmir.method.networks.features import pooled_features
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(size=40)
+REGRESSION, BINARY = Task("regression"), Task("binary")
 LABELS: dict[Task, np.ndarray] = {
-    "regression": RNG.uniform(-3, 3, 40),
-    "binary": RNG.integers(0, 2, 40).astype(np.float64),
+    REGRESSION: RNG.uniform(-3, 3, 40),
+    BINARY: RNG.integers(0, 2, 40).astype(np.float64),
 }
-TASKS: tuple[Task, ...] = ("regression", "binary")
+TASKS = (REGRESSION, BINARY)
 
 
 def standardised(data: DevelopmentData, rows: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -96,14 +97,14 @@ def test_the_scale_gradient_is_the_difference_quotient_of_the_loss(task: Task) -
 
 
 def test_losses_are_squared_errors_or_cross_entropies() -> None:
-    squared = Reference(SCORES, LABELS["regression"], "regression").losses
-    np.testing.assert_allclose(squared, (SCORES - LABELS["regression"]) ** 2)
-    crossed = Reference(SCORES, LABELS["binary"], "binary").losses
-    assert crossed.mean() == pytest.approx(log_loss(LABELS["binary"], 1 / (1 + np.exp(-SCORES))))
+    squared = Reference(SCORES, LABELS[REGRESSION], REGRESSION).losses
+    np.testing.assert_allclose(squared, (SCORES - LABELS[REGRESSION]) ** 2)
+    crossed = Reference(SCORES, LABELS[BINARY], BINARY).losses
+    assert crossed.mean() == pytest.approx(log_loss(LABELS[BINARY], 1 / (1 + np.exp(-SCORES))))
 
 
 def test_a_large_score_has_a_finite_loss() -> None:
-    extreme = Reference(np.array([-2000.0, 2000.0]), np.array([1.0, 1.0]), "binary")
+    extreme = Reference(np.array([-2000.0, 2000.0]), np.array([1.0, 1.0]), BINARY)
     assert extreme.losses.tolist() == [2000, 0]
     assert extreme.scale_gradients.tolist() == [2000, 0]
 
@@ -115,7 +116,7 @@ def test_the_strength_is_chosen_on_part_of_many_samples(
     task: Task,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = learning if task == "regression" else learning_binary
+    data = learning if task == REGRESSION else learning_binary
     whole = train_reference(data).scores
     monkeypatch.setattr("cmir.method.environments.reference.ENOUGH", 24)
     part = train_reference(data).scores

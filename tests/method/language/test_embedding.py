@@ -12,6 +12,7 @@ import torch
 
 from cmir.data import load_dataset
 from cmir.data.preparing import prepare
+from cmir.data.task import SENTIMENT
 from cmir.method.language import embedding as module
 from cmir.method.language.embedded_dataset import embed
 from cmir.method.language.embedding import Embedding, text_vectors
@@ -45,7 +46,7 @@ def test_a_data_set_gets_the_last_hidden_states_of_its_texts(
     assert after.metadata.drop("text_length").equals(
         before.metadata.drop("text_length", strict=False)
     )
-    assert (after.task, after.label_range, after.name) == ("regression", (-3.0, 3.0), "learning")
+    assert (after.task, after.name) == (SENTIMENT, "learning")
 
 
 def test_dataset_json_says_what_the_vectors_come_from(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
+from cmir.data.task import SENTIMENT, Task
 from cmir.extensions import VIEWS
 from cmir.method.losses.constraints import (
     Reduction,
@@ -223,12 +224,12 @@ def test_rates_have_the_defaults_of_their_view(
 @pytest.mark.parametrize(
     ("task", "prediction", "loss"),
     [
-        ("regression", "auto", "mse"),
-        ("regression", "mae", "mae"),
-        ("binary", "auto", "bce"),
+        (SENTIMENT, "auto", "mse"),
+        (SENTIMENT, "mae", "mae"),
+        (Task("binary"), "auto", "bce"),
     ],
 )
-def test_the_prediction_loss_follows_the_task(task: str, prediction: str, loss: str) -> None:
+def test_the_prediction_loss_follows_the_task(task: Task, prediction: str, loss: str) -> None:
     assert prediction_loss(small_config(loss__prediction=prediction), task) == loss
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmir.config import PredictionLoss
 from cmir.method.losses.constraints import prediction_errors
 from cmir.method.losses.penalties import (
     FISHR_DECAY,
-    Kind,
     coral,
     environment_risks,
     fishr,
@@ -25,7 +25,7 @@ from cmir.method.losses.penalties import (
 # Environments absent, of one sample, of all samples; three replicas of seven samples.
 GROUPS = torch.tensor([[0, 2, 2, 0, 2, 4, 2], [1, 1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 0, 1]])
 COUNT = 5
-KINDS: tuple[Kind, ...] = ("mse", "mae", "bce")
+KINDS: tuple[PredictionLoss, ...] = ("mse", "mae", "bce")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -47,7 +47,7 @@ def risks_by_loop(errors: Tensor, replica: int) -> dict[int, float]:
     }
 
 
-def labels_for(kind: Kind) -> Tensor:
+def labels_for(kind: PredictionLoss) -> Tensor:
     labels = normal(3, 7, seed=9)
     return (labels > 0).double() if kind == "bce" else labels
 
@@ -91,7 +91,7 @@ def test_vrex_is_the_population_variance_over_the_environments_present() -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_score_gradients_are_those_of_the_prediction_loss(kind: Kind) -> None:
+def test_score_gradients_are_those_of_the_prediction_loss(kind: PredictionLoss) -> None:
     scores, labels = normal(3, 7).requires_grad_(), labels_for(kind)
     errors = prediction_errors(scores, labels, kind)
     (expected,) = torch.autograd.grad(errors.sum(), scores)
@@ -99,7 +99,7 @@ def test_score_gradients_are_those_of_the_prediction_loss(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_irm_is_the_product_of_the_gradients_of_two_halves(kind: Kind) -> None:
+def test_irm_is_the_product_of_the_gradients_of_two_halves(kind: PredictionLoss) -> None:
     scores, labels = normal(3, 7), labels_for(kind)
 
     def slope(replica: int, places: list[int]) -> float:
@@ -190,7 +190,7 @@ def test_coral_compares_means_and_covariances_of_all_pairs() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fishr_compares_the_variances_of_the_last_layers_gradients(kind: Kind) -> None:
+def test_fishr_compares_the_variances_of_the_last_layers_gradients(kind: PredictionLoss) -> None:
     hidden, labels = normal(3, 7, 4), labels_for(kind)
     weight, bias = normal(4, seed=3), normal(1, seed=4)
     average = torch.zeros(3, COUNT, 6, dtype=torch.float64)
@@ -211,7 +211,7 @@ def fishr_by_loop(
     labels: Tensor,
     weight: Tensor,
     bias: Tensor,
-    kind: Kind,
+    kind: PredictionLoss,
     replica: int,
     memory: dict[int, Tensor],
     step: int,

@@ -116,7 +116,7 @@ def measured(data: DevelopmentData, result: TrialResult, split: SplitData) -> di
     network = network_for(data, model)
     weights = network.layout.unpack(result.weights)
     scores = predict(network, weights, load_features(data, model, CPU), split.rows, CPU)
-    return split_metrics(scores.numpy(), split, data.task, data.label_range)
+    return split_metrics(scores.numpy(), split, data.task)
 
 
 def test_every_number_of_a_seed_is_of_the_epoch_that_was_kept(learning: DevelopmentData) -> None:

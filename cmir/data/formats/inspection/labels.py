@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cmir.data.manifest import Task
 from cmir.data.samples import usual_task
+from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
 
 Numbers = npt.NDArray[np.float64]
@@ -54,14 +54,20 @@ def read_labels(split: Mapping[str, Any], label: str, count: int, where: str) ->
     return read_numbers(split, key, count, where)
 
 
-def find_task(labels: Numbers, key: str, where: str) -> Task:
+def find_task(labels: Numbers, key: str, where: str, kind: TaskKind | None = None) -> Task:
     """The task that the labels mean: "binary" if all of them are 0 or 1, else "regression".
+
+    Args:
+        labels: of all splits.
+        key: their name in the source.
+        where: the file named in messages.
+        kind: where the user names it.
 
     Raises:
         InputError: the labels are classes, and more than two.
     """
-    task = usual_task(labels)
-    if task == "regression" and key == "classification_labels":
+    task = usual_task(labels, kind)
+    if kind is None and task.kind == "regression" and key == "classification_labels":
         raise InputError(
             f"{where}: {key} must be 0 or 1, but goes from {labels.min():g} to {labels.max():g}. "
             "Name another key with --label, or treat it as a scale with --task regression."

@@ -13,6 +13,7 @@ from cmir.data import load_dataset
 from cmir.data.formats.readers import mag, mmsa
 from cmir.data.formats.source import Source
 from cmir.data.preparing import prepare
+from cmir.data.task import Task
 from cmir.errors import InputError
 from tests.support.made_data.small_data import Content, mmsa_content, mmsa_split, write_pickle
 from tests.support.made_data.small_layouts import mag_content
@@ -49,7 +50,7 @@ def test_yes_and_no_for_each_of_four_classes_are_columns(tmp_path: Path) -> None
     content = with_labels(lambda n: np.eye(2)[np.arange(n * 4).reshape(n, 4) % 3 % 2])
     with pytest.raises(InputError, match=r"holds 8 columns .*\(columns of 0 and 1 are classes\)"):
         read(tmp_path, content)
-    assert read(tmp_path, content, label="labels:3").task == "binary"
+    assert read(tmp_path, content, label="labels:3").task == Task("binary")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""The metrics of a task: of all samples, as values of single samples, and of the worst group.
+
+Scores are `(replica, n)`, labels `(n,)`, both as the task has them.
+"""
+
+from __future__ import annotations
+
+import numpy.typing as npt
+
+from cmir.data.task import Task
+from cmir.metrics.field_metrics import (
+    Metrics,
+    classification_metrics_by_replica,
+    regression_metrics_by_replica,
+)
+from cmir.metrics.group_metrics import worst_environment_accuracy, worst_environment_mae
+from cmir.metrics.item_values import classification_item_values, regression_item_values
+from cmir.metrics.metric_inputs import FloatArray
+
+
+def task_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike, task: Task) -> Metrics:
+    """Every metric by its name, each `(replica,)`.
+
+    Raises:
+        InputError: scores or labels that no metric can take.
+    """
+    if task.kind == "binary":
+        return classification_metrics_by_replica(scores, labels)
+    return regression_metrics_by_replica(scores, labels, label_range=task.label_range)
+
+
+def task_item_values(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, metric: str, task: Task
+) -> FloatArray | None:
+    """The values `(replica, n)` whose mean is a metric; None where it is no mean over samples.
+
+    Raises:
+        InputError: as `task_metrics`.
+    """
+    if task.kind == "binary":
+        return classification_item_values(scores, labels, metric)
+    return regression_item_values(scores, labels, metric, label_range=task.label_range)
+
+
+def worst_group(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike, task: Task
+) -> FloatArray:
+    """The task's `group_metric` in each replica's worst group `(replica,)`; groups are `(n,)`.
+
+    Raises:
+        InputError: as `task_metrics`.
+    """
+    if task.kind == "binary":
+        return worst_environment_accuracy(scores, labels, groups)
+    return worst_environment_mae(scores, labels, groups)
