@@ -20,18 +20,16 @@ from cmir.method.language.embedding import Embedding, TextEmbedding
 from cmir.method.language.pretrained.backbones import find_backbone
 from cmir.method.networks.predictions import predict
 from cmir.method.training.language_features import features_with_language
-from cmir.method.training.reports import TrialResult
 from cmir.promotion.comparison import scores_of
-from cmir.registry.model_registry import Registry, promotion_run
 from cmir.registry.versions import ensemble_of_version, version
 from cmir.serving.language_files import load_language_ensemble, saved_ensemble
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
+from tests.support.language_version import SEEDS, finished, register, sentences_of
 from tests.support.made_data.learning_data import small_config, trained
 from tests.support.small_promotion import open_store
 from tests.support.tiny_backbones import LONGEST, SPECIAL, WORDS, write_backbone, write_spoken
 
-SEEDS = (3, 4)
 URI = "models:/cmir-test@champion"
 PARTS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -41,33 +39,6 @@ PARTS: dict[str, dict[str, Any]] = {
     "steps": {"training__backbone_layers": 1, "model__unimodal__text": "transformer"},
     "frozen steps": {"training__backbone_layers": 0, "model__unimodal__text": "transformer"},
 }
-
-
-def finished(data: DevelopmentData, folder: Path, **changes: Any) -> TrialResult:
-    given = {"model__backbone__text": str(folder), "training__epochs": 2} | changes
-    if given.get("training__backbone_layers") != 0:
-        given["training__backbone_learning_rate"] = 1e-3
-    return trained(data, small_config(SEEDS, **given))
-
-
-def register(client: Any, ensemble: Ensemble, data: DevelopmentData) -> None:
-    registry = Registry(client, "cmir-test")
-    registry.accesses()
-    with promotion_run(client, "test", "test", None) as run:
-        registry.register(run, ensemble, data, {}, {}, "A test.", "champion")
-
-
-def request_of(data: DevelopmentData, rows: Any = slice(0, 5)) -> dict[str, Any]:
-    """Sentences, and the raw features of the other modalities, of training samples."""
-    places = data.train.rows[rows]
-    texts = data.train.samples["raw_text"].to_numpy()[rows]
-    audio, vision = data.modalities["audio"], data.modalities["vision"]
-    return {
-        "raw_text": texts if isinstance(texts, str) else texts.tolist(),
-        "audio": np.array(audio.array[places]),
-        "audio_lengths": np.asarray(audio.lengths)[places],
-        "vision": np.array(vision.array[places]),
-    }
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -86,7 +57,7 @@ def test_the_saved_files_alone_score_as_the_training_did(
     for file in (*folder.iterdir(), *(tmp_path / "files").rglob("*.*")):
         file.unlink()
     np.testing.assert_allclose(scores_of(loaded, spoken, splits)["ood_val"], scores, rtol=1e-4)
-    asked = loaded.predict(request_of(spoken))
+    asked = loaded.predict(sentences_of(spoken))
     rows = spoken.train.rows[:5]
     features = features_with_language(
         spoken, loaded.card.model, loaded.language, torch.device("cpu")
@@ -134,7 +105,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_a_registered_version_answers_sentences(served: Served) -> None:
-    request = request_of(served.data)
+    request = sentences_of(served.data)
     table = served.model.predict(request)
     expected = served.ensemble.predict(request)
     assert list(table.columns) == ["prediction", "std", "text_cut"]
@@ -143,13 +114,13 @@ def test_a_registered_version_answers_sentences(served: Served) -> None:
 
 
 def test_one_sentence_without_n_is_the_row_of_its_batch(served: Served) -> None:
-    batch = served.model.predict(request_of(served.data))
-    one = served.model.predict(request_of(served.data, 2))
+    batch = served.model.predict(sentences_of(served.data))
+    one = served.model.predict(sentences_of(served.data, 2))
     np.testing.assert_allclose(one["prediction"], batch["prediction"][2:3], rtol=1e-4)
 
 
 def test_ids_as_mmsa_has_them_say_the_same_as_their_sentence(served: Served) -> None:
-    request = request_of(served.data)
+    request = sentences_of(served.data)
     expected = served.ensemble.predict(request)["prediction"]
     vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
     ids = np.zeros((5, 3, LONGEST))
@@ -164,14 +135,14 @@ def test_ids_as_mmsa_has_them_say_the_same_as_their_sentence(served: Served) -> 
 
 
 def test_a_sentence_longer_than_the_model_takes_is_cut_and_said_to_be(served: Served) -> None:
-    request = request_of(served.data)
+    request = sentences_of(served.data)
     request["raw_text"][3] = "very " * (LONGEST + 5)
     found = served.model.predict(request)
     assert found["text_cut"].tolist() == [False, False, False, True, False]
 
 
 def test_the_distances_of_training_samples_are_within_their_limit(served: Served) -> None:
-    found = served.ensemble.predict(request_of(served.data, slice(0, 48)), distances=True)
+    found = served.ensemble.predict(sentences_of(served.data, slice(0, 48)), distances=True)
     assert set(found) >= {"outside", "distance_text", "distance_audio", "distance_vision"}
     assert (found["distance_text"] <= served.ensemble.card.distance_limits["text"]).mean() > 0.95
 
@@ -197,7 +168,7 @@ def test_what_is_no_sentence_is_refused_with_what_to_give(
 ) -> None:
     # The version's own copy of the code raises its own error.
     with pytest.raises(ValueError, match=message):
-        served.model.predict({**request_of(served.data), **change})
+        served.model.predict({**sentences_of(served.data), **change})
 
 
 def test_a_model_of_text_alone_answers_a_bare_sentence(
@@ -224,7 +195,7 @@ def test_a_sentence_may_be_left_out_where_its_absence_was_trained(
     for part in ("top", "steps"):
         result = finished(spoken, backbones["bert"], **erased, **PARTS[part])
         ensemble = ensemble_of(result, spoken)
-        request = request_of(spoken)
+        request = sentences_of(spoken)
         with_text = ensemble.predict(request)["prediction"]
         del request["raw_text"]
         found = ensemble.predict(request, distances=True)
@@ -282,7 +253,7 @@ def test_a_model_of_embedded_texts_takes_sentences_too(
     loaded = load_language_ensemble(saved_ensemble(ensemble, tmp_path / "files"))
     for file in folder.iterdir():
         file.unlink()
-    request = request_of(data)
+    request = sentences_of(data)
     text, rows = data.modalities["text"], data.train.rows[:5]
     vectors = {
         "text": np.array(text.array[rows]),
@@ -293,7 +264,7 @@ def test_a_model_of_embedded_texts_takes_sentences_too(
     np.testing.assert_allclose(
         loaded.predict(request)["prediction"], expected["prediction"], rtol=1e-2, atol=1e-3
     )
-    one = loaded.predict(request_of(data, 1))["prediction"]
+    one = loaded.predict(sentences_of(data, 1))["prediction"]
     np.testing.assert_allclose(one, expected["prediction"][1:2], rtol=1e-2, atol=1e-3)
     with pytest.raises(InputError, match="text and raw_text both came"):
         loaded.predict(vectors | {"raw_text": request["raw_text"]})
@@ -310,6 +281,6 @@ def test_without_the_same_weights_embedded_texts_stay_features(
     ensemble = ensemble_of(trained(data, small_config(SEEDS, training__epochs=1)), data)
     assert not ensemble.embeddings
     with pytest.raises(InputError, match=r"raw_text: .* text came from 'bert' \(SHA-256 \w{12}\)"):
-        ensemble.predict(request_of(data))
+        ensemble.predict(sentences_of(data))
     card = json.loads(Path(saved_ensemble(ensemble, tmp_path / "files")["card"]).read_text())
     assert card["language"]["text"]["folder"] is None
