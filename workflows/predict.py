@@ -1,6 +1,7 @@
 """Scores samples with a registered model: `python workflows/predict.py SOURCE`.
 
-SOURCE is a dataset folder, an .npz file or a .json file with one sample or many. Prints a table
+SOURCE is a dataset folder, an .npz file or a .json file with one sample or many, which are
+sentences where the model has a language model. Prints a table
 with the prediction, its spread over the seeds, and `outside`: whether an out-of-distribution
 score exceeds its .99 quantile in training; or writes it to a .csv, .parquet or .json file.
 
@@ -28,7 +29,7 @@ from cmir.errors import InputError
 from cmir.promotion.promotion_plan import CHAMPION
 from cmir.registry.versions import ensemble_of_version, known_model, version
 from cmir.runner.tracking.sweep_tracker import answering, connect
-from cmir.serving.predictor import Ensemble
+from cmir.serving.predictor import CUT, Ensemble
 from cmir.serving.score_files import score_source
 
 SHOWN_ROWS = 20
@@ -118,7 +119,13 @@ def _write(console: Console, table: pl.DataFrame, path: Path) -> None:
 
 
 def _summarise(console: Console, table: pl.DataFrame, ensemble: Ensemble) -> None:
-    """Says what was imputed and what is out of distribution, which a column of numbers hides."""
+    """Says what was cut, imputed and out of distribution, which a column of numbers hides."""
+    if CUT in table.columns and table[CUT].any():
+        console.print(
+            f"{int(table[CUT].sum())} of {table.height} sentences were longer than the language "
+            f"model takes, and were cut ({CUT})",
+            highlight=False,
+        )
     limits = ensemble.card.distance_limits
     if not limits:
         console.print(

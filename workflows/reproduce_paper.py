@@ -5,6 +5,7 @@ python workflows/reproduce_paper.py --all
 
 Draws 50 random configurations, judges them on the validation split, trains the best again with 5
 fresh seeds, evaluates it once on the test split. Runs or continues: what is done is not repeated.
+Features are frozen, unless --backbone names a language model to be fine-tuned with the rest.
 
 Exit codes: 0 done; 1 no trial finished; 2 bad input, or no data for --space; 130 interrupted,
 nothing lost.
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
+from cmir.paper.language_setting import with_backbone
 from cmir.paper.paper_table import Entry, entry, tables
 from cmir.paper.protocol import Reproduction, reproduce
 from cmir.paper.published_numbers import PAPER
@@ -93,6 +95,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=RETRAININGS,
         help="fresh seeds with which the best is trained again (default: 5)",
     )
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME_OR_FOLDER",
+        help="language model that is fine-tuned with the rest, as in the paper, on the data's\n"
+        "raw_text or text_bert: a folder, or minilm (default: the data's frozen features)",
+    )
     add_placement(parser, "trials")
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     parser.add_argument(
@@ -157,6 +165,8 @@ def _placement(given: argparse.Namespace) -> Placement:
 def _search(space: Path, given: argparse.Namespace, console: Console, paths: Paths) -> SweepOutcome:
     chosen = {"trials": given.trials, "epochs": given.epochs}
     overrides = {name: value for name, value in chosen.items() if value is not None}
+    if given.backbone is not None:
+        overrides |= with_backbone(read_sweep_file(space), given.backbone)
     displays: list[RunDisplay] = []
 
     def show(start: SweepStart) -> Progress:

@@ -142,6 +142,14 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
         console.print(_table(_scores(finished.head(SHOWN_ROWS)), title))
         console.print(_table(findings.schemes, "environment schemes compared"))
         _explain_best(console, finished)
+    if outcome.kept:
+        size = sum(path.stat().st_size for path in outcome.kept) / 1e6
+        console.print(
+            f"weights of the best {len(outcome.kept)} trials: {size:.3g} MB in "
+            f"{outcome.kept[0].parent}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if findings.unwritten or findings.trouble:
         console.print(
             f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "

@@ -9,7 +9,7 @@ No code is kept, and none is run that a model's folder may hold.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,11 @@ from cmir.method.language.pretrained.trained_backbone import TrainedBackbone
 from cmir.serving.predictor import LANGUAGE, Ensemble, LanguageCard, load_ensemble
 
 TRAINED = "trained.safetensors"
+
+
+def shown_name(backbone: Backbone) -> str:
+    """Its name; of a folder the last part, as paths are nobody else's."""
+    return backbone.folder.name if Path(backbone.name).is_dir() else backbone.name
 
 
 def folder_of(backbone: Backbone) -> str:
@@ -48,6 +53,29 @@ def write_language(ensemble: Ensemble, folder: Path) -> None:
     }
     if trained:
         save_file(trained, folder / LANGUAGE / TRAINED)
+
+
+def file_sizes(ensemble: Ensemble) -> dict[str, int]:
+    """Bytes of what a version holds, by what it is."""
+    seeds = len(ensemble.card.seeds)
+    sizes = {f"network, {seeds} seeds": _bytes([ensemble.weights])}
+    for name, model in ensemble.language.items():
+        sizes |= _base_size(model.backbone)
+        if model.kept:
+            weights = [weight for kept in model.kept for weight in kept.values()]
+            sizes[f"what {seeds} seeds trained of it, for {name}"] = _bytes(weights)
+    for one in ensemble.embeddings.values():
+        sizes |= _base_size(one.embedding.backbone)
+    return sizes
+
+
+def _base_size(backbone: Backbone) -> dict[str, int]:
+    size = sum(file.stat().st_size for file in backbone.files)
+    return {f"language model {shown_name(backbone)}, once": size}
+
+
+def _bytes(weights: Iterable[Tensor]) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
 def saved_ensemble(ensemble: Ensemble, folder: Path) -> dict[str, str]:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cmir.data import load_dataset
+from cmir.data import Modality, load_dataset
 from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.npz_file import mapped_arrays
 from cmir.data.row_blocks import row_blocks
 from cmir.errors import InputError
 from cmir.serving.predictor import Ensemble
 from cmir.serving.requests import LENGTHS
-from cmir.serving.sentences import SENTENCES
+from cmir.serving.sentences import RAW_TEXT, SENTENCES
 
 IDENTITY = "id"
 # What a text is counted as where samples are scored block by block: its vectors are several times
@@ -77,9 +77,13 @@ def _score_folder(ensemble: Ensemble, folder: Path, split: str | None) -> pl.Dat
             raise InputError(f"--split {split}: is no split of {folder}.{_known(dataset.sizes)}")
         rows = np.flatnonzero(samples["split"].to_numpy() == split)
     chosen = {n: part for n, part in dataset.modalities.items() if n in ensemble.expected}
+    # A folder of raw texts has other features of them, or none, than the model was trained on.
+    unlike = [name for name in ensemble.embeddings if not _fits(chosen.get(name), ensemble, name)]
+    chosen = {name: part for name, part in chosen.items() if name not in unlike}
     shapes = [part.array.shape[1:] for part in chosen.values()]
     per_sample = sum(int(np.prod(shape)) for shape in shapes) + TEXT_VALUES
-    sentences = [name for name in SENTENCES if ensemble.language and name in metadata.columns][:1]
+    reads = bool(ensemble.language or unlike)
+    sentences = [name for name in SENTENCES if reads and name in metadata.columns][:1]
     parts = []
     for block in _blocks(rows, per_sample):
         request: dict[str, Any] = {name: part.array[block] for name, part in chosen.items()}
@@ -92,6 +96,10 @@ def _score_folder(ensemble: Ensemble, folder: Path, split: str | None) -> pl.Dat
         except InputError as error:
             raise InputError(f"{folder}: {error}") from None
     return pl.concat([samples[rows], pl.concat(parts)], how="horizontal")
+
+
+def _fits(part: Modality | None, ensemble: Ensemble, name: str) -> bool:
+    return part is not None and part.size == ensemble.expected[name].size
 
 
 def _blocks(rows: np.ndarray, per_sample: int) -> Iterator[np.ndarray]:
@@ -125,9 +133,12 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: must be a JSON file, but cannot be read: {error}.") from None
     if isinstance(content, dict) and "inputs" in content:
         content = content["inputs"]
+    if isinstance(content, list) and content and all(isinstance(one, str) for one in content):
+        content = {RAW_TEXT: content}
     if not isinstance(content, dict):
         raise InputError(
-            f"{file}: must hold an object with an array for each modality, but holds "
+            f"{file}: must hold an object with an array for each modality, or a list of "
+            "sentences for a model that reads nothing else, but holds "
             f"{type(content).__name__}."
         )
     return content

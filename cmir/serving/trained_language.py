@@ -6,7 +6,6 @@ No version ships this file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from cmir.method.language.pretrained.backbones import Backbone, find_backbone
 from cmir.method.language.pretrained.trained_backbone import TrainedBackbone
 from cmir.method.training.language_features import text_moments, text_outputs
 from cmir.serving.distances import LEVEL, text_distance
-from cmir.serving.language_files import folder_of
+from cmir.serving.language_files import folder_of, shown_name
 from cmir.serving.predictor import LanguageCard
 
 CPU = torch.device("cpu")
@@ -32,7 +31,7 @@ def trained_card(model: TrainedBackbone) -> LanguageCard:
     """What a version says of a language model inside it."""
     backbone, training = model.backbone, model.training
     return LanguageCard(
-        name=_shown(backbone),
+        name=shown_name(backbone),
         family=backbone.family,
         sha256=backbone.sha256,
         folder=folder_of(backbone),
@@ -114,8 +113,3 @@ def _same(record: Mapping[str, Any]) -> Backbone | None:
         if found is not None and found.sha256 == record["sha256"]:
             return found
     return None
-
-
-def _shown(backbone: Backbone) -> str:
-    """Its name; of a folder the last part, as paths are nobody else's."""
-    return backbone.folder.name if Path(backbone.name).is_dir() else backbone.name

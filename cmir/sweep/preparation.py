@@ -45,7 +45,7 @@ class PreparedSweep:
         return self.space.file
 
 
-def prepare_sweep(path: Path, overrides: Mapping[str, int], paths: Paths) -> PreparedSweep:
+def prepare_sweep(path: Path, overrides: Mapping[str, Any], paths: Paths) -> PreparedSweep:
     """Reads, checks and finds everything; writes nothing but a synthetic stand-in and partitions.
 
     The feature files are compared with their recorded hashes, at each start: .4 s for 256 MiB.
@@ -54,7 +54,7 @@ def prepare_sweep(path: Path, overrides: Mapping[str, int], paths: Paths) -> Pre
 
     Args:
         path: the sweep file.
-        overrides: `trials`, `seeds` or `epochs` instead of the file's.
+        overrides: keys of the file, such as `trials`, to stand in its place.
         paths: where files are.
 
     Raises:

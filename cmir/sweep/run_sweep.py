@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from ray.tune import Trainable
@@ -20,6 +20,7 @@ from cmir.runner.scheduling.worker import CmirTrial
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import storage_at
 from cmir.space.space_source import SpaceSource
+from cmir.sweep.memory_check import check_memory
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 
 # MLflow and what draws take seconds to import: a faulty file is refused without them.
@@ -33,7 +34,7 @@ class SweepRequest:
 
     Attributes:
         space: the sweep file.
-        overrides: `trials`, `seeds`, `epochs` instead of the file's.
+        overrides: keys of the sweep file, `trials` or `fixed`, to stand in its place.
         placement: where its trials run.
         fresh: begin a new sweep beside the old one.
         storage: of the study, in place of a journal file.
@@ -41,7 +42,7 @@ class SweepRequest:
     """
 
     space: Path
-    overrides: dict[str, int]
+    overrides: Mapping[str, Any]
     placement: Placement = field(default_factory=Placement)
     fresh: bool = False
     storage: str | None = None
@@ -66,6 +67,7 @@ class SweepOutcome:
         budget: trials that were to end.
         counted: trials that count against the budget.
         findings: what is shown of them.
+        kept: files with the weights of the best trials.
     """
 
     sweep: str
@@ -73,6 +75,7 @@ class SweepOutcome:
     budget: int
     counted: int
     findings: Findings
+    kept: Sequence[Path] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -101,6 +104,7 @@ def run_sweep(
         KeyboardInterrupt: by SIGINT or SIGTERM; likewise.
     """
     prepared = prepare_sweep(request.space, request.overrides, paths)
+    check_memory(prepared, request.placement)
     name = sweep_name(prepared.file.name, _known_sweeps(request, paths), request.fresh)
     runner = Runner(paths, request.placement, request.storage, request.trainable)
     with runner.opened(_jobs(name, prepared, paths)) as session:
@@ -114,7 +118,8 @@ def run_sweep(
         assert tracker is not None
         records, counted = study.records(), study.counted
         findings = publish(tracker, records, prepared, session.keeper, counted)
-        return SweepOutcome(name, records, prepared.file.trials, counted, findings)
+        kept = [path for _, path in session.keeper.best()]
+        return SweepOutcome(name, records, prepared.file.trials, counted, findings, kept)
 
 
 def _jobs(name: str, prepared: PreparedSweep, paths: Paths) -> Jobs:

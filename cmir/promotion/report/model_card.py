@@ -20,6 +20,7 @@ from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
 from cmir.promotion.report.artifacts import WINNER, Artifacts
 from cmir.promotion.report.probe_report import probe_text
 from cmir.promotion.selection import metric_of
+from cmir.serving.language_files import file_sizes
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def model_card(
         "probes": probe_text(shown.probes),
         "ablation": _ablation(shown),
         "time": time,
+        "sizes": file_sizes(evidence.ensemble),
         "command": _command(plan, values["request"]),
     }
     return page("promotion/report/model_card.md.j2", **values, **more) + "\n"
