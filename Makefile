@@ -7,13 +7,14 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # `make check COVERAGE=--cov` also measures what the fast tests run; they take half as long again.
 COVERAGE ?=
 
-.PHONY: help sweep test test-slow check ui
+.PHONY: help sweep test test-slow check map ui
 
 help:
 	@echo "make sweep      install, then run or continue the sweep of SPACE ($(SPACE))"
 	@echo "make test       install, then run the fast tests"
 	@echo "make test-slow  install, then run the slow tests"
 	@echo "make check      format, lint, types and fast tests"
+	@echo "make map        write docs/map.md, one line for each file of the code"
 	@echo "make ui         MLflow's pages over this folder's runs and models"
 
 # A stamp is older than what it was installed from exactly when the installation is out of date.
@@ -40,6 +41,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto -m 'not slow' $(COVERAGE)
+
+map: .venv/installed-dev
+	$(BIN)/python -m tests.support.code_map
 
 ui: .venv/installed
 	$(BIN)/mlflow ui
