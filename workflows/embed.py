@@ -1,6 +1,6 @@
 """Compute a language model's token vectors once: a data set folder in, another one out.
 
-python workflows/embed.py data/mosi data/mosi_bert --backbone google-bert/bert-base-uncased
+python workflows/embed.py data/mosi data/mosi_minilm --backbone minilm
 python workflows/embed.py data/mosi data/mosi_deberta --backbone models/deberta --device cuda
 
 The new folder is a data set like any other; `dataset.json` records which weights made it. A name
@@ -44,7 +44,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--backbone",
         required=True,
         metavar="NAME_OR_FOLDER",
-        help="BERT, ALBERT or DeBERTa: a folder, or a name of the Hugging Face hub",
+        help="any encoder: a folder, minilm, or a name of the Hugging Face hub",
     )
     parser.add_argument(
         "--from",
