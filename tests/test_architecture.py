@@ -32,6 +32,7 @@ ROOMS = (
     "cmir.promotion",
     "cmir.paper",
     "cmir.ablation",
+    "cmir.rivals",
     "workflows",
 )
 
@@ -45,6 +46,7 @@ ALLOWED_IMPORTERS = {
         "cmir.promotion.",
         "cmir.paper.",
         "cmir.ablation.",
+        "cmir.rivals.",
     ),
     "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep.", "cmir.ablation."),
     "ray": ("cmir.runner.", "cmir.sweep."),

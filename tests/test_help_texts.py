@@ -10,7 +10,7 @@ import pytest
 
 COMMANDS = [
     *("ablate", "embed", "predict", "prepare"),
-    *("promote", "reproduce", "reproduce_paper", "sweep"),
+    *("promote", "reproduce", "reproduce_paper", "rivals", "sweep"),
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from cmir.errors import InputError
 from cmir.shared_files import sweep_lock, waiting_lock
 
-CONTROL = re.compile(r".+-plain-[0-9a-f]{6}(-\d+)?")
+CONTROL = re.compile(r".+-(plain|rival-\w+)-[0-9a-f]{6}(-\d+)?")
 
 
 def control_name(space: str, fingerprint: str) -> str:
@@ -19,12 +19,19 @@ def control_name(space: str, fingerprint: str) -> str:
     return f"{space}-plain-{fingerprint[:6]}"
 
 
+def rival_name(space: str, rival: str, fingerprint: str) -> str:
+    """Name of the sweep that tunes a rival, and of its space."""
+    return f"{space}-rival-{rival}-{fingerprint[:6]}"
+
+
 def is_control(sweep: str) -> bool:
-    """Whether a sweep only tunes the ERM baseline of an ablation.
+    """Whether a sweep only tunes what others are compared with.
 
     Example:
         >>> is_control(control_name("mosi", "3fa9c2d41b70")), is_control("mosi-plain")
         (True, False)
+        >>> is_control(rival_name("mosi", "erm", "3fa9c2d41b70"))
+        True
     """
     return CONTROL.fullmatch(sweep) is not None
 

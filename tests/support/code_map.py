@@ -20,7 +20,15 @@ page.
 ROOMS = (
     *("cmir", "cmir/process", "cmir/metrics", "cmir/data", "cmir/method", "cmir/evaluation"),
     *("cmir/serving", "cmir/space", "cmir/runner", "cmir/registry", "cmir/sweep"),
-    *("cmir/promotion", "cmir/paper", "cmir/ablation", "workflows", "benchmarks", "experiments"),
+    *(
+        "cmir/promotion",
+        "cmir/paper",
+        "cmir/ablation",
+        "cmir/rivals",
+        "workflows",
+        "benchmarks",
+        "experiments",
+    ),
 )
 # Of folders without a docstring of their own, or whose docstring is about something else.
 TITLES = {

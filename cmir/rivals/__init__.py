@@ -1,0 +1,1 @@
+"""What a champion is compared with: rivals, each tuned with as many trials as the champion."""
