@@ -33,6 +33,7 @@ ROOMS = (
     "cmir.paper",
     "cmir.ablation",
     "cmir.rivals",
+    "cmir.commands",
     "workflows",
 )
 
@@ -50,7 +51,7 @@ ALLOWED_IMPORTERS = {
     ),
     "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep.", "cmir.ablation."),
     "ray": ("cmir.runner.", "cmir.sweep."),
-    "rich": ("cmir.runner.display", "workflows."),
+    "rich": ("cmir.runner.display", "cmir.commands."),
     "huggingface_hub": ("cmir.method.language.pretrained.backbones",),
     "tokenizers": (),
     "transformers": ("cmir.method.language.pretrained.backbones",),
@@ -141,7 +142,7 @@ def test_imports_go_one_way_and_outside_libraries_stay_in_their_room() -> None:
         ("cmir/promotion/selection.py", "import optuna.trial"),
         ("cmir/promotion/gates.py", "from cmir.ablation import arms"),
         ("cmir/ablation/run_ablation.py", "import ray"),
-        ("workflows/sweep.py", "import mlflow"),
+        ("cmir/commands/sweep_command.py", "import mlflow"),
         ("cmir/runner/studies/study.py", "import rich.console"),
         ("cmir/method/language/embedding.py", "from transformers import AutoModel"),
     ],
@@ -157,7 +158,7 @@ def test_a_planted_wrong_import_is_found(path: str, source: str) -> None:
         ("cmir/sweep/__init__.py", "import ray\nimport optuna"),
         ("cmir/runner/tracking/store.py", "from mlflow import MlflowClient"),
         ("cmir/registry/model_registry.py", "import mlflow\nfrom ..runner import study"),
-        ("workflows/promote.py", "from cmir.promotion import gates\nimport rich"),
+        ("cmir/commands/promote_command.py", "from cmir.registry import recipe\nimport rich"),
         ("cmir/data/dataset.py", "from cmir.errors import InputError"),
     ],
 )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 COMMANDS = [
-    *("ablate", "embed", "predict", "prepare"),
+    *("ablate", "embed", "init", "predict", "prepare"),
     *("promote", "reproduce", "reproduce_paper", "rivals", "sweep"),
 ]
 
@@ -24,7 +24,7 @@ def options_of(command: str, monkeypatch: pytest.MonkeyPatch) -> list[argparse.A
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     with pytest.raises(ParsedError) as parsed:
-        importlib.import_module(f"workflows.{command}").main([])
+        importlib.import_module(f"cmir.commands.{command}_command").main([])
     parser: argparse.ArgumentParser = parsed.value.args[0]
     chosen = {id(a) for group in parser._mutually_exclusive_groups for a in group._group_actions}
     return [

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from cmir.commands.prepare_command import main as prepare
+from cmir.commands.sweep_command import main as sweep
 from cmir.errors import InputError
 from cmir.extensions import VIEWS, adopt
 from cmir.plugins import load_plugins, plugins_of
 from cmir.space.space_file import parse_sweep
 from tests.support.small_sweep import SMALL, write_data, write_space
 from tests.support.worked_examples import PLUGIN, plugins_in, write_plugin
-from workflows.prepare import main as prepare
-from workflows.sweep import main as sweep
 
 
 @pytest.fixture

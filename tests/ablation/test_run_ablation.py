@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from cmir.ablation.ablation_plan import AblationPlan, plan_ablation, read_configuration
 from cmir.ablation.arm_results import results_of
 from cmir.ablation.run_ablation import folder_of, study_of
+from cmir.commands.ablate_command import main
 from cmir.data import load_dataset
 from cmir.data.dataset import HeldoutData, MultimodalDataset
 from cmir.errors import InputError
@@ -30,7 +31,6 @@ from tests.support.made_data.learning_data import (
 )
 from tests.support.small_ablation import FAMILIES, ablated, request_of, swept
 from tests.support.small_promotion import open_store
-from workflows.ablate import main
 
 
 @pytest.fixture(scope="module")

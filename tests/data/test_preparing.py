@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cmir.commands.prepare_command import main
 from cmir.data import load_dataset, preparing
 from cmir.data.preparing import prepare
 from cmir.data.task import Task
 from cmir.process.interruption import Interruption
 from tests.support.made_data.small_data import mmsa_content, mmsa_split, write_npz, write_pickle
 from tests.support.made_data.small_layouts import hkt_content, write_clue
-from workflows.prepare import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -357,7 +357,7 @@ def test_an_interrupted_command_leaves_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(preparing, "write_index", interrupt)
-    monkeypatch.setattr("workflows.prepare.interruption.THIS", Interruption())
+    monkeypatch.setattr("cmir.commands.prepare_command.interruption.THIS", Interruption())
     before = sorted(tmp_path.iterdir())
     assert run("mmsa", source, tmp_path / "out") == 130
     assert "Nothing was written" in capfd.readouterr().err

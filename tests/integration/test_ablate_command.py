@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from cmir.ablation.ablation_plan import AblationRequest, plan_ablation
 from cmir.ablation.run_ablation import Watch, ablate, study_of
+from cmir.commands.ablate_command import main
 from cmir.runner.paths import Paths
 from cmir.runner.runner import Runner, RunStart
 from cmir.runner.scheduling.placement import Placement
@@ -22,7 +23,6 @@ from cmir.runner.studies.storage import journal_storage
 from cmir.runner.studies.study import records_of
 from tests.support.small_promotion import open_store
 from tests.support.small_sweep import SMALL, write_data, write_space
-from workflows.ablate import main
 
 FULL = {
     "environments.view": "swap",

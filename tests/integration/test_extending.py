@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from mlflow import MlflowClient
 
 from cmir.ablation.arms import arms
+from cmir.commands.prepare_command import main as prepare
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.errors import InputError
@@ -43,7 +44,6 @@ from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
 from tests.support.small_promotion import OPEN_GATES, open_store, record
 from tests.support.small_sweep import write_data
 from tests.support.worked_examples import PLUGIN, blocks, plugins_in, write_plugin
-from workflows.prepare import main as prepare
 
 SMALL = {
     "training.batch_size": 16,

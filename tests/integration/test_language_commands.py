@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cmir.commands.predict_command import main
 from cmir.data import load_dataset
 from cmir.method.language.embedded_dataset import embed
 from cmir.method.language.embedding import Embedding
@@ -19,7 +20,6 @@ from tests.support.language_version import SEEDS, finished, register, sentences_
 from tests.support.made_data.learning_data import small_config, trained
 from tests.support.small_promotion import open_store
 from tests.support.tiny_backbones import LONGEST, write_backbone, write_spoken
-from workflows.predict import main
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 from requests.exceptions import ConnectionError as ServerGoneError
 
+from cmir.commands.promote_command import main
 from tests.support.small_promotion import OPEN_GATES, finished_sweep, open_store
-from workflows.promote import main
 
 WORDS = ("--seeds", "2", "--top", "1")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cmir.commands.reproduce_paper_command import main
 from tests.support.small_protocol import FOLDER
-from workflows.reproduce_paper import main
 
 
 @pytest.fixture

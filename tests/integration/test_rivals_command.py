@@ -8,12 +8,12 @@ import mlflow
 import polars as pl
 import pytest
 
+from cmir.commands.rivals_command import main
+from cmir.commands.sweep_command import main as sweep
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
 from cmir.runner.paths import Paths
 from tests.support.small_promotion import open_store
 from tests.support.small_sweep import write_data, write_space
-from workflows.rivals import main
-from workflows.sweep import main as sweep
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from benchmarks.support.model_server import (
     post,
     start_tracking_server,
 )
+from cmir.commands import predict_command as predict
+from cmir.commands import promote_command
 from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
@@ -31,8 +33,6 @@ from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_swe
 from tests.support.small_postgres import postgres
 from tests.support.small_promotion import OPEN_GATES
 from tests.support.small_sweep import write_data, write_space
-from workflows import predict
-from workflows import promote as promote_command
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 4

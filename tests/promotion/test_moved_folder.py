@@ -9,6 +9,9 @@ import mlflow
 import pytest
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+from cmir.commands import predict_command as predict
+from cmir.commands import reproduce_command as reproduce
+from cmir.commands.promote_command import main as promote_main
 from cmir.data import load_dataset
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
@@ -16,8 +19,6 @@ from cmir.promotion.trainings import LocalTrainings
 from cmir.runner.paths import Paths
 from cmir.runner.tracking.sweep_tracker import connect
 from tests.support.small_promotion import OPEN_GATES, finished_sweep, open_store
-from workflows import predict, reproduce
-from workflows.promote import main as promote_main
 
 NAME = "cmir-small"
 

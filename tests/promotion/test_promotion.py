@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from cmir.commands.promote_command import main
 from cmir.data import load_dataset
 from cmir.errors import InputError
 from cmir.method.training.split_scores import split_metrics
@@ -32,7 +33,6 @@ from tests.support.small_promotion import (
     open_store,
     train_here,
 )
-from workflows.promote import main
 
 NAME = "cmir-small"
 

@@ -12,6 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+from cmir.commands import reproduce_command as reproduce
+from cmir.commands.promote_command import main
 from cmir.promotion.gates import Verdict
 from cmir.promotion.promotion import PromotionOutcome, promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
@@ -22,8 +24,6 @@ from cmir.runner.paths import Paths
 from cmir.runner.tracking.sweep_tracker import connect
 from tests.support.made_data.learning_data import write_learning
 from tests.support.small_promotion import finished_sweep, open_store
-from workflows import reproduce
-from workflows.promote import main
 
 GATES = {"finished_trials": 2, "seeds": 2, "champion_margin": 10.0, "noise_loss": 1000.0}
 NAME = "cmir-small"

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cmir.commands.predict_command import main
 from cmir.data import DevelopmentData, load_dataset
 from cmir.serving.predictor import Ensemble
 from tests.support.small_promotion import open_store
@@ -23,7 +24,6 @@ from tests.support.small_version import (
     request_of,
     small_development,
 )
-from workflows.predict import main
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ ROOMS = (
         "cmir/paper",
         "cmir/ablation",
         "cmir/rivals",
+        "cmir/commands",
         "workflows",
         "benchmarks",
         "experiments",
@@ -33,7 +34,7 @@ ROOMS = (
 # Of folders without a docstring of their own, or whose docstring is about something else.
 TITLES = {
     "cmir": "What every package may use",
-    "workflows": "The commands",
+    "workflows": "The commands as scripts of a checkout",
     "benchmarks": "What is timed: each prints a table and keeps a Parquet file",
     "benchmarks/stacks": "The stacks that `compare.py` runs beside this project",
     "benchmarks/support": "What several benchmarks share",

@@ -110,7 +110,7 @@ def train_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def local(plan: PromotionPlan, *placement: Any, **named: Any) -> LocalTrainings:
         return LocalTrainings(plan.data)
 
-    monkeypatch.setattr("workflows.promote.trainings_of", local)
+    monkeypatch.setattr("cmir.commands.promote_command.trainings_of", local)
 
 
 def open_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from cmir.commands.embed_command import main
 from cmir.data import load_dataset
 from cmir.data.preparing import prepare
 from cmir.data.task import SENTIMENT
@@ -20,7 +21,6 @@ from cmir.method.language.pretrained.backbones import find_backbone
 from tests.support.made_data.learning_data import small_config, trained
 from tests.support.made_data.small_data import mmsa_content, write_npz, write_small
 from tests.support.tiny_backbones import FAMILIES, LAYERS, SPECIAL, WIDTH, write_spoken
-from workflows.embed import main
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from cmir.commands.prepare_command import main as prepare
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.method.language.pretrained.backbones import find_backbone
 from cmir.method.language.token_vectors import token_vectors
 from cmir.method.language.tokens import tokens_of_texts
 from cmir.method.training.fitting import fit
-from workflows.prepare import main as prepare
 
 PAIRS = [
     ("the film was wonderful", "i loved this movie"),

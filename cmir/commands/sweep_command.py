@@ -1,0 +1,210 @@
+"""Runs or continues a sweep: `python workflows/sweep.py --space search_spaces/mosei.yaml`.
+
+Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from cmir.cli import add_placement, positive, print_error
+from cmir.errors import InputError
+from cmir.hidden_secrets import without_secrets
+from cmir.process import interruption
+from cmir.process.cluster_address import check_address
+from cmir.space.shipped_spaces import space_argument
+
+# Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
+if TYPE_CHECKING:
+    from cmir.runner.scheduling.trials_in_flight import Progress
+    from cmir.sweep.run_sweep import SweepOutcome, SweepStart
+
+SHOWN_ROWS = 10
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the command line, runs the sweep, prints what it found; returns the exit code."""
+    given = _parse(arguments)
+    # Until trials run, imports make a million objects and no garbage; to look for it takes .7 s.
+    gc.disable()
+    try:
+        check_address(given.address)
+        return _run(given, Console())
+    except InputError as error:
+        print_error(error)
+        return 2
+    finally:
+        gc.enable()
+
+
+def _run(given: argparse.Namespace, console: Console) -> int:
+    from cmir.runner.display import RunDisplay
+    from cmir.runner.paths import Paths
+    from cmir.runner.scheduling.placement import Placement
+    from cmir.sweep.run_sweep import SweepRequest, run_sweep
+
+    overrides = {
+        name: value
+        for name in ("trials", "seeds", "epochs")
+        if (value := getattr(given, name)) is not None
+    }
+    request = SweepRequest(
+        space=given.space,
+        overrides=overrides,
+        placement=Placement(given.concurrency, given.trials_per_gpu, given.address),
+        fresh=given.fresh,
+        storage=given.storage,
+    )
+    displays: list[RunDisplay] = []
+
+    def show(start: SweepStart) -> Progress:
+        gc.freeze()
+        gc.enable()
+        _announce(console, start)
+        displays.append(RunDisplay(console, start.run).__enter__())
+        return displays[0].progress()
+
+    try:
+        outcome = run_sweep(request, Paths(), show)
+    except KeyboardInterrupt:
+        done = " ".join(display.summary() for display in displays)
+        interruption.THIS.say(f"{done} {interruption.NOTHING_LOST}".strip())
+        return interruption.INTERRUPTED
+    finally:
+        for display in displays:
+            display.__exit__()
+    return _report(console, outcome, given.storage)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    told = "the sweep file, or the name of one that ships, required"
+    parser.add_argument("--space", type=space_argument, required=True, help=told)
+    for name in ("trials", "seeds", "epochs"):
+        instead = f"{name} instead of those in the sweep file (default: the file's)"
+        parser.add_argument(f"--{name}", type=positive, help=instead)
+    add_placement(parser, "trials")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start a new sweep beside the old one (default: continue)",
+    )
+    parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
+    return parser.parse_args(arguments)
+
+
+def _announce(console: Console, start: SweepStart) -> None:
+    file, data = start.prepared.file, start.prepared.data
+    if start.prepared.is_synthetic:
+        text = (
+            f"There is no data at '{file.data.path}': the built-in synthetic generator stands in.\n"
+            f"Everything is named '{file.name}'. These numbers say nothing about the real data."
+        )
+        console.print(Panel(text, title="SYNTHETIC DATA", style="yellow"))
+    sizes = ", ".join(f"{name} {len(split.rows)}" for name, split in data.splits.items())
+    console.print(
+        f"sweep [bold]{start.run.name}[/bold] over {data.name} ({sizes})", highlight=False
+    )
+    console.print(
+        f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
+        f"{start.run.resources.concurrency} trials at a time, "
+        f"objective {file.objective}; "
+        f"MLflow at {start.run.tracking_uri}",
+        highlight=False,
+    )
+    if start.run.done or start.run.interrupted:
+        console.print(
+            f"continuing: {start.run.done} trials are done, {start.run.interrupted} were in flight "
+            "and run again"
+        )
+
+
+def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int:
+    findings = outcome.findings
+    finished = findings.table.filter(pl.col("outcome") == "finished")
+    if not finished.is_empty():
+        title = f"leaderboard of {outcome.sweep}: best of {finished.height} finished trials"
+        console.print(_table(_scores(finished.head(SHOWN_ROWS)), title))
+        console.print(_table(findings.schemes, "environment schemes compared"))
+        _explain_best(console, finished)
+    if outcome.kept:
+        size = sum(path.stat().st_size for path in outcome.kept) / 1e6
+        console.print(
+            f"weights of the best {len(outcome.kept)} trials: {size:.3g} MB in "
+            f"{outcome.kept[0].parent}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if findings.unwritten or findings.trouble:
+        console.print(
+            f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "
+            "The study holds them: run the same command again to write them."
+        )
+    if finished.is_empty():
+        console.print("No trial finished. The reasons are in the lines above and in MLflow.")
+        return 1
+    folder = _own_commands()
+    where = f" --storage {shlex.quote(without_secrets(storage))}" if storage else ""
+    command = f"{folder}python workflows/promote.py --sweep {outcome.sweep}{where}"
+    console.print(f"next:  {command}", highlight=False, soft_wrap=True, markup=False)
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    pages = without_secrets(server) if server.startswith("http") else f"{folder}mlflow ui"
+    console.print(f"look:  {pages}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _own_commands() -> str:
+    """Folder of this environment's commands as one would type it; empty where it is active."""
+    folder = Path(sys.executable).parent
+    if "VIRTUAL_ENV" in os.environ or not folder.is_relative_to(Path.cwd()):
+        return ""
+    return f"{folder.relative_to(Path.cwd())}/"
+
+
+def _scores(finished: pl.DataFrame) -> pl.DataFrame:
+    """The columns that fit a terminal: the objective with its spread in one."""
+    spread = next(name for name in finished.columns if name.endswith("_std"))
+    objective = spread.removesuffix("_std")
+    other = [
+        name for name in finished.columns if "_val/" in name and name not in (objective, spread)
+    ]
+    joined = pl.format("{} ± {}", pl.col(objective).round(4), pl.col(spread).round(3))
+    return finished.select("trial", "scheme", joined.alias(objective), *other, "seconds")
+
+
+def _explain_best(console: Console, finished: pl.DataFrame) -> None:
+    best = finished.row(0, named=True)
+    settings = [
+        (key, best[key]) for key in finished.columns if "." in key and best[key] is not None
+    ]
+    console.print(f"trial {best['trial']} is the best:", highlight=False)
+    for key, value in settings:
+        console.print(f"  {key} = {_cell(value)}", highlight=False)
+
+
+def _table(frame: pl.DataFrame, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        table.add_column(column)
+    for row in frame.rows():
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
