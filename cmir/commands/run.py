@@ -43,7 +43,8 @@ def main() -> NoReturn:
         sys.exit(0)
     name = words[0].replace("-", "_")
     if name not in COMMANDS:
-        print(f"cmir: there is no command '{words[0]}'.{nearest(name, COMMANDS)}", file=sys.stderr)
+        hint = nearest(name, list(COMMANDS))
+        print(f"cmir: there is no command '{words[0]}'.{hint}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"cmir {words[0]}", *words[1:]]
     run(name)
