@@ -22,6 +22,7 @@ from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
 from cmir.runner.paths import Paths
 from cmir.runner.place_check import place_check
+from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.placement import Placement, Resources
 from cmir.runner.scheduling.ray_session import ray_running
 from cmir.runner.scheduling.ray_tune import Plan, run_trials
@@ -202,11 +203,12 @@ class Session:
         if not self.study.missing:
             display(self._start(placement.here()))
             return
-        with ray_running(placement) as (resources, processes):
+        with ray_running(placement) as (hosts, processes):
+            resources = hosts.resources
             progress = self._keeping(display(self._start(resources)))
             data, kept = self._jobs.data.path, self._runner.paths.studies
             check = place_check(data, kept, processes.check)
-            run_trials(self.study, self._plan(resources), resources, progress, check)
+            run_trials(self.study, self._plan(resources), hosts, progress, check)
 
     def close(self) -> None:
         """Writes what MLflow lacks and ends the parent run; a server that is away is no error."""
@@ -234,7 +236,7 @@ class Session:
     def _plan(self, resources: Resources) -> Plan:
         jobs, paths = self._jobs, self._runner.paths
         shared = {
-            "dataset": str(jobs.data.path.resolve()),
+            "data": DataIdentity.of(jobs.data),
             "partitions": str(paths.partitions.resolve()),
             "language": str(paths.language.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,

@@ -163,6 +163,10 @@ class TrialStudy:
         label = str(trial.user_attrs.get(LABEL, ""))
         return AskedTrial(trial.number, config, label)
 
+    def hand_back(self, number: int) -> None:
+        """Takes back a trial that shall be asked for again, under its number, before new ones."""
+        self._interrupted.append(number)
+
     def _next(self) -> Trial:
         if self._interrupted:
             return self._open[self._interrupted.pop(0)]
@@ -174,7 +178,7 @@ class TrialStudy:
         self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
 
     def tell(self, number: int, ending: Ending) -> TrialRecord:
-        """Ends a trial. A first failure is tried once more, as a trial of its own.
+        """Ends a trial. A first failure is tried once more, as a trial of its own, unless final.
 
         Finished is COMPLETE with its value. Pruned is PRUNED with its last value, diverged is
         PRUNED without one, which TPE ranks behind all others; failed is FAIL.
@@ -189,7 +193,8 @@ class TrialStudy:
             failed = ending.outcome == "failed"
             told = self._study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
         del self._open[number]
-        if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
+        is_final = ending.is_final or RETRY_OF in told.user_attrs
+        if ending.outcome == "failed" and not is_final:
             kept = {key: told.user_attrs[key] for key in GIVEN if key in told.user_attrs}
             self._study.enqueue_trial(told.params, user_attrs={**kept, RETRY_OF: number})
         record = self._records[number] = record_of(told)
@@ -222,7 +227,8 @@ class TrialStudy:
 
 def counts(record: TrialRecord) -> bool:
     """Whether a record counts against the budget: all but a failure that is tried once more."""
-    return record.outcome != "failed" or record.retry_of is not None
+    is_final = record.retry_of is not None or record.ending.is_final
+    return record.outcome != "failed" or is_final
 
 
 def open_study(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from cmir.config import TrialConfig, trial_config
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
+from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.worker import CmirTrial, WorkerReport, shortened
 from tests.support.small_sweep import write_data
 
@@ -42,7 +43,8 @@ def configured(**changes: Any) -> TrialConfig:
 def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
     """A worker with this configuration."""
     kept = {name: str(folder / name) for name in ("partitions", "language")}
-    places = {"dataset": str(folder / "data"), **kept}
+    data = DataIdentity.of(load_dataset(folder / "data").development())
+    places = {"data": data, **kept}
     weights = str(folder / "weights.safetensors")
     return CmirTrial({"trial": config, "weights": weights, "threads": 1, **places, **more})
 
@@ -113,7 +115,7 @@ def test_weights_that_cannot_be_written_are_no_failure_of_the_trial(folder: Path
 
 
 def test_data_that_is_gone_is_no_failure_of_the_trial(folder: Path) -> None:
-    (report,) = run(worker(folder, configured(), dataset="/nowhere"))
+    (report,) = run(worker(folder, configured(), data=DataIdentity("/nowhere", "abc", ())))
     assert report.ending == {}
     assert "cannot be read by the worker" in report.place
     assert "/nowhere" in report.place
