@@ -1,6 +1,7 @@
 """Runs or continues a sweep: `python workflows/sweep.py --space search_spaces/mosei.yaml`.
 
-Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing lost.
+Exit codes: 0 done; 1 no trial finished, or more than half failed; 2 bad input; 130 interrupted,
+nothing lost.
 """
 
 from __future__ import annotations
@@ -149,6 +150,12 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
         )
     if finished.is_empty():
         console.print("No trial finished. The reasons are in the lines above and in MLflow.")
+        return 1
+    if 2 * outcome.failed > outcome.counted:
+        console.print(
+            f"{outcome.failed} of {outcome.counted} trials failed: what is left is no search. The "
+            "reasons are in the lines above and in MLflow. Mend them, then start anew with --fresh."
+        )
         return 1
     folder = _own_commands()
     where = f" --storage {shlex.quote(without_secrets(storage))}" if storage else ""
