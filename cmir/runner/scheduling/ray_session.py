@@ -17,8 +17,9 @@ import ray
 
 from cmir.errors import InputError, PlaceError
 from cmir.process.child_processes import children_called, end_children, is_alive
-from cmir.process.cluster_address import ADVICE, check_address
+from cmir.process.cluster_address import ADVICE, check_address, has_port
 from cmir.process.interruption import THIS, signals_end, time_limit
+from cmir.runner.scheduling.cluster_token import check_token
 from cmir.runner.scheduling.hosts import Hosts
 from cmir.runner.scheduling.placement import Placement, Resources
 
@@ -33,6 +34,8 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # Of workers, added to the driver's: Ray's own 15 starves them beside whatever else runs here.
+    "RAY_worker_niceness": "0",
     # Its agents would write the whole log of a raylet that is gone to the terminal: not before it
     # has been noticed here.
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "2",
@@ -163,6 +166,8 @@ def _start(resources: Resources) -> None:
     check_address(address)
     told = f"--address {address}: no Ray cluster answers there"
     with time_limit(JOINING, f"{told} within {JOINING:.0f} seconds. {ADVICE}"):
+        if has_port(address):
+            check_token(address)
         try:
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError.
