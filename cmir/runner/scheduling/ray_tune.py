@@ -45,6 +45,7 @@ class Plan:
         early_stopping: ASHA's settings.
         worker_config: from a trial, what `trainable` gets.
         storage: folder for Ray's own files, removed afterwards.
+        keep: takes a trial's number and the weights that a worker has sent.
         trainable: the class that trains.
     """
 
@@ -53,6 +54,7 @@ class Plan:
     early_stopping: EarlyStopping
     worker_config: Callable[[AskedTrial], dict[str, Any]]
     storage: Path
+    keep: Callable[[int, bytes], None] = lambda number, weights: None
     trainable: type[Trainable] = CmirTrial
 
 
@@ -185,7 +187,7 @@ def run_trials(
         InputError: the place gave way, or the study refuses; trials in training stay in flight.
     """
     rungs = Rungs(plan.epochs, plan.early_stopping)
-    in_flight = TrialsInFlight(study, rungs, progress, hosts, check_place)
+    in_flight = TrialsInFlight(study, rungs, progress, hosts, check_place, plan.keep)
     tuner = tune.Tuner(
         tune.with_resources(plan.trainable, _request),
         tune_config=tune.TuneConfig(

@@ -71,14 +71,16 @@ class TrialsInFlight:
         progress: Progress,
         hosts: Hosts,
         check_place: Callable[[], None] = lambda: None,
+        keep: Callable[[int, bytes], None] = lambda number, weights: None,
     ) -> None:
         """Starts with none; `rungs` are told of the study's ended trials.
 
         `check_place` is called before a failure counts. Where it raises PlaceError, or the study
         cannot be told, that is the `fault`: the trial stays in flight, and nothing more begins.
+        `keep` takes the weights that a report brings.
         """
         self._study, self._rungs, self._progress = study, rungs, progress
-        self._hosts, self._check_place = hosts, check_place
+        self._hosts, self._check_place, self._keep = hosts, check_place, keep
         self._deaths = Deaths(hosts, NOTICE if hosts.resources.address else 0.0)
         self.fault: InputError | None = None
         self._trials: dict[str, TrialInFlight] = {}
@@ -157,8 +159,17 @@ class TrialsInFlight:
         if report.place:
             if self._is_sound():
                 self._leave_out(trial, report.host, report.place)
-        else:
+        elif self._has_kept(trial, report):
             self._tell(trial, trial.ended(report.ending) if report.ending else trial.pruned())
+
+    def _has_kept(self, trial: TrialInFlight, report: WorkerReport) -> bool:
+        """Keeps weights that came along, before the trial counts as ended."""
+        try:
+            if report.weights:
+                self._keep(trial.number, report.weights)
+        except InputError as fault:
+            self.fault = fault
+        return self.fault is None
 
     def _leave_out(self, trial: TrialInFlight, host: str, why: str) -> None:
         """No trial runs on this host any more; this one has not ended, and runs elsewhere."""

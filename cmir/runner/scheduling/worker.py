@@ -22,9 +22,10 @@ from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.plugins import load_plugins
+from cmir.runner.driver_disk import DriverDisk
 from cmir.runner.scheduling.data_identity import DataIdentity, same_data
 from cmir.runner.scheduling.placement import device_of
-from cmir.runner.weights import save_weights
+from cmir.runner.weights import packed_weights, save_weights
 
 REPORT = "report"
 # Characters; Python's own folds repeated frames, so that only values are longer.
@@ -48,6 +49,7 @@ class WorkerReport:
         place: why the place, not the trial, is at fault: the trial has not ended, it shall run
             again. Empty where all is well.
         host: Ray's id of the host that is this place.
+        weights: packed, of a finished trial on a host that does not see the driver's disk.
     """
 
     epoch: int = 0
@@ -57,6 +59,7 @@ class WorkerReport:
     ending: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
     host: str = ""
+    weights: bytes = b""
 
     @property
     def is_last(self) -> bool:
@@ -66,13 +69,15 @@ class WorkerReport:
     def forget(self) -> None:
         """Lets go of what the driver has read: Ray keeps the last report of every trial."""
         self.metrics = self.partition = self.ending = {}
+        self.weights = b""
 
 
 class CmirTrial(Trainable):
     """Trains a configuration, one epoch a step; actors are reused from trial to trial.
 
     The configuration that Ray hands over holds `trial` (a `TrialConfig`), `plugins` (modules that
-    it needs), `weights` (file for its weights once it has finished), `data` (a `DataIdentity`),
+    it needs), `weights` (file for its weights once it has finished), `disk` (a `DriverDisk`, which
+    tells whether that file can be reached), `data` (a `DataIdentity`),
     `partitions` and `language` (folders in which workers share what is costly to compute),
     `threads` and, where finished trainings are scored there, `score`. A step returns a
     `WorkerReport`.
@@ -110,9 +115,18 @@ class CmirTrial(Trainable):
         if report.epoch == 1:
             found.partition = self._diagnosis()
         if report.result is not None:
-            save_weights(report.result, Path(self._config["weights"]), self._scores(report.result))
+            found.weights = self._kept(report.result)
             found.ending = _ending(report.result)
         return found
+
+    def _kept(self, result: TrialResult) -> bytes:
+        """Writes the weights where the driver finds them; else they are for the report."""
+        scores = self._scores(result)
+        disk: DriverDisk = self._config["disk"]
+        if not disk.is_here():
+            return packed_weights(result, scores)
+        save_weights(result, Path(self._config["weights"]), scores)
+        return b""
 
     def _start(self) -> Iterator[EpochReport]:
         torch.set_num_threads(int(self._config["threads"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,6 +183,19 @@ def test_an_unfit_host_is_named_once_and_its_trials_run_elsewhere() -> None:
     assert (study.counted, study.in_flight) == (0, 1)
     in_flight.died("2", Death("h0", unfit="a worker cannot start there: no module"))
     assert told[-1] == "host n0 is left out: a worker cannot start there: no module"
+
+
+def test_weights_that_were_sent_are_kept_before_the_trial_counts() -> None:
+    study, kept = opened(), dict[int, tuple[bytes, int]]()
+    in_flight = started(study, 2)
+    in_flight._keep = lambda number, weights: kept.update({number: (weights, study.counted)})
+    ending = replace(last(1, 0.5), weights=b"w")
+    in_flight.take("0", ending, 1.0)
+    assert (kept, study.counted, ending.weights) == ({0: (b"w", 0)}, 1, b"")
+    in_flight._keep = lambda number, weights: unsound()
+    in_flight.take("1", replace(last(1, 0.5), weights=b"w"), 1.0)
+    assert isinstance(in_flight.fault, PlaceError)
+    assert (study.counted, study.in_flight) == (1, 1)
 
 
 def test_a_trial_that_waits_for_a_host_which_is_left_out_gets_another_place() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from cmir.config import TrialConfig, trial_config
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
+from cmir.runner.driver_disk import DriverDisk
 from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.worker import CmirTrial, WorkerReport, shortened
 from tests.support.small_sweep import write_data
@@ -45,8 +46,10 @@ def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
     kept = {name: str(folder / name) for name in ("partitions", "language")}
     data = DataIdentity.of(load_dataset(folder / "data").development())
     places = {"data": data, **kept}
-    weights = str(folder / "weights.safetensors")
-    return CmirTrial({"trial": config, "weights": weights, "threads": 1, **places, **more})
+    mark = folder / "mark"
+    mark.write_text("word")
+    own = {"weights": str(folder / "weights.safetensors"), "disk": DriverDisk(str(mark), "word")}
+    return CmirTrial({"trial": config, "threads": 1, **own, **places, **more})
 
 
 def broken_score(data: object, result: object, device: str) -> Any:
@@ -75,6 +78,22 @@ def test_a_worker_trains_as_fit_does_and_keeps_the_weights(folder: Path) -> None
     assert reports[-1].ending["best_epochs"] == list(result.best_epochs)
     assert reports[-1].ending["metrics"] == dict(result.metrics)
     assert torch.equal(load_file(folder / "weights.safetensors")["weights"], result.weights)
+
+
+def test_weights_are_sent_where_the_drivers_disk_is_not_seen(folder: Path, tmp_path: Path) -> None:
+    config, file = configured(), tmp_path / "weights.safetensors"
+    for word in ("word", "another"):
+        disk = DriverDisk(str(folder / "mark"), word)
+        *_, last = run(worker(folder, config, disk=disk, weights=str(file)))
+        assert file.exists() == (not last.weights)
+        if file.exists():
+            written = file.read_bytes()
+            file.unlink()
+    sent, kept = load(last.weights), load(written)
+    assert sent.keys() == kept.keys()
+    assert all(torch.equal(sent[name], kept[name]) for name in kept)
+    last.forget()
+    assert not last.weights
 
 
 def test_a_divergence_ends_the_trial_and_says_where(folder: Path) -> None:
