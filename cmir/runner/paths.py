@@ -132,4 +132,4 @@ class Paths:
 
     def lock(self, sweep: str) -> AbstractContextManager[None]:
         """Keeps other drivers away from a sweep; raises InputError where another has it."""
-        return sweep_lock(self.studies / f"{sweep}.lock", sweep, f"in process {os.getpid()}")
+        return sweep_lock(self.studies / f"{sweep}.lock", sweep)

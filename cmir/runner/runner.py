@@ -32,7 +32,7 @@ from cmir.runner.scheduling.worker import CmirTrial, Score
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
-from cmir.runner.studies.study_lock import study_lock
+from cmir.runner.studies.study_lock import note_driver, study_lock
 from cmir.runner.weights import WeightsKeeper, write_packed
 from cmir.space.space_file import EarlyStopping
 
@@ -172,8 +172,9 @@ class Runner:
             tracker_of = _tracking(jobs)
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
             storage = self.storage_of(jobs.name)
-            with study_lock(storage, self.storage, jobs.name):
-                study = open_study(storage, jobs.name, jobs.source, facts)
+            with study_lock(storage, self.storage, jobs.name) as check_alone:
+                study = open_study(storage, jobs.name, jobs.source, facts, check_alone)
+                note_driver(storage, jobs.name)
                 yield Session(self, jobs, study, tracker_of(study))
 
     def storage_of(self, name: str) -> BaseStorage:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -95,8 +95,10 @@ class AskedTrial:
 class TrialStudy:
     """The study of a sweep or of a list of jobs, of which one driver at a time may ask and tell."""
 
-    def __init__(self, study: optuna.Study, source: JobSource) -> None:
-        self._study, self._source = study, source
+    def __init__(
+        self, study: optuna.Study, source: JobSource, check_alone: Callable[[], None]
+    ) -> None:
+        self._study, self._source, self._check_alone = study, source, check_alone
         self._open = self._in_flight()
         self._interrupted = list(self._open)
         self._records = {record.number: record for record in _records(study)}
@@ -148,7 +150,9 @@ class TrialStudy:
         Raises:
             InputError: the space allows a contradiction that no two of its ends show. The trial
                 is dropped, so that it does not stop the sweep again when that is continued.
+                Or another driver has the study.
         """
+        self._check_alone()
         trial = self._next()
         while not self._source.wants(trial):
             self._drop(trial)
@@ -182,7 +186,11 @@ class TrialStudy:
 
         Finished is COMPLETE with its value. Pruned is PRUNED with its last value, diverged is
         PRUNED without one, which TPE ranks behind all others; failed is FAIL.
+
+        Raises:
+            InputError: another driver has the study.
         """
+        self._check_alone()
         trial = self._open[number]
         trial.set_user_attr(ENDING, ending_text(ending))
         if ending.outcome == "pruned":
@@ -232,7 +240,11 @@ def counts(record: TrialRecord) -> bool:
 
 
 def open_study(
-    storage: BaseStorage, name: str, source: JobSource, facts: Mapping[str, Any]
+    storage: BaseStorage,
+    name: str,
+    source: JobSource,
+    facts: Mapping[str, Any],
+    check_alone: Callable[[], None] = lambda: None,
 ) -> TrialStudy:
     """Opens a study, or begins it with what its source asks for first.
 
@@ -243,6 +255,7 @@ def open_study(
         facts: what else is kept with the study, such as the data's folder; `data_checksum` is
             required and, where the source has a question, must be the one that the study was begun
             with, as the question must.
+        check_alone: raises InputError where another driver has taken the study since.
 
     Raises:
         InputError: the study was begun with another question or other data.
@@ -268,7 +281,7 @@ def open_study(
     # A killed sweep has drawn for its trials in flight too: to begin with what ended would repeat.
     drawn = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
     study.sampler = source.sampler(len(drawn))
-    return TrialStudy(study, source)
+    return TrialStudy(study, source, check_alone)
 
 
 def _found_or_made(storage: BaseStorage, name: str, objective: str) -> optuna.Study:
