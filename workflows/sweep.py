@@ -148,6 +148,12 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
             f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "
             "The study holds them: run the same command again to write them."
         )
+    if findings.missing:
+        numbers = ", ".join(map(str, findings.missing))
+        console.print(
+            f"The weights of trials {numbers}, among the best, are not on this machine: they lie "
+            "where the driver ran then. Promotion does not need them: it trains anew."
+        )
     if finished.is_empty():
         console.print("No trial finished. The reasons are in the lines above and in MLflow.")
         return 1

@@ -165,3 +165,8 @@ class WeightsKeeper:
         """Trial number and weights of the best trials, best first."""
         paths = [(n, self._paths.weights_of(self._sweep, n)) for _, n in self._finished]
         return [(number, path) for number, path in paths if path.exists()]
+
+    def missing(self) -> list[int]:
+        """Numbers of the best trials whose weights are not here, best first."""
+        here = {number for number, _ in self.best()}
+        return [number for _, number in self._finished if number not in here]

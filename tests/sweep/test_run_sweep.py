@@ -42,3 +42,10 @@ def test_failures_that_were_made_good_are_none(capsys: pytest.CaptureFixture[str
     ended = [scored(0, 0.9, 0.8), failed(1), again, failed(3, is_final=True)]
     assert _report(Console(), outcome(ended, 3), None) == 0
     assert "promote.py --sweep small" in capsys.readouterr().out
+
+
+def test_weights_that_lie_elsewhere_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = outcome([scored(0, 0.9, 0.8)], 1)
+    moved = replace(ended, findings=replace(ended.findings, missing=(4, 0)))
+    assert _report(Console(), moved, None) == 0
+    assert "The weights of trials 4, 0, among the best, are not on this" in capsys.readouterr().out
