@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 
@@ -28,6 +29,16 @@ def positive(text: str) -> int:
     return number
 
 
+def cluster_address(text: str | None) -> str | None:
+    """The address of a Ray cluster; None where that means this machine.
+
+    Example:
+        >>> cluster_address("head:6379"), cluster_address("local"), cluster_address("")
+        ('head:6379', None, None)
+    """
+    return None if text in ("", "local") else text
+
+
 def add_placement(parser: ArgumentParser, what: str) -> None:
     """The options that say where something runs: on this machine or a cluster, how many at a time.
 
@@ -44,7 +55,10 @@ def add_placement(parser: ArgumentParser, what: str) -> None:
         "--trials-per-gpu", type=positive, default=4, help=f"{what} that share a GPU (default: 4)"
     )
     parser.add_argument(
-        "--address", help="address of a Ray cluster, host:port (default: this machine)"
+        "--address",
+        type=cluster_address,
+        default=cluster_address(os.environ.get("RAY_ADDRESS")),
+        help="address of a Ray cluster, host:port (default: RAY_ADDRESS, else this machine)",
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,13 +44,12 @@ def waiting_lock(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def sweep_lock(path: Path, sweep: str, own: str) -> Iterator[None]:
+def sweep_lock(path: Path, sweep: str) -> Iterator[None]:
     """Keeps other drivers away from a sweep; ends with the process, however it ends.
 
     Args:
         path: of the file that is locked; it says who has it.
         sweep: its name.
-        own: who this is, such as `in process 7`.
 
     Raises:
         InputError: another driver has it.
@@ -60,9 +61,14 @@ def sweep_lock(path: Path, sweep: str, own: str) -> Iterator[None]:
             handle.seek(0)
             raise InputError(running_already(sweep, handle.read().strip())) from None
         handle.truncate(0)
-        handle.write(own)
+        handle.write(own_name())
         handle.flush()
         yield
+
+
+def own_name() -> str:
+    """Who this driver is, for others: its process and its machine."""
+    return f"in process {os.getpid()} on {socket.gethostname()}"
 
 
 def running_already(sweep: str, holder: str) -> str:

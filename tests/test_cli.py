@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 
 import pytest
 
-from cmir.cli import positive, print_error
+from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 
 
@@ -23,3 +23,24 @@ def test_an_error_stays_on_one_line_in_a_narrow_terminal(
     message = "objective must be one of " + "ood_val/mae, " * 20
     print_error(InputError(message))
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "known", "expected"),
+    [
+        ((), None, None),
+        ((), "head:6379", "head:6379"),
+        (("--address", "other:6379"), "head:6379", "other:6379"),
+        (("--address", "local"), "head:6379", None),
+        ((), "", None),
+    ],
+)
+def test_the_cluster_is_the_one_given_else_that_of_ray_address(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], known: str | None, expected: str | None
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if known is not None:
+        monkeypatch.setenv("RAY_ADDRESS", known)
+    parser = ArgumentParser()
+    add_placement(parser, "trials")
+    assert parser.parse_args(words).address == expected

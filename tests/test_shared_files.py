@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -24,9 +27,11 @@ def test_a_file_is_as_it_was_until_the_new_one_is_whole(tmp_path: Path, by_sever
 
 def test_who_has_a_sweep_is_told_to_the_next(tmp_path: Path) -> None:
     path = tmp_path / "s.lock"
-    with sweep_lock(path, "s", "in process 7 on here"):
-        told = "the sweep 's' is running already, in process 7 on here. Wait for it"
-        with pytest.raises(InputError, match=told), sweep_lock(path, "s", "in process 8"):
+    own = f"in process {os.getpid()} on {socket.gethostname()}"
+    with sweep_lock(path, "s"):
+        told = re.escape(f"the sweep 's' is running already, {own}. Wait for it")
+        with pytest.raises(InputError, match=told), sweep_lock(path, "s"):
             pass
-    with sweep_lock(path, "s", "in process 8"):
-        assert path.read_text() == "in process 8"
+    path.write_text("in process 8 on another machine, which is gone")
+    with sweep_lock(path, "s"):
+        assert path.read_text() == own

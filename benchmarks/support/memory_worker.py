@@ -10,10 +10,10 @@ import sys
 
 import torch
 
+import cmir.runner.scheduling.worker  # noqa: F401  What a trial's process has imported.
 from cmir.config import ModelConfig
-from cmir.data import DevelopmentData
+from cmir.data import DevelopmentData, load_dataset
 from cmir.method.networks.features import Features, load_features
-from cmir.runner.scheduling.worker import development_data
 
 BATCH = 48
 
@@ -22,7 +22,7 @@ def main(folder: str) -> None:
     """Waits, loads, waits."""
     torch.set_num_threads(1)
     _wait("imported")
-    data = development_data(folder)
+    data = load_dataset(folder).development()
     features = load_features(data, ModelConfig(), torch.device("cpu"))
     touch(data, features)
     _wait("loaded")

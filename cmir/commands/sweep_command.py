@@ -1,6 +1,7 @@
 """Runs or continues a sweep: `python workflows/sweep.py --space search_spaces/mosei.yaml`.
 
-Exit codes: 0 done; 1 no trial finished; 2 bad input; 130 interrupted, nothing lost.
+Exit codes: 0 done; 1 no trial finished, or more than half failed; 2 bad input; 130 interrupted,
+nothing lost.
 """
 
 from __future__ import annotations
@@ -153,8 +154,20 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
             f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "
             "The study holds them: run the same command again to write them."
         )
+    if findings.missing:
+        numbers = ", ".join(map(str, findings.missing))
+        console.print(
+            f"The weights of trials {numbers}, among the best, are not on this machine: they lie "
+            "where the driver ran then. Promotion does not need them: it trains anew."
+        )
     if finished.is_empty():
         console.print("No trial finished. The reasons are in the lines above and in MLflow.")
+        return 1
+    if 2 * outcome.failed > outcome.counted:
+        console.print(
+            f"{outcome.failed} of {outcome.counted} trials failed: what is left is no search. The "
+            "reasons are in the lines above and in MLflow. Mend them, then start anew with --fresh."
+        )
         return 1
     folder = _own_commands()
     where = f" --storage {shlex.quote(without_secrets(storage))}" if storage else ""

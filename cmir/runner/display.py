@@ -50,7 +50,14 @@ class RunDisplay:
 
     def progress(self) -> Progress:
         """The hooks that a sweep calls."""
-        return Progress(self._on_start, self._on_epoch, self._on_end, self._on_tick)
+        return Progress(
+            self._on_start,
+            self._on_epoch,
+            self._on_end,
+            self._on_again,
+            self._say,
+            self._on_tick,
+        )
 
     def _on_start(self, asked: AskedTrial) -> None:
         self._running[asked.number] = 0
@@ -66,6 +73,14 @@ class RunDisplay:
         self._count(record)
         self._print(record)
         self._on_tick(now=True)
+
+    def _on_again(self, number: int, why: str) -> None:
+        self._running.pop(number, None)
+        if why:
+            self._say(f"trial {number:>3}  begins again: {why}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _count(self, record: TrialRecord) -> None:
         """Takes an ended trial into what is shown of the whole sweep, of earlier starts too."""

@@ -59,8 +59,12 @@ class Paths:
         """Weights `(seed, weights)` of one trial, as safetensors."""
         return self.weights(sweep) / f"{number:05d}.safetensors"
 
+    def driver(self, sweep: str) -> Path:
+        """A file by which workers know the driver's disk, while a sweep runs."""
+        return self.studies / f"{sweep}.driver"
+
     def scheduler(self, sweep: str) -> Path:
-        """Ray's own files while a sweep runs; with several nodes it must be shared."""
+        """Ray's own files while a sweep runs."""
         return self.studies / f"{sweep}.ray"
 
     @property
@@ -135,4 +139,4 @@ class Paths:
 
     def lock(self, sweep: str) -> AbstractContextManager[None]:
         """Keeps other drivers away from a sweep; raises InputError where another has it."""
-        return sweep_lock(self.studies / f"{sweep}.lock", sweep, f"in process {os.getpid()}")
+        return sweep_lock(self.studies / f"{sweep}.lock", sweep)

@@ -20,8 +20,10 @@ from ray.tune import Trainable
 from cmir.data import DevelopmentData
 from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
+from cmir.runner.driver_disk import DriverDisk, driver_disk
 from cmir.runner.paths import Paths
 from cmir.runner.place_check import place_check
+from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.placement import Placement, Resources
 from cmir.runner.scheduling.ray_session import ray_running
 from cmir.runner.scheduling.ray_tune import Plan, run_trials
@@ -30,8 +32,8 @@ from cmir.runner.scheduling.worker import CmirTrial, Score
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
-from cmir.runner.studies.study_lock import study_lock
-from cmir.runner.weights import WeightsKeeper
+from cmir.runner.studies.study_lock import note_driver, study_lock
+from cmir.runner.weights import WeightsKeeper, write_packed
 from cmir.space.space_file import EarlyStopping
 
 # MLflow takes seconds to import: what only looks at options does without it.
@@ -170,8 +172,9 @@ class Runner:
             tracker_of = _tracking(jobs)
             facts = {**jobs.facts, "data_checksum": jobs.data.checksum}
             storage = self.storage_of(jobs.name)
-            with study_lock(storage, self.storage, jobs.name):
-                study = open_study(storage, jobs.name, jobs.source, facts)
+            with study_lock(storage, self.storage, jobs.name) as check_alone:
+                study = open_study(storage, jobs.name, jobs.source, facts, check_alone)
+                note_driver(storage, jobs.name)
                 yield Session(self, jobs, study, tracker_of(study))
 
     def storage_of(self, name: str) -> BaseStorage:
@@ -202,11 +205,13 @@ class Session:
         if not self.study.missing:
             display(self._start(placement.here()))
             return
-        with ray_running(placement) as (resources, processes):
+        mark = self._runner.paths.driver(self._jobs.name)
+        with driver_disk(mark) as disk, ray_running(placement) as (hosts, processes):
+            resources = hosts.resources
             progress = self._keeping(display(self._start(resources)))
             data, kept = self._jobs.data.path, self._runner.paths.studies
             check = place_check(data, kept, processes.check)
-            run_trials(self.study, self._plan(resources), resources, progress, check)
+            run_trials(self.study, self._plan(resources, disk), hosts, progress, check)
 
     def close(self) -> None:
         """Writes what MLflow lacks and ends the parent run; a server that is away is no error."""
@@ -231,10 +236,11 @@ class Session:
             records=self.study.records(),
         )
 
-    def _plan(self, resources: Resources) -> Plan:
+    def _plan(self, resources: Resources, disk: DriverDisk) -> Plan:
         jobs, paths = self._jobs, self._runner.paths
         shared = {
-            "dataset": str(jobs.data.path.resolve()),
+            "data": DataIdentity.of(jobs.data),
+            "disk": disk,
             "partitions": str(paths.partitions.resolve()),
             "language": str(paths.language.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,
@@ -252,6 +258,7 @@ class Session:
             early_stopping=jobs.early_stopping,
             worker_config=worker_config,
             storage=paths.scheduler(jobs.name),
+            keep=lambda number, packed: write_packed(packed, paths.weights_of(jobs.name, number)),
             trainable=self._runner.trainable,
         )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from cmir.errors import InputError, PlaceError
@@ -33,18 +34,42 @@ def save_weights(
     Raises:
         PlaceError: they cannot be written.
     """
+    tensors, about = _tensors(result, scores)
+    with _written(path) as draft:
+        save_file(tensors, draft, metadata=about)
+
+
+def packed_weights(
+    result: TrialResult, scores: Mapping[str, npt.NDArray[Any]] | None = None
+) -> bytes:
+    """What `save_weights` would write, for a driver whose disk is elsewhere."""
+    tensors, about = _tensors(result, scores)
+    return save(tensors, metadata=about)
+
+
+def write_packed(content: bytes, path: Path) -> None:
+    """Writes packed weights as `save_weights` does; raises PlaceError likewise."""
+    with _written(path) as draft:
+        draft.write_bytes(content)
+
+
+def _tensors(
+    result: TrialResult, scores: Mapping[str, npt.NDArray[Any]] | None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What is kept of a training, by name, and its metadata."""
     tensors = {WEIGHTS: result.weights}
     for seed, backbone in zip(result.config.seeds, result.backbones, strict=False):
         tensors |= {f"{BACKBONE}.{seed}.{name}": value for name, value in backbone.items()}
     kept = {f"{SCORES}{name}": torch.from_numpy(v) for name, v in (scores or {}).items()}
     facts = {"config": result.config.model_dump_json(), BASES: json.dumps(dict(result.bases))}
-    _write(tensors | kept, path, facts)
+    return tensors | kept, facts
 
 
-def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
     try:
         with written_whole(path) as draft:
-            save_file(tensors, draft, metadata=about)
+            yield draft
     except (OSError, SafetensorError) as error:
         raise PlaceError(
             f"{path}: the weights cannot be written: {error}. Make room or mend the disk, then "
@@ -146,3 +171,8 @@ class WeightsKeeper:
         """Trial number and weights of the best trials, best first."""
         paths = [(n, self._paths.weights_of(self._sweep, n)) for _, n in self._finished]
         return [(number, path) for number, path in paths if path.exists()]
+
+    def missing(self) -> list[int]:
+        """Numbers of the best trials whose weights are not here, best first."""
+        here = {number for number, _ in self.best()}
+        return [number for _, number in self._finished if number not in here]

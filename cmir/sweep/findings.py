@@ -30,12 +30,14 @@ class Findings:
         schemes: one row per environment scheme.
         unwritten: trials that MLflow does not hold yet.
         trouble: why something could not be published, empty if all was.
+        missing: of the best trials, those whose weights are not here.
     """
 
     table: pl.DataFrame
     schemes: pl.DataFrame
     unwritten: int
     trouble: str = ""
+    missing: Sequence[int] = ()
 
 
 def publish(
@@ -52,15 +54,15 @@ def publish(
     """
     objective = prepared.file.objective
     table, schemes = leaderboard(records, objective), schemes_compared(records, objective)
-    unwritten = tracker.flush()
+    unwritten, missing = tracker.flush(), keeper.missing()
     try:
         _publish(tracker, records, prepared, keeper, table, schemes)
         tracker.close(complete=counted >= prepared.file.trials)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         logging.getLogger(__name__).debug("publishing failed", exc_info=True)
         trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return Findings(table, schemes, unwritten, trouble)
-    return Findings(table, schemes, unwritten)
+        return Findings(table, schemes, unwritten, trouble, missing)
+    return Findings(table, schemes, unwritten, missing=missing)
 
 
 def _publish(

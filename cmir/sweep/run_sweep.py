@@ -19,6 +19,7 @@ from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.scheduling.worker import CmirTrial
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import storage_at
+from cmir.runner.studies.study import counts
 from cmir.space.space_source import SpaceSource
 from cmir.sweep.memory_check import check_memory
 from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
@@ -81,6 +82,11 @@ class SweepOutcome:
     def is_complete(self) -> bool:
         """Whether the whole budget has been spent."""
         return self.counted >= self.budget
+
+    @property
+    def failed(self) -> int:
+        """Trials that count against the budget and failed."""
+        return sum(counts(record) and record.outcome == "failed" for record in self.records)
 
 
 def run_sweep(

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from cmir.errors import InputError
-from cmir.process.cluster_address import FRAME, check_address
+from cmir.process.cluster_address import FRAME, NOTE, check_address, has_port
 
 
 @contextmanager
@@ -63,3 +64,23 @@ def test_settings_of_http_2_are_an_answer() -> None:
         check_address(address)
     check_address(None)
     check_address("auto")
+
+
+def test_a_cluster_of_this_machine_that_is_not_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    note = tmp_path / NOTE
+    note.parent.mkdir()
+    with answering(b"\0\0\0\4" + bytes(FRAME - 4)) as address:
+        note.write_text(address)
+        check_address(None)
+        assert f"give --address {address}" in capsys.readouterr().err
+    # Left behind by a cluster that is gone.
+    check_address(None)
+    assert capsys.readouterr().err == ""
+
+
+def test_only_a_host_and_its_port_can_be_asked() -> None:
+    known = ("head:6379", "auto", "ray://head:10001", "[::1]:6379")
+    assert [has_port(address) for address in known] == [True, False, False, True]

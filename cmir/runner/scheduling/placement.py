@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError
 
 # Of each GPU, for what grows after the calibration: larger views, the results at a trial's end.
 HEADROOM = 0.1
@@ -27,7 +27,8 @@ class Resources:
     Attributes:
         concurrency: trials at a time.
         cpus_per_trial: whole processors, which is also the number of torch threads.
-        gpus_per_trial: a fraction where several share a GPU; 0 without one.
+        gpus_per_trial: a fraction where several share a GPU; 0 without one. On a cluster, of those
+            that run on one.
         address: of a Ray cluster; None starts Ray on this machine.
     """
 
@@ -78,30 +79,19 @@ def gpu_share(trials: int) -> float:
     return math.floor(RAY_STEPS / trials) / RAY_STEPS
 
 
-def resources_for(
-    cpus: int,
-    gpus: int,
-    concurrency: int | None,
-    per_gpu: int,
-    address: str | None = None,
-) -> Resources:
-    """What a trial takes: its share of a GPU where there are any, else processors.
+def resources_for(cpus: int, gpus: int, concurrency: int | None, per_gpu: int) -> Resources:
+    """What a trial takes of this machine: its share of a GPU where there are any, else processors.
 
     Args:
-        cpus: processors that the driver may use, or of the whole cluster.
-        gpus: likewise; of a cluster, `ray.cluster_resources().get("GPU", 0)`.
+        cpus: processors that the driver may use. Ray is told of as many as the trials need.
+        gpus: likewise.
         concurrency: trials at a time, as asked for; None: as many as there is room for.
         per_gpu: trials that share one GPU.
-        address: of the cluster, whose processors are counted as they are. On this machine Ray is
-            told of as many as the trials need.
     """
     if gpus:
-        room = gpus * per_gpu
-        most = room if address is None else min(room, cpus)
-        return Resources(concurrency or most, gpus_per_trial=gpu_share(per_gpu), address=address)
+        return Resources(concurrency or gpus * per_gpu, gpus_per_trial=gpu_share(per_gpu))
     at_a_time = concurrency or cpus
-    own = 1 if address is not None else max(1, cpus // at_a_time)
-    return Resources(at_a_time, cpus_per_trial=own, address=address)
+    return Resources(at_a_time, cpus_per_trial=max(1, cpus // at_a_time))
 
 
 @dataclass(frozen=True)
@@ -118,13 +108,15 @@ class Placement:
     trials_per_gpu: int = 4
     address: str | None = None
 
-    def on(self, cpus: int, gpus: int) -> Resources:
-        """What trials may take of so many processors and GPUs."""
-        return resources_for(cpus, gpus, self.concurrency, self.trials_per_gpu, self.address)
-
     def here(self) -> Resources:
         """What trials may take of this machine."""
-        return self.on(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+        cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+        return resources_for(cpus, gpus, self.concurrency, self.trials_per_gpu)
+
+    def on_cluster(self) -> Resources:
+        """What a trial takes on a cluster: a processor, and a share of a GPU where it gets one."""
+        share = gpu_share(self.trials_per_gpu)
+        return Resources(self.concurrency or 1, gpus_per_trial=share, address=self.address)
 
 
 def device_of(assigned: Sequence[str], visible: str | None) -> str:
@@ -138,7 +130,7 @@ def device_of(assigned: Sequence[str], visible: str | None) -> str:
         visible: the value of CUDA_VISIBLE_DEVICES; None where it is not set.
 
     Raises:
-        InputError: Ray's GPU is not among those that the process sees.
+        PlaceError: Ray's GPU is not among those that the process sees.
 
     Example:
         >>> device_of(["3"], "2,3")
@@ -150,7 +142,7 @@ def device_of(assigned: Sequence[str], visible: str | None) -> str:
         return f"cuda:{assigned[0]}"
     seen = visible.split(",")
     if assigned[0] not in seen:
-        raise InputError(
+        raise PlaceError(
             f"a trial was assigned GPU {assigned[0]}, but CUDA_VISIBLE_DEVICES is '{visible}' in "
             "its process: leave it to Ray, and set it only before Ray starts on a node."
         )

@@ -17,8 +17,10 @@ import ray
 
 from cmir.errors import InputError, PlaceError
 from cmir.process.child_processes import children_called, end_children, is_alive
-from cmir.process.cluster_address import ADVICE, check_address
+from cmir.process.cluster_address import ADVICE, check_address, has_port
 from cmir.process.interruption import THIS, signals_end, time_limit
+from cmir.runner.scheduling.cluster_token import check_token
+from cmir.runner.scheduling.hosts import Hosts
 from cmir.runner.scheduling.placement import Placement, Resources
 
 RAY_SETTINGS = {
@@ -32,9 +34,13 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # Of workers, added to the driver's: Ray's own 15 starves them beside whatever else runs here.
+    "RAY_worker_niceness": "0",
     # Its agents would write the whole log of a raylet that is gone to the terminal: not before it
     # has been noticed here.
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "2",
+    # Else Tune begins a trial of a preempted node again by itself, with its epochs counted twice.
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
     # Else Tune's own handler swallows the next Ctrl-C.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
@@ -123,29 +129,30 @@ def _shut_down() -> None:
 
 
 @contextmanager
-def ray_running(placement: Placement) -> Iterator[tuple[Resources, RayProcesses]]:
+def ray_running(placement: Placement) -> Iterator[tuple[Hosts, RayProcesses]]:
     """Ray while the block runs: a cluster's, or one of this machine with what the trials need.
 
     Yields:
-        what trials may take of the machine or the cluster, and the servers started for them.
+        the hosts that trials may run on, and the servers started for them.
 
     Raises:
         InputError: nothing answers at the address, or Ray cannot start here.
     """
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    resources = placement.here()
+    is_here = placement.address is None
+    resources = placement.here() if is_here else placement.on_cluster()
+    limit = resources.concurrency if is_here else placement.concurrency
     _raise_file_limit()
     processes = RayProcesses()
     try:
         # The servers of a cluster are not this command's.
-        with processes.watched() if placement.address is None else nullcontext():
+        with processes.watched() if is_here else nullcontext():
             with signals_end():
                 _start(resources)
             # Ray has put its own handler of SIGTERM in place.
             THIS.install()
-            found = resources if placement.address is None else placement.on(*_cluster())
-            yield found, processes
+            yield Hosts(resources, placement.trials_per_gpu, limit), processes
     finally:
         processes.stop()
 
@@ -159,6 +166,8 @@ def _start(resources: Resources) -> None:
     check_address(address)
     told = f"--address {address}: no Ray cluster answers there"
     with time_limit(JOINING, f"{told} within {JOINING:.0f} seconds. {ADVICE}"):
+        if has_port(address):
+            check_token(address)
         try:
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError.
@@ -228,12 +237,6 @@ def _raise_file_limit() -> None:
             f"the limit of open files is {most} here, but trials on Ray need at least "
             f"{FEWEST_FILES}: raise it with `ulimit -n 4096`, or ask who runs this machine."
         )
-
-
-def _cluster() -> tuple[int, int]:
-    """Processors and GPUs of the cluster that this process has joined."""
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(found.get("CPU", 1)), int(found.get("GPU", 0))
 
 
 def _first_line(error: BaseException) -> str:

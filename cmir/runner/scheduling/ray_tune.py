@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, Trainable
+from ray.tune import Callback, PlacementGroupFactory, Trainable
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cmir.errors import InputError
 from cmir.process.interruption import THIS, signals_noted
-from cmir.runner.scheduling.placement import Resources
+from cmir.runner.scheduling.hosts import Hosts, Place
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import REPORT, CmirTrial
+from cmir.runner.scheduling.worker_deaths import death_of
 from cmir.runner.studies.study import AskedTrial, TrialStudy
 from cmir.space.space_file import EarlyStopping
+
+# Key of a worker's configuration.
+PLACE = "place"
+# Trials that Ray Tune may have waiting for room: as many as the study hands out.
+MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Plan:
         early_stopping: ASHA's settings.
         worker_config: from a trial, what `trainable` gets.
         storage: folder for Ray's own files, removed afterwards.
+        keep: takes a trial's number and the weights that a worker has sent.
         trainable: the class that trains.
     """
 
@@ -47,6 +54,7 @@ class Plan:
     early_stopping: EarlyStopping
     worker_config: Callable[[AskedTrial], dict[str, Any]]
     storage: Path
+    keep: Callable[[int, bytes], None] = lambda number, weights: None
     trainable: type[Trainable] = CmirTrial
 
 
@@ -60,22 +68,29 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next trial; None while waiting for others, FINISHED when the budget is spent."""
         if self._in_flight.fault is not None:
-            return None
+            return self._faulty()
         if self._study.counted + self._study.in_flight >= self._plan.budget:
             return None if len(self._in_flight) else str(Searcher.FINISHED)
+        if not self._in_flight.has_room:
+            return None
         try:
             asked = self._study.ask()
         except InputError as fault:
             self._in_flight.fault = fault
-            return None
-        self._in_flight.start(trial_id, asked)
-        return self._plan.worker_config(asked)
+            return self._faulty()
+        place = self._in_flight.start(trial_id, asked)
+        return {**self._plan.worker_config(asked), PLACE: place}
+
+    def _faulty(self) -> None:
+        """Where nothing runs, Ray Tune would wait here for minutes; else the loop's end is near."""
+        if not len(self._in_flight):
+            raise Stopped
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Closes a trial: one that was merely interrupted stays in flight."""
-        self._in_flight.close(trial_id, died=error)
+        """Closes a trial, of which the scheduler knows how it ended."""
+        self._in_flight.close(trial_id)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune saves its searcher, but the study is the record."""
@@ -89,7 +104,7 @@ class StudySearcher(Searcher):
 
 
 class RungScheduler(FIFOScheduler):
-    """Takes each epoch's report, and stops trials that lag at a rung."""
+    """Takes each epoch's report, stops trials that lag at a rung, and learns of dead workers."""
 
     def __init__(self, in_flight: TrialsInFlight) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -108,6 +123,20 @@ class RungScheduler(FIFOScheduler):
     ) -> None:
         """Takes the last report; of a trial that was stopped it has been taken already."""
         self._take(trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Takes a trial whose process is gone."""
+        self._in_flight.died(trial.trial_id, death_of(trial))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> RayTrial | None:
+        """Once per turn of Ray Tune's loop: who waits for a place of yesterday is asked anew."""
+        for trial in list(tune_controller.get_live_trials()):
+            is_waiting = trial.status == RayTrial.PENDING
+            if is_waiting and self._in_flight.is_outdated(trial.trial_id):
+                self._in_flight.give_back(trial.trial_id)
+                _withdraw(tune_controller, trial)
+        found: RayTrial | None = super().choose_trial_to_run(tune_controller)
+        return found
 
     def _take(self, trial: RayTrial, result: dict[str, Any]) -> bool:
         seconds = float(result.get("time_this_iter_s", 0.0))
@@ -138,7 +167,7 @@ class Ticks(Callback):
 def run_trials(
     study: TrialStudy,
     plan: Plan,
-    resources: Resources,
+    hosts: Hosts,
     progress: Progress,
     check_place: Callable[[], None] = lambda: None,
 ) -> None:
@@ -149,7 +178,7 @@ def run_trials(
     Args:
         study: is asked for trials, and told how they ended.
         plan: what a trial is.
-        resources: what it takes.
+        hosts: where it may run.
         progress: is told of every event.
         check_place: called before a failure counts; raises PlaceError where not the trial but the
             place is at fault.
@@ -158,14 +187,14 @@ def run_trials(
         InputError: the place gave way, or the study refuses; trials in training stay in flight.
     """
     rungs = Rungs(plan.epochs, plan.early_stopping)
-    in_flight = TrialsInFlight(study, rungs, progress, check_place)
+    in_flight = TrialsInFlight(study, rungs, progress, hosts, check_place, plan.keep)
     tuner = tune.Tuner(
-        tune.with_resources(plan.trainable, _bundle(resources)),
+        tune.with_resources(plan.trainable, _request),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(study, plan, in_flight),
             scheduler=RungScheduler(in_flight),
             num_samples=-1,
-            max_concurrent_trials=resources.concurrency,
+            max_concurrent_trials=MOST,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -188,5 +217,18 @@ def run_trials(
         raise in_flight.fault
 
 
-def _bundle(resources: Resources) -> dict[str, float]:
-    return {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+def _withdraw(controller: Any, trial: RayTrial) -> None:
+    """Takes a trial that has not begun out of Ray Tune's hands.
+
+    Ray Tune would go on to keep a process ready for it, which holds the room of others.
+    """
+    whole = controller._tune_controller
+    if trial in whole._staged_trials:
+        whole._unstage_trial_with_resources(trial)
+    controller.stop_trial(trial)
+
+
+def _request(config: Mapping[str, Any]) -> PlacementGroupFactory:
+    """What Ray is asked for a trial."""
+    place: Place = config[PLACE]
+    return place.request()

@@ -32,6 +32,12 @@ class Rungs:
             if epoch <= len(scores):
                 self.enter(epoch, scores[epoch - 1])
 
+    def withdraw(self, scores: Sequence[float]) -> None:
+        """Takes back what a configuration entered after epoch 1, 2, ...: it begins anew."""
+        for epoch in self._rungs:
+            if epoch <= len(scores):
+                self._rungs[epoch].remove(scores[epoch - 1])
+
     def lags(self, epoch: int, score: float) -> bool:
         """Enters the score of a configuration after an epoch; whether it stops there."""
         self.enter(epoch, score)

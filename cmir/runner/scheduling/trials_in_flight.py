@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cmir.errors import InputError, PlaceError
+from cmir.errors import InputError
 from cmir.process.interruption import THIS
+from cmir.runner.scheduling.hosts import Hosts, Place
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.worker import WorkerReport
+from cmir.runner.scheduling.worker_deaths import DIED, NOTICE, Death, Deaths
 from cmir.runner.studies.records import Ending, TrialRecord
 from cmir.runner.studies.study import AskedTrial, TrialStudy
-
-DIED = "its worker process died (out of memory, or ended from outside)"
 
 
 @dataclass
@@ -23,14 +23,17 @@ class Progress:
     on_start: Callable[[AskedTrial], None] = lambda trial: None
     on_epoch: Callable[[int, int, float], None] = lambda number, epoch, objective: None
     on_end: Callable[[TrialRecord], None] = lambda record: None
+    on_again: Callable[[int, str], None] = lambda number, why: None
+    on_notice: Callable[[str], None] = lambda text: None
     on_tick: Callable[[], None] = lambda: None
 
 
 @dataclass
 class TrialInFlight:
-    """A trial that was handed to a worker: its curve, its last report, its seconds."""
+    """A trial that was handed to a worker: its place, curve, last report, and seconds."""
 
     number: int
+    place: Place
     curve: dict[str, list[float]] = field(default_factory=dict)
     last: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -66,15 +69,19 @@ class TrialsInFlight:
         study: TrialStudy,
         rungs: Rungs,
         progress: Progress,
+        hosts: Hosts,
         check_place: Callable[[], None] = lambda: None,
+        keep: Callable[[int, bytes], None] = lambda number, weights: None,
     ) -> None:
         """Starts with none; `rungs` are told of the study's ended trials.
 
         `check_place` is called before a failure counts. Where it raises PlaceError, or the study
         cannot be told, that is the `fault`: the trial stays in flight, and nothing more begins.
+        `keep` takes the weights that a report brings.
         """
         self._study, self._rungs, self._progress = study, rungs, progress
-        self._check_place = check_place
+        self._hosts, self._check_place, self._keep = hosts, check_place, keep
+        self._deaths = Deaths(hosts, NOTICE if hosts.resources.address else 0.0)
         self.fault: InputError | None = None
         self._trials: dict[str, TrialInFlight] = {}
         for record in study.records():
@@ -85,10 +92,17 @@ class TrialsInFlight:
         """Number of trials."""
         return len(self._trials)
 
-    def start(self, name: str, asked: AskedTrial) -> None:
-        """Takes a trial that is about to train."""
-        self._trials[name] = TrialInFlight(asked.number)
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for one more."""
+        return self._hosts.has_room(self._places())
+
+    def start(self, name: str, asked: AskedTrial) -> Place:
+        """Takes a trial that is about to train; returns where it shall."""
+        place = self._hosts.place(self._places(), self._deaths.tried(asked.number))
+        self._trials[name] = TrialInFlight(asked.number, place)
         self._progress.on_start(asked)
+        return place
 
     def take(self, name: str, report: WorkerReport, seconds: float) -> bool:
         """Takes the report of an epoch, which took so many seconds.
@@ -109,17 +123,71 @@ class TrialsInFlight:
         report.forget()
         return lags
 
-    def close(self, name: str, died: bool) -> None:
-        """Ends a trial that still trains: it has failed if its worker died, or was interrupted."""
+    def died(self, name: str, death: Death) -> None:
+        """Takes a trial whose worker died: it is tried again, elsewhere first, or has failed."""
         trial = self._trials.pop(name, None)
-        if trial is not None and died and self.fault is None:
-            self._tell(trial, trial.ended({"outcome": "failed", "reason": DIED}))
+        # A signal may have gone to the workers as well: then the trial stays in flight.
+        if trial is None or THIS.is_told or not self._is_sound():
+            return
+        if death.unfit:
+            self._leave_out(trial, death.host, death.unfit)
+            return
+        why = self._deaths.note(trial.number, death)
+        if why:
+            self._again(trial, why)
+        else:
+            failed = {"outcome": "failed", "reason": DIED, "is_final": True}
+            self._tell(trial, trial.ended(failed))
+
+    def close(self, name: str) -> None:
+        """Lets go of a trial that still trains: it was interrupted, and stays in flight."""
+        self._trials.pop(name, None)
+
+    def is_outdated(self, name: str) -> bool:
+        """Whether a trial that has not begun waits for a place that it shall not have."""
+        trial = self._trials.get(name)
+        return trial is not None and self._hosts.is_outdated(trial.place)
+
+    def give_back(self, name: str) -> None:
+        """Takes back a trial that has not begun, so that it is given another place."""
+        self._study.hand_back(self._trials.pop(name).number)
+
+    def _places(self) -> list[Place]:
+        return [trial.place for trial in self._trials.values()]
 
     def _end(self, trial: TrialInFlight, report: WorkerReport) -> None:
         if report.place:
-            self.fault = PlaceError(f"trial {trial.number}: {report.place}")
-        else:
+            if self._is_sound():
+                self._leave_out(trial, report.host, report.place)
+        elif self._has_kept(trial, report):
             self._tell(trial, trial.ended(report.ending) if report.ending else trial.pruned())
+
+    def _has_kept(self, trial: TrialInFlight, report: WorkerReport) -> bool:
+        """Keeps weights that came along, before the trial counts as ended."""
+        try:
+            if report.weights:
+                self._keep(trial.number, report.weights)
+        except InputError as fault:
+            self.fault = fault
+        return self.fault is None
+
+    def _leave_out(self, trial: TrialInFlight, host: str, why: str) -> None:
+        """No trial runs on this host any more; this one has not ended, and runs elsewhere."""
+        self._again(trial)
+        if self._hosts.is_left_out(host):
+            return
+        try:
+            self._hosts.leave_out(host, why)
+            self._progress.on_notice(f"host {self._hosts.name(host)} is left out: {why}")
+        except InputError as fault:
+            self.fault = fault
+
+    def _again(self, trial: TrialInFlight, why: str = "") -> None:
+        """The trial begins anew under its number, as if it had not begun."""
+        scores = trial.curve.get("objective", ())
+        self._rungs.withdraw([self._score(value) for value in scores])
+        self._study.hand_back(trial.number)
+        self._progress.on_again(trial.number, why)
 
     def _lags(self, report: WorkerReport) -> bool:
         """Whether a trial stops at its rung; one that has finished only counts there."""
@@ -134,13 +202,20 @@ class TrialsInFlight:
     def _score(self, objective: float) -> float:
         return self._study.sign * objective
 
+    def _is_sound(self) -> bool:
+        """Whether the driver's own place is: else that is the fault."""
+        if self.fault is None:
+            try:
+                self._check_place()
+            except InputError as fault:
+                self.fault = fault
+        return self.fault is None
+
     def _tell(self, trial: TrialInFlight, ending: Ending) -> None:
-        if ending.outcome == "failed" and THIS.is_told:
+        if ending.outcome == "failed" and (THIS.is_told or not self._is_sound()):
             # The signal may have gone to the workers as well: the trial stays in flight.
             return
         try:
-            if ending.outcome == "failed":
-                self._check_place()
             self._progress.on_end(self._study.tell(trial.number, ending))
         except InputError as fault:
             self.fault = fault

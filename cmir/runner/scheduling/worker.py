@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +16,16 @@ import torch
 from ray.tune import Trainable
 
 from cmir.config import TrialConfig
-from cmir.data import DevelopmentData, load_dataset
-from cmir.errors import InputError, PlaceError, place_fault
+from cmir.data import DevelopmentData
+from cmir.errors import PlaceError, place_fault
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.plugins import load_plugins
+from cmir.runner.driver_disk import DriverDisk
+from cmir.runner.scheduling.data_identity import DataIdentity, same_data
 from cmir.runner.scheduling.placement import device_of
-from cmir.runner.weights import save_weights
+from cmir.runner.weights import packed_weights, save_weights
 
 REPORT = "report"
 # Characters; Python's own folds repeated frames, so that only values are longer.
@@ -47,6 +48,8 @@ class WorkerReport:
         ending: fields of `Ending` that the worker knows; empty while the trial goes on.
         place: why the place, not the trial, is at fault: the trial has not ended, it shall run
             again. Empty where all is well.
+        host: Ray's id of the host that is this place.
+        weights: packed, of a finished trial on a host that does not see the driver's disk.
     """
 
     epoch: int = 0
@@ -55,6 +58,8 @@ class WorkerReport:
     partition: Mapping[str, Any] = field(default_factory=dict)
     ending: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
+    host: str = ""
+    weights: bytes = b""
 
     @property
     def is_last(self) -> bool:
@@ -64,13 +69,15 @@ class WorkerReport:
     def forget(self) -> None:
         """Lets go of what the driver has read: Ray keeps the last report of every trial."""
         self.metrics = self.partition = self.ending = {}
+        self.weights = b""
 
 
 class CmirTrial(Trainable):
     """Trains a configuration, one epoch a step; actors are reused from trial to trial.
 
     The configuration that Ray hands over holds `trial` (a `TrialConfig`), `plugins` (modules that
-    it needs), `weights` (file for its weights once it has finished), `dataset` (folder),
+    it needs), `weights` (file for its weights once it has finished), `disk` (a `DriverDisk`, which
+    tells whether that file can be reached), `data` (a `DataIdentity`),
     `partitions` and `language` (folders in which workers share what is costly to compute),
     `threads` and, where finished trainings are scored there, `score`. A step returns a
     `WorkerReport`.
@@ -108,20 +115,29 @@ class CmirTrial(Trainable):
         if report.epoch == 1:
             found.partition = self._diagnosis()
         if report.result is not None:
-            save_weights(report.result, Path(self._config["weights"]), self._scores(report.result))
+            found.weights = self._kept(report.result)
             found.ending = _ending(report.result)
         return found
+
+    def _kept(self, result: TrialResult) -> bytes:
+        """Writes the weights where the driver finds them; else they are for the report."""
+        scores = self._scores(result)
+        disk: DriverDisk = self._config["disk"]
+        if not disk.is_here():
+            return packed_weights(result, scores)
+        save_weights(result, Path(self._config["weights"]), scores)
+        return b""
 
     def _start(self) -> Iterator[EpochReport]:
         torch.set_num_threads(int(self._config["threads"]))
         load_plugins(self._config.get("plugins", ()), "worker")
-        data = _still_there(self._config["dataset"])
+        data = same_data(self._config["data"])
         language = Path(self._config["language"])
         return fit(data, self._trial(), own_device(), self._partitions(), language)
 
     def _scores(self, result: TrialResult) -> Arrays:
         score: Score | None = self._config.get("score")
-        data = development_data(self._config["dataset"])
+        data = same_data(self._config["data"])
         return {} if score is None else score(data, result, own_device())
 
     def _trial(self) -> TrialConfig:
@@ -129,32 +145,17 @@ class CmirTrial(Trainable):
         return trial
 
     def _partitions(self) -> Partitions:
-        return partitions_of(self._config["dataset"], self._config["partitions"])
+        return partitions_of(self._config["data"], self._config["partitions"])
 
     def _diagnosis(self) -> Mapping[str, Any]:
         found = self._partitions().diagnosis(*partition_of(self._trial().environments))
         return {} if found is None else found.as_json()
 
 
-def _still_there(folder: str) -> DevelopmentData:
-    """The data, which the driver has read before it handed out this trial.
-
-    Raises:
-        PlaceError: it cannot be read here.
-    """
-    try:
-        return development_data(folder)
-    except InputError as error:
-        raise PlaceError(
-            f"the data was there when the command began, but cannot be read by the worker on "
-            f"{platform.node()}: {error}"
-        ) from error
-
-
 def _failed(error: Exception) -> WorkerReport:
     fault = place_fault(error)
     if fault:
-        return WorkerReport(place=fault)
+        return WorkerReport(place=fault, host=own_host())
     told = "".join(traceback.format_exception(error))
     return WorkerReport(
         ending={"outcome": "failed", "reason": _explained(error), "traceback": shortened(told)}
@@ -175,25 +176,31 @@ def _explained(error: Exception) -> str:
 
 
 @lru_cache(maxsize=1)
-def development_data(folder: str) -> DevelopmentData:
-    """The development part of a dataset folder, opened once per process."""
-    return load_dataset(folder).development()
+def partitions_of(identity: DataIdentity, cache: str) -> Partitions:
+    """The partitions of a data set, shared by all trials of a process."""
+    return Partitions(same_data(identity), Path(cache))
 
 
-@lru_cache(maxsize=1)
-def partitions_of(folder: str, cache: str) -> Partitions:
-    """The partitions of a dataset folder, shared by all trials of a process."""
-    return Partitions(development_data(folder), Path(cache))
+def own_host() -> str:
+    """Ray's id of the host that this process runs on; empty without Ray."""
+    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
 
 
 def own_device() -> str:
     """The device that Ray assigned: a GPU if the trial asked for one, else the CPU.
 
-    A process may see more GPUs than are its own, so the assigned id decides.
+    A process may see more GPUs than are its own, so that the assigned id decides.
+
+    Raises:
+        PlaceError: Ray counts on a GPU that is not there.
     """
-    if not torch.cuda.is_available():
-        return "cpu"
-    assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    context = ray.get_runtime_context() if ray.is_initialized() else None
+    assigned = context.get_accelerator_ids().get("GPU", []) if context else []
+    if assigned and not torch.cuda.is_available():
+        raise PlaceError(
+            f"Ray assigned GPU {assigned[0]}, but torch {torch.__version__} finds none there. "
+            "Install a torch and a driver that see it, or start the node with --num-gpus=0."
+        )
     return device_of(assigned, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 

@@ -35,6 +35,7 @@ class Ending:
             the trial ended before its first epoch did.
         reason: why it diverged or failed.
         traceback: of the exception by which it failed.
+        is_final: whether a failure was tried again already, under the same number.
     """
 
     outcome: Outcome
@@ -47,10 +48,13 @@ class Ending:
     reason: str = ""
     partition: Mapping[str, Any] = field(default_factory=dict)
     traceback: str = ""
+    is_final: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as plain values."""
+        """The fields as plain values; `is_final` only where it is said."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if not self.is_final:
+            del values["is_final"]
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 

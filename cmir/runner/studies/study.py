@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -95,8 +95,10 @@ class AskedTrial:
 class TrialStudy:
     """The study of a sweep or of a list of jobs, of which one driver at a time may ask and tell."""
 
-    def __init__(self, study: optuna.Study, source: JobSource) -> None:
-        self._study, self._source = study, source
+    def __init__(
+        self, study: optuna.Study, source: JobSource, check_alone: Callable[[], None]
+    ) -> None:
+        self._study, self._source, self._check_alone = study, source, check_alone
         self._open = self._in_flight()
         self._interrupted = list(self._open)
         self._records = {record.number: record for record in _records(study)}
@@ -148,7 +150,9 @@ class TrialStudy:
         Raises:
             InputError: the space allows a contradiction that no two of its ends show. The trial
                 is dropped, so that it does not stop the sweep again when that is continued.
+                Or another driver has the study.
         """
+        self._check_alone()
         trial = self._next()
         while not self._source.wants(trial):
             self._drop(trial)
@@ -163,6 +167,10 @@ class TrialStudy:
         label = str(trial.user_attrs.get(LABEL, ""))
         return AskedTrial(trial.number, config, label)
 
+    def hand_back(self, number: int) -> None:
+        """Takes back a trial that shall be asked for again, under its number, before new ones."""
+        self._interrupted.append(number)
+
     def _next(self) -> Trial:
         if self._interrupted:
             return self._open[self._interrupted.pop(0)]
@@ -174,11 +182,15 @@ class TrialStudy:
         self._study.tell(self._open.pop(trial.number), state=TrialState.FAIL)
 
     def tell(self, number: int, ending: Ending) -> TrialRecord:
-        """Ends a trial. A first failure is tried once more, as a trial of its own.
+        """Ends a trial. A first failure is tried once more, as a trial of its own, unless final.
 
         Finished is COMPLETE with its value. Pruned is PRUNED with its last value, diverged is
         PRUNED without one, which TPE ranks behind all others; failed is FAIL.
+
+        Raises:
+            InputError: another driver has the study.
         """
+        self._check_alone()
         trial = self._open[number]
         trial.set_user_attr(ENDING, ending_text(ending))
         if ending.outcome == "pruned":
@@ -189,7 +201,8 @@ class TrialStudy:
             failed = ending.outcome == "failed"
             told = self._study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
         del self._open[number]
-        if ending.outcome == "failed" and RETRY_OF not in told.user_attrs:
+        is_final = ending.is_final or RETRY_OF in told.user_attrs
+        if ending.outcome == "failed" and not is_final:
             kept = {key: told.user_attrs[key] for key in GIVEN if key in told.user_attrs}
             self._study.enqueue_trial(told.params, user_attrs={**kept, RETRY_OF: number})
         record = self._records[number] = record_of(told)
@@ -222,11 +235,16 @@ class TrialStudy:
 
 def counts(record: TrialRecord) -> bool:
     """Whether a record counts against the budget: all but a failure that is tried once more."""
-    return record.outcome != "failed" or record.retry_of is not None
+    is_final = record.retry_of is not None or record.ending.is_final
+    return record.outcome != "failed" or is_final
 
 
 def open_study(
-    storage: BaseStorage, name: str, source: JobSource, facts: Mapping[str, Any]
+    storage: BaseStorage,
+    name: str,
+    source: JobSource,
+    facts: Mapping[str, Any],
+    check_alone: Callable[[], None] = lambda: None,
 ) -> TrialStudy:
     """Opens a study, or begins it with what its source asks for first.
 
@@ -237,6 +255,7 @@ def open_study(
         facts: what else is kept with the study, such as the data's folder; `data_checksum` is
             required and, where the source has a question, must be the one that the study was begun
             with, as the question must.
+        check_alone: raises InputError where another driver has taken the study since.
 
     Raises:
         InputError: the study was begun with another question or other data.
@@ -262,7 +281,7 @@ def open_study(
     # A killed sweep has drawn for its trials in flight too: to begin with what ended would repeat.
     drawn = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
     study.sampler = source.sampler(len(drawn))
-    return TrialStudy(study, source)
+    return TrialStudy(study, source, check_alone)
 
 
 def _found_or_made(storage: BaseStorage, name: str, objective: str) -> optuna.Study:

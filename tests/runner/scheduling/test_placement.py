@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from cmir.errors import InputError
+from cmir.errors import InputError, PlaceError
 from cmir.runner.scheduling.placement import (
     CONTEXT,
     HEADROOM,
@@ -61,17 +61,11 @@ def test_trials_on_gpus_take_a_share_each() -> None:
     assert resources_for(2, 2, 4, 3) == Resources(4, gpus_per_trial=0.3333)
 
 
-def test_a_cluster_runs_no_more_trials_than_it_has_processors() -> None:
-    asked = resources_for(16, 8, None, 4, "head:6379")
-    assert asked == Resources(16, gpus_per_trial=0.25, address="head:6379")
-    assert resources_for(64, 0, None, 4, "head:6379") == Resources(64, address="head:6379")
-
-
 def test_the_assigned_gpu_is_counted_among_the_visible_ones() -> None:
     assert device_of([], None) == device_of([], "0,1") == "cpu"
     assert device_of(["3"], None) == device_of(["3"], "") == "cuda:3"
     assert device_of(["GPU-b"], "GPU-a,GPU-b") == "cuda:1"
-    with pytest.raises(InputError, match="assigned GPU 3, but CUDA_VISIBLE_DEVICES is '0,1'"):
+    with pytest.raises(PlaceError, match="assigned GPU 3, but CUDA_VISIBLE_DEVICES is '0,1'"):
         device_of(["3"], "0,1")
 
 

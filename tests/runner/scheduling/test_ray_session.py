@@ -1,4 +1,4 @@
-"""What is asked before Ray starts: short folders, files enough. No Ray."""
+"""What is asked before Ray starts: short folders, files enough; and how nice its workers are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import ray
 
 from cmir.errors import InputError, PlaceError
 from cmir.runner.scheduling import ray_session
-from cmir.runner.scheduling.ray_session import RayProcesses
+from cmir.runner.scheduling.placement import Placement
+from cmir.runner.scheduling.ray_session import RayProcesses, ray_running
 
 
 def test_a_long_folder_for_temporary_files_is_passed_over(
@@ -62,3 +64,17 @@ def test_too_few_files_are_refused() -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert "the limit of open files is 64 here" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("asked", "more"), [(None, 0), ("3", 3)])
+def test_workers_are_as_nice_as_the_driver_unless_asked(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, more: int
+) -> None:
+    monkeypatch.delenv("RAY_worker_niceness", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("RAY_worker_niceness", asked)
+    with ray_running(Placement(1)) as (hosts, _):
+        assert hosts.resources.concurrency == 1
+        found = ray.get(ray.remote(lambda: os.nice(0)).remote())
+    assert found == min(19, os.nice(0) + more)

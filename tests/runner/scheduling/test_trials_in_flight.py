@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +11,17 @@ from optuna.storages import InMemoryStorage
 
 from cmir.errors import PlaceError
 from cmir.process.interruption import THIS
+from cmir.runner.scheduling.hosts import Hosts
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import WorkerReport
+from cmir.runner.scheduling.worker_deaths import Death
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.study import TrialStudy, open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import EarlyStopping, parse_sweep
 from cmir.space.space_source import SpaceSource
+from tests.support.made_up_hosts import made_up_hosts
 from tests.support.small_sweep import SMALL
 
 HALVING = EarlyStopping(grace=2, reduction=2.0)
@@ -36,10 +40,18 @@ def started(
     count: int,
     settings: EarlyStopping = OFF,
     ends: list[TrialRecord] | None = None,
+    told: list[str] | None = None,
+    hosts: Hosts | None = None,
 ) -> TrialsInFlight:
     """Trials under the names `0`, `1`, ... as Ray would name them."""
-    progress = Progress() if ends is None else Progress(on_end=ends.append)
-    in_flight = TrialsInFlight(study, Rungs(8, settings), progress)
+    lines = [] if told is None else told
+    progress = Progress(
+        on_end=([] if ends is None else ends).append,
+        on_again=lambda number, why: lines.append(f"{number} again: {why}"),
+        on_notice=lines.append,
+    )
+    rungs = Rungs(8, settings)
+    in_flight = TrialsInFlight(study, rungs, progress, hosts or made_up_hosts(8))
     for name in range(count):
         in_flight.start(str(name), study.ask())
     return in_flight
@@ -118,17 +130,83 @@ def test_a_diverged_trial_has_no_objective_and_keeps_its_reason() -> None:
     assert record.ending.reason == "non-finite in epoch 1"
 
 
-def test_a_trial_whose_worker_died_has_failed_and_one_that_was_interrupted_has_not() -> None:
-    for died in (True, False):
-        study = opened()
-        in_flight = started(study, 2)
-        in_flight.take("0", last(1, 0.5), 1.0)
-        in_flight.take("1", report(1, 0.6), 1.0)
-        in_flight.close("0", died)
-        in_flight.close("1", died)
-        outcomes = {record.number: record.outcome for record in study.records()}
-        assert outcomes == ({0: "finished"} | ({1: "failed"} if died else {}))
-        assert (study.counted, study.in_flight, len(in_flight)) == (1, 0 if died else 1, 0)
+def test_a_trial_whose_worker_died_begins_anew_under_its_number_as_if_it_had_not() -> None:
+    study, told = opened(), list[str]()
+    in_flight = started(study, 3, HALVING, told=told)
+    in_flight.take("0", report(2, 0.5), 1.0)
+    assert in_flight.take("1", report(2, 0.9), 1.0)
+    in_flight.died("0", Death("h0"))
+    in_flight.died("2", Death("lost"))
+    assert [line.split(" (")[0] for line in told] == [
+        "0 again: its worker process died",
+        "2 again: its host, unknown, went away",
+    ]
+    assert (study.in_flight, study.counted) == (0, 1)
+    again = [study.ask() for _ in range(2)]
+    assert [asked.number for asked in again] == [0, 2]
+    in_flight.start("again", again[0])
+    # What it entered at the rung before is gone: it is alone with trial 1 there, and not last.
+    assert not in_flight.take("again", report(1, 0.5), 1.0)
+    assert not in_flight.take("again", report(2, 0.5), 1.0)
+    in_flight.take("again", last(3, 0.5), 1.0)
+    assert study.records()[0].ending.curve["objective"] == [0.5, 0.5, 0.5]
+
+
+def test_a_trial_that_loses_its_process_again_and_again_has_failed_for_good() -> None:
+    study, ends = opened(), list[TrialRecord]()
+    in_flight = started(study, 1, ends=ends)
+    for _ in range(3):
+        in_flight.died("0", Death("h0"))
+        assert (ends, study.counted) == ([], 0)
+        in_flight.start("0", study.ask())
+    in_flight.died("0", Death("h0"))
+    assert [(one.number, one.outcome, one.ending.is_final) for one in ends] == [(0, "failed", True)]
+    assert (study.counted, study.in_flight, study.ask().number) == (1, 0, 1)
+
+
+def test_a_trial_that_was_interrupted_stays_in_flight() -> None:
+    study = opened()
+    in_flight = started(study, 1)
+    in_flight.take("0", report(1, 0.6), 1.0)
+    in_flight.close("0")
+    assert (study.records(), study.in_flight, len(in_flight)) == ([], 1, 0)
+
+
+def test_an_unfit_host_is_named_once_and_its_trials_run_elsewhere() -> None:
+    study, told = opened(), list[str]()
+    in_flight = started(study, 2, told=told, hosts=made_up_hosts(1, 1, 1))
+    for name in ("0", "1"):
+        in_flight.take(name, WorkerReport(place="no data", host="h1"), 0.1)
+    assert told == ["0 again: ", "host n1 is left out: no data", "1 again: "]
+    assert in_flight.fault is None
+    assert in_flight.start("2", study.ask()).avoided == ("h1",)
+    assert (study.counted, study.in_flight) == (0, 1)
+    in_flight.died("2", Death("h0", unfit="a worker cannot start there: no module"))
+    assert told[-1] == "host n0 is left out: a worker cannot start there: no module"
+
+
+def test_weights_that_were_sent_are_kept_before_the_trial_counts() -> None:
+    study, kept = opened(), dict[int, tuple[bytes, int]]()
+    in_flight = started(study, 2)
+    in_flight._keep = lambda number, weights: kept.update({number: (weights, study.counted)})
+    ending = replace(last(1, 0.5), weights=b"w")
+    in_flight.take("0", ending, 1.0)
+    assert (kept, study.counted, ending.weights) == ({0: (b"w", 0)}, 1, b"")
+    in_flight._keep = lambda number, weights: unsound()
+    in_flight.take("1", replace(last(1, 0.5), weights=b"w"), 1.0)
+    assert isinstance(in_flight.fault, PlaceError)
+    assert (study.counted, study.in_flight) == (1, 1)
+
+
+def test_a_trial_that_waits_for_a_host_which_is_left_out_gets_another_place() -> None:
+    study = opened()
+    in_flight = started(study, 2, hosts=made_up_hosts(1, 1))
+    in_flight.take("0", WorkerReport(place="no data", host="h1"), 0.1)
+    assert in_flight.is_outdated("1")
+    in_flight.give_back("1")
+    assert study.in_flight == 0
+    in_flight.start("2", study.ask())
+    assert not in_flight.is_outdated("2")
 
 
 def test_a_report_of_an_unknown_trial_is_nobodys() -> None:
@@ -140,17 +218,17 @@ def test_a_report_of_an_unknown_trial_is_nobodys() -> None:
 def test_a_trial_whose_place_gave_way_stays_in_flight_and_stops_the_sweep() -> None:
     study = opened()
     in_flight = started(study, 2)
-    in_flight.take("0", WorkerReport(place="no space"), 1.0)
+    in_flight.take("0", WorkerReport(place="no space", host="h0"), 1.0)
     assert isinstance(in_flight.fault, PlaceError)
     in_flight.take("1", report(1, 0.5, {"outcome": "failed", "reason": "x"}), 1.0)
-    assert (study.records(), study.in_flight) == ([], 2)
+    assert (study.records(), study.counted) == ([], 0)
 
 
 def test_a_failure_counts_only_where_the_place_is_sound() -> None:
     study = opened()
     in_flight = started(study, 1)
     in_flight._check_place = unsound
-    in_flight.close("0", died=True)
+    in_flight.died("0", Death("h0"))
     assert in_flight.fault is not None
     assert (study.records(), study.in_flight) == ([], 1)
 
@@ -164,5 +242,5 @@ def test_workers_that_die_by_the_signal_that_ends_the_command_have_not_failed(
 ) -> None:
     monkeypatch.setattr(THIS, "is_told", True)
     study = opened()
-    started(study, 1).close("0", died=True)
+    started(study, 1).died("0", Death("h0"))
     assert (study.records(), study.in_flight) == ([], 1)

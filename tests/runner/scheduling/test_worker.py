@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from cmir.config import TrialConfig, trial_config
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
+from cmir.runner.driver_disk import DriverDisk
+from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.worker import CmirTrial, WorkerReport, shortened
 from tests.support.small_sweep import write_data
 
@@ -42,9 +44,12 @@ def configured(**changes: Any) -> TrialConfig:
 def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
     """A worker with this configuration."""
     kept = {name: str(folder / name) for name in ("partitions", "language")}
-    places = {"dataset": str(folder / "data"), **kept}
-    weights = str(folder / "weights.safetensors")
-    return CmirTrial({"trial": config, "weights": weights, "threads": 1, **places, **more})
+    data = DataIdentity.of(load_dataset(folder / "data").development())
+    places = {"data": data, **kept}
+    mark = folder / "mark"
+    mark.write_text("word")
+    own = {"weights": str(folder / "weights.safetensors"), "disk": DriverDisk(str(mark), "word")}
+    return CmirTrial({"trial": config, "threads": 1, **own, **places, **more})
 
 
 def broken_score(data: object, result: object, device: str) -> Any:
@@ -73,6 +78,22 @@ def test_a_worker_trains_as_fit_does_and_keeps_the_weights(folder: Path) -> None
     assert reports[-1].ending["best_epochs"] == list(result.best_epochs)
     assert reports[-1].ending["metrics"] == dict(result.metrics)
     assert torch.equal(load_file(folder / "weights.safetensors")["weights"], result.weights)
+
+
+def test_weights_are_sent_where_the_drivers_disk_is_not_seen(folder: Path, tmp_path: Path) -> None:
+    config, file = configured(), tmp_path / "weights.safetensors"
+    for word in ("word", "another"):
+        disk = DriverDisk(str(folder / "mark"), word)
+        *_, last = run(worker(folder, config, disk=disk, weights=str(file)))
+        assert file.exists() == (not last.weights)
+        if file.exists():
+            written = file.read_bytes()
+            file.unlink()
+    sent, kept = load(last.weights), load(written)
+    assert sent.keys() == kept.keys()
+    assert all(torch.equal(sent[name], kept[name]) for name in kept)
+    last.forget()
+    assert not last.weights
 
 
 def test_a_divergence_ends_the_trial_and_says_where(folder: Path) -> None:
@@ -113,7 +134,7 @@ def test_weights_that_cannot_be_written_are_no_failure_of_the_trial(folder: Path
 
 
 def test_data_that_is_gone_is_no_failure_of_the_trial(folder: Path) -> None:
-    (report,) = run(worker(folder, configured(), dataset="/nowhere"))
+    (report,) = run(worker(folder, configured(), data=DataIdentity("/nowhere", "abc", ())))
     assert report.ending == {}
     assert "cannot be read by the worker" in report.place
     assert "/nowhere" in report.place
