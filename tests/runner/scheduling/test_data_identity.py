@@ -55,7 +55,7 @@ def test_labels_of_another_meaning_are_refused(identity: DataIdentity) -> None:
     manifest = copied(identity) / "dataset.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"label_range": [-9.0, 9.0]}))
-    with pytest.raises(PlaceError, match=r"but is regression with labels in \[-9.0, 9.0\]"):
+    with pytest.raises(PlaceError, match=r"but is regression, labels in \[-9, 9\]"):
         same_data(identity)
 
 
