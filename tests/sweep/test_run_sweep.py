@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from cmir.commands.sweep_command import _report
 from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.findings import Findings
 from cmir.sweep.leaderboard import leaderboard, schemes_compared
 from cmir.sweep.run_sweep import SweepOutcome
 from tests.support.small_records import record, scored
-from cmir.commands.sweep_command import _report
 
 
 def failed(number: int, retry_of: int | None = None, is_final: bool = False) -> TrialRecord:
