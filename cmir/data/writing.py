@@ -45,14 +45,14 @@ OnNonfinite = Literal["refuse", "zero"]
 
 def write_dataset(
     path: Path | str,
+    samples: Any,
+    features: Mapping[str, Any],
     *,
-    samples: pl.DataFrame,
-    features: Mapping[str, Features],
     task: Task | TaskKind,
     label_range: tuple[float, float] | None = None,
-    name: str,
-    source: Mapping[str, Any],
-    shift: Mapping[str, Any],
+    name: str | None = None,
+    source: Mapping[str, Any] | None = None,
+    shift: Mapping[str, Any] | None = None,
     nonfinite: OnNonfinite = "refuse",
     overwrite: bool = False,
     finish: Callable[[Path], None] = lambda folder: None,
@@ -62,15 +62,15 @@ def write_dataset(
     Args:
         path: the folder to make; its parents are made too.
         samples: columns `id`, `split`, `label`, optional `<modality>_length`, `raw_text` and
-            environment columns (text), N rows.
-        features: for each modality an array `(N, T, D)` or `(N, D)`, float32 or float16, or an
-            iterable of such arrays that follow each other along the rows.
+            environment columns (text), N rows: a table of polars, pandas or Arrow, or a dict.
+        features: for each modality an array or a tensor `(N, T, D)` or `(N, D)`, float32 or
+            float16, or an iterable of such arrays that follow each other along the rows.
         task: what is learned; in short "regression" or "binary" (labels 0 and 1).
         label_range: lowest and highest label of a regression scale, if it has one, for a task that
             is given in short.
-        name: how the dataset is called.
-        source: where it comes from (file name, sha256, reader).
-        shift: how the out-of-distribution splits were made.
+        name: how the dataset is called; None: as the folder.
+        source: where it comes from (file name, sha256, reader), where that is known.
+        shift: how the out-of-distribution splits were made, likewise.
         nonfinite: "refuse" NaN and infinity in the features, or put "zero" in their place and
             count them in `dataset.json`.
         overwrite: replace a dataset folder that is there already.
@@ -84,7 +84,10 @@ def write_dataset(
     """
     asked = task if isinstance(task, Task) else Task(task, label_range)
     content = {"format": FORMAT, "task": asked.kind, "label_range": asked.label_range, "name": name}
-    draft = parse_manifest({**content, "source": dict(source), "shift": dict(shift)}, str(path))
+    content["name"] = name or Path(path).resolve().name
+    told = {"source": dict(source or {}), "shift": dict(shift or {})}
+    draft = parse_manifest({**content, **told}, str(path))
+    samples, features = _table(samples, str(path)), {k: _array(v) for k, v in features.items()}
     if not features:
         raise InputError(f"{path}: a dataset must have at least one modality, but got none.")
     checked = check_samples(samples, task=draft.task, modalities=features, where=f"{path}: samples")
@@ -98,6 +101,24 @@ def write_dataset(
         write_manifest(folder, _completed(draft, written, folder))
         finish(folder)
     return Path(path)
+
+
+def _table(samples: Any, where: str) -> pl.DataFrame:
+    """Any kind of table as one of polars."""
+    if isinstance(samples, pl.DataFrame):
+        return samples
+    try:
+        return pl.DataFrame(samples)
+    except Exception as error:  # Polars has many, and some of them are Rust's.
+        raise InputError(
+            f"{where}: samples must be a table of polars, pandas or Arrow, or a dict of columns, "
+            f"but got {type(samples).__name__}: {str(error).splitlines()[0]}."
+        ) from None
+
+
+def _array(features: Any) -> Any:
+    """A tensor as an array; all else as it is."""
+    return features.numpy() if hasattr(features, "numpy") else features
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def developed(folder: Path, samples: pl.DataFrame, features: dict[str, object]) 
     write_dataset(
         folder,
         samples=samples,
-        features=features,  # type: ignore[arg-type]
+        features=features,
         task="regression",
         label_range=LIMITS,
         name="strength",
