@@ -31,8 +31,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cmir.data.card import data_card
-from cmir.data.card_text import render
+from cmir.data.cards.card import data_card
+from cmir.data.cards.card_text import render
 from cmir.data.formats.origin import Progress as OnProgress
 from cmir.data.preparing import prepare
 from cmir.errors import InputError

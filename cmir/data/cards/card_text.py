@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmir.data.card import DataCard, LabelCard
+from cmir.data.cards.card import DataCard, LabelCard
 from cmir.data.manifest import SPLITS
 
 BARS = " ▁▂▃▄▅▆▇█"
