@@ -42,7 +42,7 @@ def _on_validation(objective: str) -> str:
 
 
 Objective = Annotated[str, AfterValidator(_on_validation)]
-PredictionLoss = Literal["mse", "mae", "bce"]
+PredictionLoss = Literal["mse", "mae", "bce", "cross_entropy", "label_bce"]
 
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1

@@ -9,6 +9,7 @@ from typing import Any
 
 from cmir.data.formats.folder_layout import table_and_arrays
 from cmir.data.formats.funny_files import read_funny
+from cmir.data.formats.inspection.class_labels import LabelRequest
 from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.mag_layout import word_samples
 from cmir.data.formats.mmsa_layout import LEFT_OUT, SPLIT_NAMES, assemble, split_meaning
@@ -21,6 +22,7 @@ from cmir.errors import InputError, nearest
 from cmir.extensions import FILE_FORMATS, file_format
 
 Splits = Mapping[str, str]
+Names = tuple[str, ...]
 
 
 @file_format("mmsa")
@@ -29,6 +31,8 @@ def mmsa(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Names = (),
+    threshold: float | None = None,
     splits: Splits | None = None,
 ) -> Source:
     """Read a pickle in the layout of MMSA: `{split: {key: values}}`.
@@ -43,16 +47,19 @@ def mmsa(
     Args:
         file: the pickle; it is read by `safe_pickle`, so nothing in it is executed.
         label: key of the label.
-        task: "regression" or "binary"; found from the labels by default.
+        task: "regression", "binary", "classes" or "multilabel"; found from the labels by default.
+        names: of classes in the order of their numbers, or of columns of labels.
+        threshold: intensities above it are labels that hold.
         splits: further names of splits and which of ours they mean.
 
     Raises:
         InputError: the file is no such pickle.
     """
     is_ood = any(part.upper().startswith("OOD_") for part in file.absolute().parts[:-1])
-    names = {**({"test": "ood_test"} if is_ood else {}), **(splits or {})}
+    meanings = {**({"test": "ood_test"} if is_ood else {}), **(splits or {})}
     content = safe_pickle.load(file)
-    source = assemble(content, str(file), label=label, task=task, splits=names)
+    asked = LabelRequest(task, names, threshold)
+    source = assemble(content, str(file), label=label, asked=asked, splits=meanings)
     if is_ood and "ood_test" in source.samples["split"]:
         return _noted(source, "the file lies in a folder OOD_...: its test split is ood_test")
     return source
@@ -64,6 +71,8 @@ def npz(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Names = (),
+    threshold: float | None = None,
     splits: Splits | None = None,
 ) -> Source:
     """Read an .npz file whose keys are `<split>/<key>`, as in the layout of MMSA.
@@ -87,7 +96,8 @@ def npz(
         InputError: the file is no such .npz file.
     """
     content = _nested(mapped_arrays(file), str(file))
-    return assemble(content, str(file), label=label, task=task, splits=splits)
+    asked = LabelRequest(task, names, threshold)
+    return assemble(content, str(file), label=label, asked=asked, splits=splits)
 
 
 @file_format("mag")
@@ -115,7 +125,7 @@ def mag(
     lists = {
         name: own for name, own in lists.items() if (splits or {}).get(text_of(name)) != LEFT_OUT
     }
-    source = assemble(word_samples(lists, where), where, task=task, splits=splits)
+    source = assemble(word_samples(lists, where), where, asked=LabelRequest(task), splits=splits)
     notes = ["no language vectors in the source: the words are in raw_text"]
     return replace(_noted(source, *notes), left_out=(*source.left_out, *left_out))
 
@@ -138,7 +148,7 @@ def funny(path: Path, *, splits: Splits | None = None, steps: int | None = None)
         InputError: the source has none of these layouts.
     """
     content, notes = read_funny(path, steps)
-    return _noted(assemble(content, str(path), task="binary", splits=splits), *notes)
+    return _noted(assemble(content, str(path), asked=LabelRequest("binary"), splits=splits), *notes)
 
 
 @file_format("folder")
@@ -147,19 +157,23 @@ def folder(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Names = (),
+    threshold: float | None = None,
     splits: Splits | None = None,
 ) -> Source:
-    """Read a folder made elsewhere: one table `*.parquet`, and one `<modality>.npy` each.
+    """Read a folder made elsewhere: one table `*.parquet` or `*.csv`, one `<modality>.npy` each.
 
-    The table has columns `id`, `split`, a label (one of `LABEL_KEYS`), optionally
-    `<modality>_length`, `raw_text` and columns of text, which become environments. The arrays are
-    `(N, T, D)` or `(N, D)` of any floating-point type.
+    The table has columns `id`, `split`, a label (one of `LABEL_KEYS`, or several `emotion_...`):
+    numbers, names of classes, or lists of either. Optionally `<modality>_length`, `raw_text` and
+    columns of text, which become environments. The arrays are `(N, T, D)` or `(N, D)` of any
+    floating-point type.
 
     Raises:
         InputError: the folder has another content.
     """
-    content, columns = table_and_arrays(path)
-    return assemble(content, str(path), label=label, task=task, splits=splits, columns=columns)
+    content, columns = table_and_arrays(path, label)
+    asked = LabelRequest(task, names, threshold)
+    return assemble(content, str(path), label=label, asked=asked, splits=splits, columns=columns)
 
 
 def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
@@ -178,7 +192,7 @@ def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
         known = list(FILE_FORMATS)
         raise InputError(f"'{reader}' is no file format.{nearest(reader, known)}")
     chosen = FILE_FORMATS[reader]
-    given = {name: value for name, value in options.items() if value}
+    given = {name: value for name, value in options.items() if value not in (None, (), {}, "")}
     for name in sorted(set(given) - chosen.options):
         option = {"splits": "split"}.get(name, name)
         raise InputError(f"--{option}: means nothing to the reader {reader}. Leave it out.")

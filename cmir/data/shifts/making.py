@@ -154,6 +154,11 @@ def _held_out(source: Source, request: ShiftRequest, read: Read) -> Made:
 
 
 def _word_bias(source: Source, request: ShiftRequest, read: Read) -> Made:
+    if source.task.is_named:
+        raise InputError(
+            f"--shift word_bias: labels must be a scale or two classes, 0 and 1, for words to go "
+            f"with, but this is {source.task}. Hold out groups instead: held_out:<column>."
+        )
     made = word_bias(
         source.samples,
         limits=_limits(source),
@@ -207,7 +212,7 @@ def _target(request: ShiftRequest) -> float | None:
 
 def _limits(source: Source) -> tuple[float, float] | None:
     """The scale within which labels are binned, None for classes."""
-    if source.task.kind == "binary":
+    if source.task.kind != "regression":
         return None
     labels = source.samples["label"].to_numpy()
     return source.task.label_range or (float(labels.min()), float(labels.max()))
