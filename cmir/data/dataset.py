@@ -150,7 +150,7 @@ class MultimodalDataset:
             name=self.name,
             task=self.task,
             modalities=self.modalities,
-            checksum=_checksum(visible, self._array_hashes),
+            checksum=_checksum(visible, self._array_hashes, self.task),
             path=self.path,
             **splits,
         )
@@ -221,7 +221,7 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
         name=manifest.name or folder.name,
         task=manifest.task,
         modalities=modalities,
-        checksum=_checksum(samples, hashes),
+        checksum=_checksum(samples, hashes, manifest.task),
         path=folder,
         manifest=manifest,
         _samples=samples,
@@ -229,8 +229,11 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
     )
 
 
-def _checksum(samples: pl.DataFrame, array_hashes: Mapping[str, str]) -> str:
+def _checksum(samples: pl.DataFrame, array_hashes: Mapping[str, str], task: Task) -> str:
     digest = hashlib.sha256(digest_samples(samples).encode())
+    if task.is_named:
+        # The table holds numbers of names, and intensities.
+        digest.update(repr((task.names, task.threshold)).encode())
     for name in sorted(array_hashes):
         digest.update(f"\n{name} {array_hashes[name]}".encode())
     return digest.hexdigest()
