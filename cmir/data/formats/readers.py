@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cmir.data.formats.dialogues.dialogue_layout import utterances
+from cmir.data.formats.dialogues.intent_folder import clips
 from cmir.data.formats.folder_layout import table_and_arrays
 from cmir.data.formats.funny_files import read_funny
 from cmir.data.formats.inspection.class_labels import LabelRequest
@@ -174,6 +176,49 @@ def folder(
     content, columns = table_and_arrays(path, label)
     asked = LabelRequest(task, names, threshold)
     return assemble(content, str(path), label=label, asked=asked, splits=splits, columns=columns)
+
+
+@file_format("dialogues")
+def dialogues(
+    file: Path,
+    *,
+    task: TaskKind | None = None,
+    names: Names = (),
+    splits: Splits | None = None,
+) -> Source:
+    """Read the features of IEMOCAP or MELD: a pickled tuple of dicts by dialogue.
+
+    See `dialogue_tuples` for the layouts. The speaker and, of IEMOCAP, the session become
+    environments; a dialogue lies in one split. Without validation dialogues in the source every
+    tenth of training is taken.
+
+    Args:
+        file: the pickle.
+        task: "classes" by default.
+        names: of the classes in the order of their numbers; those of IEMOCAP and MELD are known.
+        splits: further names of splits and which of ours they mean.
+
+    Raises:
+        InputError: the file is no such pickle.
+    """
+    content, known, notes = utterances(safe_pickle.load(file), str(file))
+    asked = LabelRequest(task or "classes", names or known)
+    return _noted(assemble(content, str(file), asked=asked, splits=splits), *notes)
+
+
+@file_format("mintrec")
+def mintrec(folder: Path, *, names: Names = (), splits: Splits | None = None) -> Source:
+    """Read the folder of MIntRec: `train.tsv`, `dev.tsv`, `test.tsv`, and features by clip.
+
+    Args:
+        folder: see `intent_folder.clips`.
+        names: of the intents, in an order of their own.
+        splits: further names of splits and which of ours they mean.
+
+    Raises:
+        InputError: the folder has another content.
+    """
+    return assemble(clips(folder), str(folder), asked=LabelRequest("classes", names), splits=splits)
 
 
 def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
