@@ -26,6 +26,7 @@ from cmir.data.formats.mmsa_lengths import Measured, measured
 from cmir.data.formats.source import Source
 from cmir.data.label_checks import check_ids_and_labels
 from cmir.data.manifest import SPLITS
+from cmir.data.task import TaskKind
 from cmir.errors import InputError
 
 SPLIT_NAMES = {
@@ -48,7 +49,6 @@ SPLIT_NAMES = {
 # What `--split NAME=none` says; and the name that stands for all splits without a meaning.
 LEFT_OUT = "none"
 OTHERS = "*"
-AS_THEY_ARE = LabelRequest()
 
 
 def assemble(
@@ -56,7 +56,9 @@ def assemble(
     where: str,
     *,
     label: str | None = None,
-    asked: LabelRequest = AS_THEY_ARE,
+    task: TaskKind | None = None,
+    names: Sequence[str] = (),
+    threshold: float | None = None,
     splits: Mapping[str, str] | None = None,
     columns: Sequence[str] = (),
 ) -> Source:
@@ -73,7 +75,9 @@ def assemble(
         content: what the file holds.
         where: the file named in messages.
         label: the key of the label; by default the first of `LABEL_KEYS` that is there.
-        asked: what the user says of the labels.
+        task: its kind; by default what the labels mean.
+        names: of classes in the order of their numbers, or of columns of labels.
+        threshold: intensities above it are labels that hold.
         splits: further names of splits and which of ours they mean, before `SPLIT_NAMES`.
         columns: further keys that hold an environment, one text for each sample.
 
@@ -92,6 +96,7 @@ def assemble(
     }
     parts = {name: modality.parts for name, modality in modalities.items()}
     key = label or find_label_key(found["train"], where)
+    asked = LabelRequest(task, tuple(names), threshold)
     labels = read_labels(found, ids, key, asked, where)
     texts = read_text_columns(found, named, parts, where, columns)
     names = [name for name, own in ids.items() for _ in own]

@@ -11,7 +11,6 @@ from cmir.data.formats.dialogues.dialogue_layout import utterances
 from cmir.data.formats.dialogues.intent_folder import clips
 from cmir.data.formats.folder_layout import table_and_arrays
 from cmir.data.formats.funny_files import read_funny
-from cmir.data.formats.inspection.class_labels import LabelRequest
 from cmir.data.formats.inspection.texts import text_of
 from cmir.data.formats.mag_layout import word_samples
 from cmir.data.formats.mmsa_layout import LEFT_OUT, SPLIT_NAMES, assemble, split_meaning
@@ -60,8 +59,8 @@ def mmsa(
     is_ood = any(part.upper().startswith("OOD_") for part in file.absolute().parts[:-1])
     meanings = {**({"test": "ood_test"} if is_ood else {}), **(splits or {})}
     content = safe_pickle.load(file)
-    asked = LabelRequest(task, names, threshold)
-    source = assemble(content, str(file), label=label, asked=asked, splits=meanings)
+    asked: dict[str, Any] = {"label": label, "task": task, "names": names, "threshold": threshold}
+    source = assemble(content, str(file), splits=meanings, **asked)
     if is_ood and "ood_test" in source.samples["split"]:
         return _noted(source, "the file lies in a folder OOD_...: its test split is ood_test")
     return source
@@ -98,8 +97,8 @@ def npz(
         InputError: the file is no such .npz file.
     """
     content = _nested(mapped_arrays(file), str(file))
-    asked = LabelRequest(task, names, threshold)
-    return assemble(content, str(file), label=label, asked=asked, splits=splits)
+    asked: dict[str, Any] = {"label": label, "task": task, "names": names, "threshold": threshold}
+    return assemble(content, str(file), splits=splits, **asked)
 
 
 @file_format("mag")
@@ -127,7 +126,7 @@ def mag(
     lists = {
         name: own for name, own in lists.items() if (splits or {}).get(text_of(name)) != LEFT_OUT
     }
-    source = assemble(word_samples(lists, where), where, asked=LabelRequest(task), splits=splits)
+    source = assemble(word_samples(lists, where), where, task=task, splits=splits)
     notes = ["no language vectors in the source: the words are in raw_text"]
     return replace(_noted(source, *notes), left_out=(*source.left_out, *left_out))
 
@@ -150,7 +149,7 @@ def funny(path: Path, *, splits: Splits | None = None, steps: int | None = None)
         InputError: the source has none of these layouts.
     """
     content, notes = read_funny(path, steps)
-    return _noted(assemble(content, str(path), asked=LabelRequest("binary"), splits=splits), *notes)
+    return _noted(assemble(content, str(path), task="binary", splits=splits), *notes)
 
 
 @file_format("folder")
@@ -174,8 +173,8 @@ def folder(
         InputError: the folder has another content.
     """
     content, columns = table_and_arrays(path, label)
-    asked = LabelRequest(task, names, threshold)
-    return assemble(content, str(path), label=label, asked=asked, splits=splits, columns=columns)
+    asked: dict[str, Any] = {"label": label, "task": task, "names": names, "threshold": threshold}
+    return assemble(content, str(path), splits=splits, columns=columns, **asked)
 
 
 @file_format("dialogues")
@@ -202,8 +201,9 @@ def dialogues(
         InputError: the file is no such pickle.
     """
     content, known, notes = utterances(safe_pickle.load(file), str(file))
-    asked = LabelRequest(task or "classes", names or known)
-    return _noted(assemble(content, str(file), asked=asked, splits=splits), *notes)
+    own = names or known
+    source = assemble(content, str(file), task=task or "classes", names=own, splits=splits)
+    return _noted(source, *notes)
 
 
 @file_format("mintrec")
@@ -218,7 +218,7 @@ def mintrec(folder: Path, *, names: Names = (), splits: Splits | None = None) ->
     Raises:
         InputError: the folder has another content.
     """
-    return assemble(clips(folder), str(folder), asked=LabelRequest("classes", names), splits=splits)
+    return assemble(clips(folder), str(folder), task="classes", names=names, splits=splits)
 
 
 def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
