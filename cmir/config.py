@@ -42,7 +42,7 @@ def _on_validation(objective: str) -> str:
 
 
 Objective = Annotated[str, AfterValidator(_on_validation)]
-PredictionLoss = Literal["mse", "mae", "bce"]
+PredictionLoss = Literal["mse", "mae", "bce", "cross_entropy", "label_bce"]
 
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
@@ -153,6 +153,18 @@ class LossConfig(Section):
 
     prediction: Literal["auto", PredictionLoss] = "auto"
     prediction_views: Literal["clean", "all"] = "clean"
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        exclude_if=lambda value: value == "none",
+        description="of classes or labels: all alike, or the rarer the more",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        exclude_if=lambda value: value == 0,
+        description="share of each class label that is spread evenly",
+    )
     invariance: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
     invariance_form: Literal["representations", "predictions"] = Field(
         "representations", description="Eq. 4, or the standard form of App. H"

@@ -304,7 +304,7 @@ def file_format(name: str) -> Callable[[Function], Function]:
     """Adds a file format: `f(path)` or `f(*paths)` gives a `cmir.data.formats.source.Source`.
 
     Its parameters that must be named are the options of `prepare` that it takes: any of `label`,
-    `task`, `splits` and `steps`.
+    `task`, `names`, `threshold`, `splits` and `steps`.
 
     Args:
         name: first argument of `prepare`.

@@ -60,9 +60,11 @@ class Arm:
         return drawn
 
 
-def configured(values: Mapping[str, Any], seeds: tuple[int, ...]) -> TrialConfig:
+def configured(
+    values: Mapping[str, Any], seeds: tuple[int, ...], metric: str = "acc2_non0"
+) -> TrialConfig:
     """A drawn configuration as a trial."""
-    return trial_config(values, objective="ood_val/acc2_non0", seeds=seeds)
+    return trial_config(values, objective=f"ood_val/{metric}", seeds=seeds)
 
 
 def _view(view: str, **search: Log) -> Arm:

@@ -4,6 +4,7 @@ The structural model with training correlations 1, .6, .2 and test correlation -
 of distribution at -.2). For every scheme a few configurations are drawn, trained as one stack and
 ranked on validation data by two rules, `id_val` and `ood_val`; the chosen one is trained again with
 fresh seeds, and its sign accuracy on both test splits is what counts. No rule sees test data.
+With `--classes 4` there are four classes instead, and their accuracy counts.
 
 python experiments/synthetic_schemes.py [--draws 6] [--data-seeds 3] [--spurious vision|all]
 """
@@ -42,7 +43,7 @@ from cmir.method.training.split_scores import split_metrics
 from experiments.synthetic_arms import ARMS, MODALITIES, Arm, configured
 
 RULES = ("id_val", "ood_val")
-METRIC = "acc2_non0"
+METRIC, METRIC_OF_CLASSES = "acc2_non0", "accuracy"
 SIZES = {"text": 64, "audio": 32, "vision": 32}
 SAMPLES = {"train": 3000, "id_val": 600, "ood_val": 600, "id_test": 1000, "ood_test": 2000}
 CORRELATIONS = (1.0, 0.6, 0.2)
@@ -60,9 +61,12 @@ class Task:
     folder: Path
     draws: int
     seed: int
+    metric: str = METRIC
 
 
-def write_data(folder: Path, seed: int, spurious: str, correlations: Sequence[float]) -> Path:
+def write_data(
+    folder: Path, seed: int, spurious: str, correlations: Sequence[float], classes: int = 0
+) -> Path:
     """The data set of a seed; `spurious` names the modality that carries the link, or `all`."""
     strength = LAST_MODALITY_SPURIOUS
     modalities = {
@@ -70,7 +74,13 @@ def write_data(folder: Path, seed: int, spurious: str, correlations: Sequence[fl
         for name, size in SIZES.items()
     }
     return generate(
-        folder, modalities=modalities, samples=SAMPLES, correlations=correlations, seed=seed
+        folder,
+        modalities=modalities,
+        samples=SAMPLES,
+        correlations=correlations,
+        task="classes" if classes else "regression",
+        names=[f"class_{number}" for number in range(classes)],
+        seed=seed,
     )
 
 
@@ -81,12 +91,12 @@ def run(task: Task) -> list[Row]:
     linked = load_dataset(task.folder / "linked")
     trained_on = linked if arm.linked else load_dataset(task.folder / "cut")
     drawn = arm.draw(task.draws, task.seed)
-    configs = [configured(values, SEARCH_SEEDS) for values in drawn]
+    configs = [configured(values, SEARCH_SEEDS, task.metric) for values in drawn]
     found = trained(trained_on.development(), configs)
     rows = []
     for rule in RULES:
-        best = max(found, key=lambda index: found[index].metrics[f"{rule}/{METRIC}"])
-        scores = tested(trained_on, linked, drawn[best])
+        best = max(found, key=lambda index: found[index].metrics[f"{rule}/{task.metric}"])
+        scores = tested(trained_on, linked, drawn[best], task.metric)
         chosen = {key: drawn[best][key] for key in drawn[best] if key in varied(arm)}
         rows.append({"scheme": task.name, "rule": rule, "data": task.seed, **scores, **chosen})
     return rows
@@ -109,11 +119,14 @@ def trained(data: DevelopmentData, configs: Sequence[TrialConfig]) -> dict[int, 
 
 
 def tested(
-    trained_on: MultimodalDataset, linked: MultimodalDataset, values: Mapping[str, Any]
+    trained_on: MultimodalDataset,
+    linked: MultimodalDataset,
+    values: Mapping[str, Any],
+    metric: str,
 ) -> dict[str, float]:
     """Mean accuracy and spread of fresh seeds on both test splits of the linked data."""
     data = trained_on.development()
-    *_, last = fit(data, configured(values, FRESH_SEEDS))
+    *_, last = fit(data, configured(values, FRESH_SEEDS, metric))
     assert last.result is not None
     network = network_for(data, last.result.config.model)
     heldout = linked.heldout()
@@ -122,7 +135,7 @@ def tested(
     scores: dict[str, float] = {}
     for name, split in heldout.splits.items():
         found = predict(network, weights, features, split.rows, CPU).numpy()
-        by_seed = split_metrics(found, split, heldout.task)[f"{name}/{METRIC}"]
+        by_seed = split_metrics(found, split, heldout.task)[f"{name}/{metric}"]
         scores |= {name: float(by_seed.mean()), f"{name}_std": float(by_seed.std(ddof=1))}
     return scores
 
@@ -173,24 +186,27 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=6, help="configurations of each scheme")
     parser.add_argument("--data-seeds", type=int, default=3, help="data sets")
     parser.add_argument("--spurious", choices=(*MODALITIES, "all"), default="vision")
+    parser.add_argument("--classes", type=int, default=0, help="so many instead of a scale")
     parser.add_argument("--schemes", nargs="*", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="Parquet file")
     given = parser.parse_args()
     names = dict.fromkeys(["ERM", *given.schemes])
+    metric = METRIC_OF_CLASSES if given.classes else METRIC
     with tempfile.TemporaryDirectory() as folder:
         tasks = []
         for seed in range(given.data_seeds):
             path = Path(folder, str(seed))
-            write_data(path / "linked", seed, given.spurious, CORRELATIONS)
-            write_data(path / "cut", seed, given.spurious, (0.0, 0.0, 0.0))
-            tasks += [Task(name, path, given.draws, seed) for name in names]
+            for folder_name, rho in (("linked", CORRELATIONS), ("cut", (0.0, 0.0, 0.0))):
+                write_data(path / folder_name, seed, given.spurious, rho, given.classes)
+            tasks += [Task(name, path, given.draws, seed, metric) for name in names]
         with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
             rows: list[Row] = []
             for done in pool.map(run, tasks):
                 rows += done
                 print(f"{len(rows) // 2}/{len(tasks)}  {done[0]['scheme']}", flush=True)
-    show(f"sign accuracy, spurious link in {given.spurious}", summary(rows))
+    what = f"accuracy of {given.classes} classes" if given.classes else "sign accuracy"
+    show(f"{what}, spurious link in {given.spurious}", summary(rows))
     keys = dict.fromkeys(key for row in rows for key in row)
     whole = [{key: row.get(key) for key in keys} for row in rows]
     print(f"kept in {keep(whole, 'synthetic_schemes', given.out)}")

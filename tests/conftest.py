@@ -58,6 +58,20 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
 
 
 @pytest.fixture(scope="session")
+def learning_classes(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
+    """The same samples with three classes, by the label."""
+    folder = write_learning(tmp_path_factory.mktemp("learning") / "classes", task="classes")
+    return load_dataset(folder).development()
+
+
+@pytest.fixture(scope="session")
+def learning_multilabel(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
+    """The same samples with two labels that may both hold: its sign, and its size."""
+    folder = write_learning(tmp_path_factory.mktemp("learning") / "several", task="multilabel")
+    return load_dataset(folder).development()
+
+
+@pytest.fixture(scope="session")
 def learning_binary(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
     """The same samples with the sign of the label as classes."""
     folder = write_learning(tmp_path_factory.mktemp("learning") / "binary", task="binary")

@@ -45,7 +45,7 @@ def test_a_door_opens_with_what_this_project_brings() -> None:
         "partition": ["random", "kmeans", "label_kmeans", "error", "eiil", "oracle"],
         "penalty": ["vrex", "irm", "group_dro", "coral", "fishr"],
         "unimodal": ["pool", "transformer", "transformer_conv", "mlp"],
-        "file_format": ["mmsa", "npz", "mag", "funny", "folder"],
+        "file_format": ["mmsa", "npz", "mag", "funny", "folder", "dialogues", "mintrec"],
         "baseline": ["plain"],
     }
 

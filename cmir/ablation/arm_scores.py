@@ -81,7 +81,7 @@ class Yardstick:
         found = paired_difference(
             arm,
             full,
-            np.tile(split.labels, copies),
+            np.concatenate([split.labels] * copies),
             np.tile(groups.codes, copies),
             self.metric,
             task=self.task,

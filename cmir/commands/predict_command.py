@@ -95,6 +95,7 @@ def _announce(console: Console, name: str, ensemble: Ensemble) -> None:
 
 
 def _show(console: Console, table: pl.DataFrame) -> None:
+    table = _narrow(table)
     shown = Table()
     for name in table.columns:
         shown.add_column(name)
@@ -103,6 +104,17 @@ def _show(console: Console, table: pl.DataFrame) -> None:
     console.print(shown)
     if table.height > SHOWN_ROWS:
         console.print(f"and {table.height - SHOWN_ROWS} more samples: give --out FILE for all")
+
+
+def _narrow(table: pl.DataFrame) -> pl.DataFrame:
+    """With names the largest probability alone: a column for each name is too much for a screen."""
+    each = [name for name in table.columns if name.startswith("probability_")]
+    if not each:
+        return table
+    place = table.columns.index("prediction") + 1
+    largest = table.select(pl.max_horizontal(each)).to_series().alias("largest probability")
+    spread = [f"std_{name.removeprefix('probability_')}" for name in each]
+    return table.drop(each, spread).insert_column(place, largest)
 
 
 def _write(console: Console, table: pl.DataFrame, path: Path) -> None:

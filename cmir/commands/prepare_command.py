@@ -4,6 +4,7 @@ python workflows/prepare.py mmsa mosi_aligned_50.pkl data/mosi
 python workflows/prepare.py mag clue/split_dataset_2 data/mosi_ood
 python workflows/prepare.py funny ur_funny.pkl data/ur_funny --steps 64
 python workflows/prepare.py npz features.npz data/mine --shift held_out:speaker --shift-seed 1
+python workflows/prepare.py folder moods data/moods   # a CSV with names of classes, and arrays
 
 Exit code 0; 2 when the input cannot be used; 130 interrupted, nothing written.
 """
@@ -14,7 +15,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import cast, get_args
 
 from rich.console import Console
 from rich.progress import (
@@ -26,10 +27,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cmir.data.card import data_card
-from cmir.data.card_text import render
+from cmir.data.cards.card import data_card
+from cmir.data.cards.card_text import render
 from cmir.data.formats.origin import Progress as OnProgress
 from cmir.data.preparing import prepare
+from cmir.data.task import TaskKind
 from cmir.errors import InputError
 from cmir.extensions import FILE_FORMATS
 from cmir.plugins import load_plugins
@@ -74,7 +76,23 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="key of the label in the source, or KEY:COLUMN of several (default: found by name)",
     )
     parser.add_argument(
-        "--task", choices=("regression", "binary"), help="what is learned (default: by the labels)"
+        "--task",
+        choices=get_args(TaskKind),
+        help="what is learned: a scale, 0 and 1, one class of several, or several labels at once "
+        "(default: by the labels)",
+    )
+    parser.add_argument(
+        "--names",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="A,B,...",
+        help="names of the classes 0, 1, ..., or of the columns of several labels (default: as in "
+        "the source)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="intensity above which one of several labels holds (default: labels are 0 and 1)",
     )
     parser.add_argument(
         "--label-range",
@@ -125,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 label_range=cast(
                     tuple[float, float] | None, given.label_range and tuple(given.label_range)
                 ),
+                names=given.names,
+                threshold=given.threshold,
                 splits=meanings(given.split),
                 steps=given.steps,
                 overwrite=given.overwrite,

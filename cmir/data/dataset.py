@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.checksums import file_sha256
+from cmir.data.label_checks import label_values
 from cmir.data.manifest import (
     DEVELOPMENT_SPLITS,
     HELDOUT_SPLITS,
@@ -44,7 +45,7 @@ _NOT_ENVIRONMENTS = frozenset({"id", "split", "label", "raw_text", "text_bert"})
 
 @dataclass(frozen=True, eq=False)
 class SplitData:
-    """One split: rows into the modality arrays, labels `(n,)` float32, and the table."""
+    """One split: rows into the modality arrays, labels float32 as in `Task`, and the table."""
 
     name: str
     rows: IntArray
@@ -143,13 +144,13 @@ class MultimodalDataset:
 
     def development(self) -> DevelopmentData:
         """The splits a sweep may see. Changing every held-out label changes nothing here."""
-        splits = {name: _split(self._samples, name) for name in DEVELOPMENT_SPLITS}
+        splits = {name: self._split(name) for name in DEVELOPMENT_SPLITS}
         visible = self._samples.filter(pl.col("split").is_in(DEVELOPMENT_SPLITS))
         return DevelopmentData(
             name=self.name,
             task=self.task,
             modalities=self.modalities,
-            checksum=_checksum(visible, self._array_hashes),
+            checksum=_checksum(visible, self._array_hashes, self.task),
             path=self.path,
             **splits,
         )
@@ -161,10 +162,15 @@ class MultimodalDataset:
             name=self.name,
             task=self.task,
             modalities=self.modalities,
-            splits={n: _split(self._samples, n) for n in HELDOUT_SPLITS if n in present},
+            splits={n: self._split(n) for n in HELDOUT_SPLITS if n in present},
             checksum=self.checksum,
             path=self.path,
         )
+
+    def _split(self, name: str) -> SplitData:
+        table = self._samples.filter(pl.col("split") == name)
+        rows = np.flatnonzero(self._samples["split"].to_numpy() == name).astype(np.int64)
+        return SplitData(name, rows, label_values(table["label"], self.task), table.drop("label"))
 
     def verify(self) -> None:
         """Read every feature file again and compare it with the hash that `dataset.json` records.
@@ -200,7 +206,7 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
     folder = Path(path).resolve()
     manifest = read_manifest(folder)
     table = read_samples(folder)
-    manifest = manifest or infer_manifest(table)
+    manifest = manifest or infer_manifest(table, str(folder / SAMPLES_FILE))
     names = modality_names(folder, manifest)
     arrays = {name: open_array(folder, name, manifest) for name in names}
     where = str(folder / SAMPLES_FILE)
@@ -215,7 +221,7 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
         name=manifest.name or folder.name,
         task=manifest.task,
         modalities=modalities,
-        checksum=_checksum(samples, hashes),
+        checksum=_checksum(samples, hashes, manifest.task),
         path=folder,
         manifest=manifest,
         _samples=samples,
@@ -223,15 +229,11 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
     )
 
 
-def _split(samples: pl.DataFrame, name: str) -> SplitData:
-    table = samples.filter(pl.col("split") == name)
-    rows = np.flatnonzero(samples["split"].to_numpy() == name).astype(np.int64)
-    labels = table["label"].to_numpy().copy()
-    return SplitData(name, rows, labels, table.drop("label"))
-
-
-def _checksum(samples: pl.DataFrame, array_hashes: Mapping[str, str]) -> str:
+def _checksum(samples: pl.DataFrame, array_hashes: Mapping[str, str], task: Task) -> str:
     digest = hashlib.sha256(digest_samples(samples).encode())
+    if task.is_named:
+        # The table holds numbers of names, and intensities.
+        digest.update(repr((task.names, task.threshold)).encode())
     for name in sorted(array_hashes):
         digest.update(f"\n{name} {array_hashes[name]}".encode())
     return digest.hexdigest()

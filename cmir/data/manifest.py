@@ -10,7 +10,7 @@ from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
@@ -58,6 +58,8 @@ class Manifest(BaseModel):
     kind: TaskKind = Field(alias="task")
     name: str | None = None
     label_range: tuple[float, float] | None = None
+    names: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    threshold: float | None = Field(None, exclude_if=lambda value: value is None)
     source: dict[str, Any] = Field(default_factory=dict)
     shift: dict[str, Any] = Field(default_factory=dict)
     arrays: dict[str, ArrayRecord] | None = None
@@ -72,10 +74,26 @@ class Manifest(BaseModel):
             raise ValueError(f"must be [low, high] with low < high, but got {list(value)}")
         return value
 
+    @model_validator(mode="after")
+    def _names_fit_the_task(self) -> Manifest:
+        _ = self.task  # Refuses names that do not fit.
+        return self
+
     @property
     def task(self) -> Task:
         """What is learned; classes have no scale, whatever the file says."""
-        return Task(self.kind, self.label_range if self.kind == "regression" else None)
+        scale = self.label_range if self.kind == "regression" else None
+        return Task(self.kind, scale, self.names, self.threshold)
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """What `dataset.json` says of a task."""
+    return {
+        "task": task.kind,
+        "label_range": task.label_range,
+        "names": task.names,
+        "threshold": task.threshold,
+    }
 
 
 def check_modality_name(name: str, where: str) -> str:
@@ -102,6 +120,9 @@ def parse_manifest(content: dict[str, Any], where: str) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):  # Of the task as a whole, and it says what came.
+            raise InputError(f"{where}: {cause}") from None
         key = ".".join(str(part) for part in first["loc"]) or "the file"
         came = "" if first["type"] == "missing" else f", but got {first['input']!r}"
         raise InputError(f"{where}: {key}: {first['msg']}{came}.") from None

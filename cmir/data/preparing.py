@@ -14,8 +14,8 @@ from cmir.data.formats.mmsa_layout import OTHERS
 from cmir.data.formats.origin import Progress, origin_of
 from cmir.data.formats.readers import read_source
 from cmir.data.formats.source import Source
+from cmir.data.label_checks import check_classes
 from cmir.data.row_blocks import FloatArray
-from cmir.data.samples import check_classes
 from cmir.data.shifts.annealing_plot import PICTURE_FILE, draw_annealing
 from cmir.data.shifts.making import ShiftedSource, make_shift, named_splits, read_shift
 from cmir.data.shifts.split_index import INDEX_FILE, write_index
@@ -37,6 +37,8 @@ def prepare(
     label: str | None = None,
     task: TaskKind | None = None,
     label_range: tuple[float, float] | None = None,
+    names: Sequence[str] = (),
+    threshold: float | None = None,
     splits: Mapping[str, str] | None = None,
     steps: int | None = None,
     overwrite: bool = False,
@@ -59,8 +61,10 @@ def prepare(
         shift_seed: of every draw, such as which groups are held out.
         shift_share: share of the samples for each new split.
         label: key of the label in the file.
-        task: "regression" or "binary"; found from the labels by default.
+        task: "regression", "binary", "classes" or "multilabel"; found from the labels by default.
         label_range: scale of a regression label; by default [-1, 1] or [-3, 3] if it holds all.
+        names: of classes in the order of their numbers, or of the columns of several labels.
+        threshold: intensities above it are labels of several that hold.
         splits: names of splits in the file, and which of ours they mean; "none" leaves one out,
             and the name "*" stands for all that have no meaning.
         steps: longest sequence (reader `funny`).
@@ -80,7 +84,13 @@ def prepare(
     check_target(Path(out).resolve(), overwrite)
     paths = [Path(path) for path in ([source] if isinstance(source, Path | str) else source)]
     meanings = {**named_splits(request), **(splits or {})}
-    options = {"label": label, "task": task, "splits": meanings, "steps": steps}
+    # Whoever names a scale has said that the labels are one.
+    asked: dict[str, Any] = {
+        "task": task or ("regression" if label_range else None),
+        "names": tuple(names),
+    }
+    asked["threshold"] = threshold
+    options = {"label": label, "splits": meanings, "steps": steps, **asked}
 
     def read(files: Sequence[Path]) -> Source:
         return read_source(reader, files, **options)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cmir.data.label_checks import (
+    check_classes,
+    check_ids_and_labels,
+    may_be_classes,
+    named,
+    shown_values,
+    usual_task,
+)
 from cmir.data.manifest import DEVELOPMENT_SPLITS, SAMPLES_FILE, SPLITS, Manifest
 from cmir.data.parquet_table import read_table
 from cmir.data.row_blocks import IntArray
-from cmir.data.task import Task, TaskKind
+from cmir.data.task import Task
 from cmir.errors import InputError
 
 REQUIRED_COLUMNS = ("id", "split", "label")
@@ -41,7 +47,8 @@ def check_samples(
         samples: one row per sample; columns `id`, `split`, `label`, optional `raw_text`,
             `<modality>_length`, further labels `label_<name>`, which hold numbers, and
             environment columns, which hold text or whole numbers.
-        task: a binary one wants labels 0 and 1, both in every split.
+        task: decides what labels are: numbers, or lists of them for a multilabel task; see
+            `check_classes`.
         modalities: names of the modalities; a sequence may have a `<modality>_length` column.
         where: the file named in messages.
 
@@ -50,22 +57,25 @@ def check_samples(
             occurs twice, a label that is not a finite number, labels that do not fit the task.
     """
     lengths = {f"{name}_length" for name in modalities}
-    samples = _with_dtypes(samples, lengths & set(samples.columns), where)
+    samples = _with_dtypes(samples, lengths & set(samples.columns), task, where)
     _check_splits(samples, where)
     check_ids_and_labels(samples, where)
     check_classes(samples, task, where)
     return samples
 
 
-def _with_dtypes(samples: pl.DataFrame, lengths: set[str], where: str) -> pl.DataFrame:
+def _with_dtypes(samples: pl.DataFrame, lengths: set[str], task: Task, where: str) -> pl.DataFrame:
     missing = [name for name in REQUIRED_COLUMNS if name not in samples.columns]
     if missing:
         raise InputError(
             f"{where}: the columns id, split and label must be there, but {', '.join(missing)} "
             f"is missing. It has: {', '.join(samples.columns)}."
         )
+    is_list = task.kind == "multilabel"
     for name, dtype in samples.schema.items():
-        if name == "label" or is_further_label(name):
+        if name == "label" and is_list:
+            _require(_holds_numbers(dtype), where, name, "lists of numbers", dtype)
+        elif name == "label" or is_further_label(name):
             _require(dtype.is_numeric(), where, name, "numbers", dtype)
         elif name in lengths:
             _require(dtype.is_integer(), where, name, "integers", dtype)
@@ -73,7 +83,9 @@ def _with_dtypes(samples: pl.DataFrame, lengths: set[str], where: str) -> pl.Dat
             _require(_is_text(name, dtype), where, name, "text", dtype)
     return samples.with_columns(
         pl.col(name).cast(
-            pl.Float32
+            pl.List(pl.Float32)
+            if name == "label" and is_list
+            else pl.Float32
             if name == "label" or is_further_label(name)
             else pl.Int32
             if name in lengths
@@ -81,6 +93,10 @@ def _with_dtypes(samples: pl.DataFrame, lengths: set[str], where: str) -> pl.Dat
         )
         for name in samples.columns
     )
+
+
+def _holds_numbers(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array) and dtype.inner.is_numeric()
 
 
 def is_further_label(column: str) -> bool:
@@ -116,101 +132,24 @@ def _check_splits(samples: pl.DataFrame, where: str) -> None:
         )
 
 
-def check_ids_and_labels(samples: pl.DataFrame, where: str) -> None:
-    """Refuse what no split can mend.
-
-    Raises:
-        InputError: an id is empty or occurs twice, a label is not a finite number.
-    """
-    _check_ids(samples, where)
-    finite = samples["label"].is_finite().fill_null(False)
-    if not finite.all():
-        raise InputError(
-            f"{where}: a label must be a finite number, but it is missing, NaN or infinite for "
-            f"{named(samples.filter(~finite)['id'])}. Remove these samples or label them."
-        )
-
-
-def _check_ids(samples: pl.DataFrame, where: str) -> None:
-    if samples["id"].null_count():
-        raise InputError(f"{where}: every sample must have an id, but some are empty.")
-    repeated = samples.filter(samples["id"].is_duplicated())
-    if repeated.height:
-        first = repeated["id"][0]
-        places = repeated.filter(pl.col("id") == first)["split"].to_list()
-        raise InputError(
-            f"{where}: an id must occur once, but {first!r} occurs {len(places)} times, in "
-            f"{' and '.join(dict.fromkeys(places))} ({repeated['id'].n_unique()} ids are "
-            "repeated). Remove the copies: the same sample in two splits is a leak."
-        )
-
-
-def check_classes(samples: pl.DataFrame, task: Task, where: str) -> None:
-    """Refuse a binary task whose labels are others, or whose splits hold one class alone.
-
-    Raises:
-        InputError: so it is.
-    """
-    if task.kind == "regression":
-        return
-    wrong = samples.filter(~pl.col("label").is_in([0.0, 1.0]))
-    if wrong.height:
-        raise InputError(
-            f"{where}: labels of a binary task must be 0 or 1, but got {wrong['label'][0]} for "
-            f"{named(wrong['id'])}. Relabel them, or use the task 'regression'."
-        )
-    if samples["label"].n_unique() == 1:
-        raise InputError(
-            f"{where}: labels must vary, but every one is {samples['label'][0]:g}: nothing is "
-            "there to learn. Name another key with --label."
-        )
-    for (split,), group in samples.group_by("split", maintain_order=True):
-        if group["label"].n_unique() < 2:
-            raise InputError(
-                f"{where}: every split of a binary task must hold both classes, but {split} "
-                f"holds only label {group['label'][0]:g}. Take shares of a split that holds both: "
-                "prepare.py --shift given:train=train,id_val=train:0.1,ood_val=train:0.1,"
-                "id_test=test."
-            )
-
-
-def named(ids: pl.Series) -> str:
-    """Say how many samples, and name the first five."""
-    shown = ", ".join(repr(value) for value in ids.head(5).to_list())
-    more = ", ..." if len(ids) > 5 else ""
-    return f"{len(ids)} {'sample' if len(ids) == 1 else 'samples'}: {shown}{more}"
-
-
-def usual_task(labels: npt.NDArray[np.floating[Any]], kind: TaskKind | None = None) -> Task:
-    """The task that labels usually mean: "binary" if all are 0 or 1, else a scale.
-
-    Args:
-        labels: `(n,)`.
-        kind: where it is known.
-
-    Example:
-        >>> usual_task(np.array([-1.0, 2.4]))
-        Task(kind='regression', label_range=(-3.0, 3.0))
-    """
-    kind = kind or ("binary" if np.isin(labels, (0.0, 1.0)).all() else "regression")
-    return Task(kind, _usual_range(labels) if kind == "regression" else None)
-
-
-def _usual_range(labels: npt.NDArray[np.floating[Any]]) -> tuple[float, float] | None:
-    """The usual scale that holds all labels: [-1, 1], else [-3, 3], else None."""
-    largest = np.abs(labels).max(initial=0.0)
-    return next(((-limit, limit) for limit in (1.0, 3.0) if largest <= limit), None)
-
-
-def infer_manifest(samples: pl.DataFrame) -> Manifest:
+def infer_manifest(samples: pl.DataFrame, where: str) -> Manifest:
     """What `dataset.json` would say of a folder without it, from the development labels alone.
 
     Columns that are missing or of a wrong dtype are for `check_samples` to refuse.
+
+    Raises:
+        InputError: the labels may be the numbers of classes, or a scale.
     """
     if not {"split", "label"} <= set(samples.columns) or not samples["label"].dtype.is_numeric():
         return Manifest(format=1, task="regression")
     visible = samples.filter(pl.col("split").cast(pl.String).is_in(DEVELOPMENT_SPLITS))
     labels = visible["label"].drop_nulls().cast(pl.Float64).to_numpy()
+    if may_be_classes(labels):
+        raise InputError(
+            f"{where}: the column label holds the whole numbers {shown_values(labels)}: classes or "
+            'a scale? Say so in dataset.json: {"format": 1, "task": "classes", "names": [...]} or '
+            '{"format": 1, "task": "regression"}.'
+        )
     task = usual_task(labels)
     return Manifest(format=1, task=task.kind, label_range=task.label_range)
 
@@ -262,5 +201,5 @@ def _column_bytes(column: pl.Series) -> bytes:
         encoded = (None if value is None else value.encode() for value in column)
         # The size before each text keeps ("ab", "c") apart from ("a", "bc").
         return b"".join(b"-:" if text is None else b"%d:%s" % (len(text), text) for text in encoded)
-    values = column.to_numpy()
+    values = (column.explode() if column.dtype == pl.List else column).to_numpy()
     return values.astype(values.dtype.newbyteorder("<")).tobytes()

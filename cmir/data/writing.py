@@ -23,6 +23,7 @@ from cmir.data.manifest import (
     Manifest,
     check_modality_name,
     parse_manifest,
+    task_record,
     write_manifest,
 )
 from cmir.data.row_blocks import (
@@ -65,7 +66,8 @@ def write_dataset(
             environment columns (text), N rows: a table of polars, pandas or Arrow, or a dict.
         features: for each modality an array or a tensor `(N, T, D)` or `(N, D)`, float32 or
             float16, or an iterable of such arrays that follow each other along the rows.
-        task: what is learned; in short "regression" or "binary" (labels 0 and 1).
+        task: what is learned; in short "regression" or "binary" (labels 0 and 1), which have no
+            names.
         label_range: lowest and highest label of a regression scale, if it has one, for a task that
             is given in short.
         name: how the dataset is called; None: as the folder.
@@ -83,10 +85,14 @@ def write_dataset(
         InputError: samples and features do not make a dataset, or the folder cannot be written.
     """
     asked = task if isinstance(task, Task) else Task(task, label_range)
-    content = {"format": FORMAT, "task": asked.kind, "label_range": asked.label_range, "name": name}
-    content["name"] = name or Path(path).resolve().name
-    told = {"source": dict(source or {}), "shift": dict(shift or {})}
-    draft = parse_manifest({**content, **told}, str(path))
+    content = {
+        "format": FORMAT,
+        "name": name or Path(path).resolve().name,
+        **task_record(asked),
+        "source": dict(source or {}),
+        "shift": dict(shift or {}),
+    }
+    draft = parse_manifest(content, str(path))
     samples, features = _table(samples, str(path)), {k: _array(v) for k, v in features.items()}
     if not features:
         raise InputError(f"{path}: a dataset must have at least one modality, but got none.")

@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """A metric of scores `(seed, n)` on labels `(n,)`, on all items or on draws of them."""
+    """A metric of scores on labels, both as the task has them, on all items or on draws of them."""
 
     scores: FloatArray
     labels: FloatArray

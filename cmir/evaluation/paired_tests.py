@@ -24,7 +24,7 @@ from cmir.evaluation.bootstrap import (
     draw_groups,
 )
 from cmir.metrics.metric_directions import Direction, direction
-from cmir.metrics.metric_inputs import FloatArray, checked_pair
+from cmir.metrics.metric_inputs import FloatArray, checked_labels, checked_numbers, checked_pair
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,12 @@ def paired_difference(
     `experiments/bootstrap_coverage.py`.
 
     Args:
-        a: scores of A, `(seed, n)`: label units, or logits of a binary task.
+        a: scores of A, `(seed, n)`: label units, or logits of a binary task; with names
+            `(seed, n, C)`.
         b: scores of B on the same samples. With as many seeds as A, row s of both is one pair;
             otherwise their seeds are drawn apart. A model of one row has no seed level: the result
             then speaks of those very weights.
-        labels: `(n,)`.
+        labels: `(n,)`, of several at once `(n, C)`.
         groups: `(n,)` whole numbers, such as speakers; `arange(n)` where each sample is its own.
         metric: a name of `cmir.metrics.field_metrics` that the task has.
         task: what the labels are.
@@ -111,8 +112,8 @@ def paired_difference(
     >>> round(found.estimate, 3), found.p_better, found.groups
     (-0.4, 1.0, 10)
     """
-    first, actual = checked_pair(a, labels, "a")
-    second, _ = checked_pair(b, labels, "b")
+    first, actual = _checked(a, labels, "a", task)
+    second, _ = _checked(b, labels, "b", task)
     codes, number = _checked_groups(groups, len(actual))
     measure = Measure(np.concatenate([first, second]), actual, metric, task)
     seeds = (len(first), len(second))
@@ -173,6 +174,17 @@ def minimum_detectable_effect(
     """
     quantiles = stats.t.ppf([1 - level / 2, power], difference.degrees)
     return float(quantiles.sum() * difference.standard_error)
+
+
+def _checked(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, name: str, task: Task
+) -> tuple[FloatArray, FloatArray]:
+    if task.kind == "classes":
+        return checked_numbers(scores, labels)
+    if task.kind == "multilabel":
+        logits, positive = checked_labels(scores, labels)
+        return logits, positive.astype(np.float64)
+    return checked_pair(scores, labels, name)
 
 
 def _checked_groups(groups: npt.ArrayLike, count: int) -> tuple[IntArray, int]:

@@ -9,6 +9,20 @@ from cmir.errors import InputError
 
 Direction = Literal["min", "max"]
 
+# Of classes and of several labels alone.
+OF_NAMED_TASKS: Mapping[str, Direction] = {
+    "uar": "max",
+    "weighted_f1": "max",
+    "macro_f1": "max",
+    "micro_f1": "max",
+    "mcc": "max",
+    "label_accuracy": "max",
+    "weighted_accuracy": "max",
+    "auroc": "max",
+    "average_precision": "max",
+    "worst_environment_label_accuracy": "max",
+    "tenth_percentile_label_accuracy": "max",
+}
 METRIC_DIRECTION: Mapping[str, Direction] = {
     "mae": "min",
     "corr": "max",
@@ -30,7 +44,10 @@ METRIC_DIRECTION: Mapping[str, Direction] = {
     "tenth_percentile_mae": "min",
     "tenth_percentile_accuracy": "max",
     "ece": "min",
+    **OF_NAMED_TASKS,
 }
+# Of one class or label, whose name follows.
+OF_ONE_NAME = ("f1_", "weighted_accuracy_", "auroc_", "average_precision_")
 
 
 def direction(metric: str) -> Direction:
@@ -45,6 +62,8 @@ def direction(metric: str) -> Direction:
     >>> direction("corr")
     'max'
     """
+    if metric not in METRIC_DIRECTION and metric.startswith(OF_ONE_NAME):
+        return "max"
     if metric not in METRIC_DIRECTION:
         known = ", ".join(METRIC_DIRECTION)
         raise InputError(f"metric: must be one of {known}, but got {metric!r}.")

@@ -43,6 +43,25 @@ def area_under_curve(scores: FloatArray, positive: BoolArray) -> FloatArray:
     return np.array([_win_rate(*pair) for pair in zip(positives, negatives, strict=True)])
 
 
+def average_precision(scores: FloatArray, positive: BoolArray) -> FloatArray:
+    """Mean precision at the recall that each further positive brings; NaN without positives.
+
+    sum_k (R_k - R_(k-1)) P_k over the different scores, the largest first.
+    """
+    if positive.all() or not positive.any():
+        return np.full(scores.shape[0], np.nan)
+    return np.array([_precision_of_ranks(row, positive) for row in scores])
+
+
+def _precision_of_ranks(scores: FloatArray, positive: BoolArray) -> float:
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    hits = np.cumsum(positive[order])
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    found, said = hits[last], np.flatnonzero(last) + 1
+    return float((np.diff(found, prepend=0) * found / said).sum() / hits[-1])
+
+
 def _centred(values: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Values less their mean, the norm of that, and whether it is rounding alone."""
     mean = values.mean(axis=-1, keepdims=True)

@@ -15,8 +15,10 @@ from cmir.evaluation.paired_tests import Difference, paired_difference
 from cmir.method.networks.predictions import predict
 from cmir.method.training.language_features import features_with_language
 from cmir.method.training.split_scores import GROUP_COLUMNS, WORST, evaluation_groups
+from cmir.method.training.task_metrics import task_item_values
 from cmir.metrics.metric_directions import direction
-from cmir.serving.predictor import Ensemble, Scores
+from cmir.serving.outputs import Scores
+from cmir.serving.predictor import Ensemble
 
 POOLED = "small groups"
 
@@ -117,6 +119,10 @@ def group_names(split: SplitData) -> list[str]:
 
 
 def _mean_metric(scores: Scores, labels: np.ndarray, task: Task) -> float:
+    if task.is_named:
+        values = task_item_values(scores, labels, task.group_metric, task)
+        assert values is not None
+        return float(values.mean())
     if task.kind == "binary":
         return float(((scores >= 0) == (labels > 0.5)).mean())
     return float(np.abs(scores - labels).mean())

@@ -36,8 +36,9 @@ from cmir.promotion.selection import metric_of
 from cmir.promotion.trainings import Trainings
 from cmir.registry.model_registry import Registry
 from cmir.registry.versions import ensemble_of_version, recipe_of_version, version
-from cmir.serving.predictor import Ensemble, Scores
-from cmir.serving.trained_ensemble import ensemble_of
+from cmir.serving.outputs import Scores
+from cmir.serving.predictor import Ensemble
+from cmir.serving.trained_ensemble import ensemble_of, with_temperature
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,7 @@ def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
     verdicts.append(holds_under_noise(loss, metric, plan.gates))
     validation = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
     scores = scores_of(ensemble, plan.data, validation)
+    ensemble = with_temperature(ensemble, scores, plan.data)
     baseline, why = _baseline(court, winner)
     differences: dict[str, Difference] = {}
     groups: list[GroupChange] = []

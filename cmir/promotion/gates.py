@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmir.data import DevelopmentData
+from cmir.data.task import Task
 from cmir.evaluation.paired_tests import Difference
 from cmir.method.training.split_scores import split_metrics
 from cmir.promotion.comparison import GroupChange
@@ -191,24 +192,28 @@ def unchanged_champion(expected: str, found: str) -> Verdict:
 def group_margin(data: DevelopmentData, gates: Gates) -> float:
     """The margin of `no_group_falls`; where none is given, a fifth of the labels' deviation.
 
+    Of classes that of being the most frequent one, of several labels the mean over them.
+
     For balanced classes that is a tenth in accuracy, for sentiment in [-3, 3] about .3 in mean
     absolute error: above what chance does to a group of twenty samples.
     """
     if gates.group_margin is not None:
         return gates.group_margin
-    return float(np.std(data.train.labels.astype(np.float64)) / 5)
+    labels = data.train.labels.astype(np.float64)
+    if data.task.kind == "classes":
+        labels = np.asarray(labels == np.bincount(labels.astype(np.int64)).argmax(), np.float64)
+    return float(np.std(labels, axis=0).mean() / 5)
 
 
 def constant_score(data: DevelopmentData, metric: str) -> float:
     """What the best constant of the training labels reaches in `split/metric`.
 
     The median for a regression; for a binary task the logit of the share of class 1, which
-    decides for the majority.
+    decides for the majority; so of classes, and of each of several labels.
     """
     split = data.splits[metric.partition("/")[0]]
-    labels = data.train.labels.astype(np.float64)
-    constant = float(np.median(labels)) if data.task.kind == "regression" else _logit(labels.mean())
-    scores = np.full((1, len(split)), constant)
+    constant = _constant(data.train.labels.astype(np.float64), data.task)
+    scores = np.tile(constant, (1, len(split), *[1] * np.ndim(constant)))
     metrics = split_metrics(scores, split, data.task)
     return float(metrics[metric][0])
 
@@ -226,5 +231,12 @@ def _interval(difference: Difference) -> str:
     return f"[{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
-def _logit(share: float) -> float:
-    return math.log(share) - math.log1p(-share)
+def _constant(labels: np.ndarray, task: Task) -> np.ndarray:
+    """The score `()` or scores `(C,)` that a constant prediction has."""
+    if task.kind == "regression":
+        return np.asarray(np.median(labels))
+    if task.kind == "classes":
+        counts = np.bincount(labels.astype(np.int64), minlength=len(task.names))
+        return np.log(np.maximum(counts, 0.5) / len(labels))
+    share = labels.mean(axis=0)
+    return np.asarray(np.log(share) - np.log1p(-share))

@@ -14,7 +14,8 @@ from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.selection import metric_of
 from cmir.registry.heldout_access import Tally, heldout_splits, read_heldout
 from cmir.registry.model_registry import Registry
-from cmir.serving.predictor import Ensemble, Scores, averaged
+from cmir.serving.outputs import Scores, averaged
+from cmir.serving.predictor import Ensemble
 
 ENSEMBLE = "ensemble_"
 
@@ -85,14 +86,17 @@ def heldout_scores(ensemble: Ensemble, data: HeldoutData) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, scores in scores_of(ensemble, data, data.splits).items():
-        found |= split_scores(scores, data.splits[name], data)
+        temperature = ensemble.card.temperature
+        found |= split_scores(scores, data.splits[name], data, temperature)
     return found
 
 
-def split_scores(scores: Scores, split: SplitData, data: HeldoutData) -> dict[str, float]:
-    """The metrics of `heldout_scores` for one split, of scores `(seed, n)`."""
+def split_scores(
+    scores: Scores, split: SplitData, data: HeldoutData, temperature: float = 1.0
+) -> dict[str, float]:
+    """The metrics of `heldout_scores` for one split, of scores `(seed, n)` or `(seed, n, C)`."""
     seeds = summary(split_metrics(scores, split, data.task))
-    together = split_metrics(averaged(scores, data.task), split, data.task)
+    together = split_metrics(averaged(scores, data.task, temperature), split, data.task)
     return seeds | {
         key.replace("/", f"/{ENSEMBLE}", 1): float(value[0]) for key, value in together.items()
     }

@@ -242,7 +242,11 @@ def signature_of(ensemble: Ensemble) -> ModelSignature:
     if ensemble.accepted.takes_sentences:
         inputs += [ColSpec(anything, name, required=False) for name in SENTENCES]
     outputs: Columns = [ColSpec("double", "prediction"), ColSpec("double", "std")]
-    if ensemble.card.task.kind == "binary":
+    task = ensemble.card.task
+    if task.is_named:
+        columns = [f"{what}_{name}" for name in task.names for what in ("probability", "std")]
+        outputs = [ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns)]
+    if task.kind == "binary":
         outputs[0] = ColSpec("long", "prediction")
         outputs.append(ColSpec("double", "probability"))
     if ensemble.language:

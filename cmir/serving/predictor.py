@@ -37,6 +37,7 @@ from cmir.method.networks.model import Network
 from cmir.method.networks.predictions import predict
 from cmir.plugins import load_plugins
 from cmir.serving.distances import distance, text_distance
+from cmir.serving.outputs import Scores, chances_of, named_columns, sigmoid, spread
 from cmir.serving.requests import Accepted, Expected, Request, read_request
 
 if TYPE_CHECKING:  # Versions without a language model do not ship it.
@@ -51,8 +52,6 @@ FILES = {
     "weights": "weights.safetensors",
     "standardisation": "standardisation.safetensors",
 }
-
-Scores = npt.NDArray[np.float64]
 
 
 class ModalityCard(Section):
@@ -87,12 +86,17 @@ class ModelCard(Section):
     calls the limit of each; a model that was registered before they were kept has neither.
     `plugins` are modules from outside that hold its unimodal networks: predicting needs them.
     `language` are its language models, by modality.
+    `names` are those of classes or of several labels; `temperature` divides the logits of classes
+    before they become probabilities.
     `files` has the sha256 of each file beside the card, where they were recorded.
     """
 
     format: Literal[1] = 1
     kind: TaskKind = Field(alias="task")
     label_range: tuple[float, float] | None = Field(strict=False)
+    names: tuple[str, ...] = Field((), strict=False, exclude_if=lambda names: not names)
+    threshold: float | None = Field(None, exclude_if=lambda value: value is None)
+    temperature: float = Field(1.0, gt=0, exclude_if=lambda value: value == 1)
     modalities: dict[str, ModalityCard]
     model: ModelConfig
     seeds: tuple[int, ...] = Field(strict=False)
@@ -107,7 +111,7 @@ class ModelCard(Section):
     @property
     def task(self) -> Task:
         """What it predicts."""
-        return Task(self.kind, self.label_range)
+        return Task(self.kind, self.label_range, self.names, self.threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +143,7 @@ class Ensemble:
             self.card.model,
             {name: part.size for name, part in parts.items()},
             {name: part.kind for name, part in parts.items()},
+            self.card.task.outputs,
         )
 
     @property
@@ -176,8 +181,10 @@ class Ensemble:
             columns with one entry per sample: `prediction`, the mean over the seeds in label
             units, and `std`, the sample deviation over the seeds. Of a binary task `prediction`
             is 0 or 1, `probability` the mean over the seeds of the probability of class 1, and
-            `std` its deviation. Of sentences also `text_cut`, whether each was longer than the
-            language model takes.
+            `std` its deviation. Of classes `prediction` is the name of the most probable one, of
+            several labels the names of those above one half, with commas between; and of each name
+            there are `probability_<name>` and `std_<name>`. Of sentences also `text_cut`,
+            whether each was longer than the language model takes.
 
         Raises:
             InputError: the request does not fit the model, a prediction is not finite, or the
@@ -215,9 +222,14 @@ class Ensemble:
         }
 
     def scores(self, request: Request) -> Scores:
-        """The seeds' own scores `(seed, n)`: label units, or logits of a binary task."""
+        """The seeds' own scores `(seed, n)`: label units, or logits of a binary task.
+
+        With names `(seed, n, C)`, logits of each.
+        """
         if request.count == 0:
-            return np.zeros((len(self.weights), 0))
+            return np.zeros(
+                (len(self.weights), 0, *[self.network.outputs] * self.card.task.is_named)
+            )
         named = self.network.layout.unpack(self.weights)
         rows, features = np.arange(request.count), self._features(request)
         device = torch.device("cpu")
@@ -225,13 +237,16 @@ class Ensemble:
         return found.numpy().astype(np.float64)
 
     def columns(self, scores: Scores) -> dict[str, npt.NDArray[Any]]:
-        """What `predict` returns, for scores `(seed, n)`."""
-        if self.card.task.kind == "regression":
-            return {"prediction": scores.mean(axis=0), "std": _spread(scores)}
-        votes = _sigmoid(scores)
+        """What `predict` returns, for scores `(seed, n)`, with names `(seed, n, C)`."""
+        task = self.card.task
+        if task.is_named:
+            return named_columns(chances_of(scores / self.card.temperature, task.kind), task)
+        if task.kind == "regression":
+            return {"prediction": scores.mean(axis=0), "std": spread(scores)}
+        votes = sigmoid(scores)
         probability = votes.mean(axis=0)
         decided = (probability >= 0.5).astype(np.int64)
-        return {"prediction": decided, "std": _spread(votes), "probability": probability}
+        return {"prediction": decided, "std": spread(votes), "probability": probability}
 
     def save(self, folder: Path) -> dict[str, str]:
         """Writes the files; returns their paths by the names of `FILES`."""
@@ -251,7 +266,8 @@ class Ensemble:
         return {name: str(path) for name, path in paths.items()}
 
     def _check_finite(self, scores: Scores, request: Request) -> None:
-        bad = np.flatnonzero(~np.isfinite(scores).all(axis=0))
+        # Over the seeds, and the names where there are names.
+        bad = np.flatnonzero(~np.isfinite(scores).all(axis=(0, *range(2, scores.ndim))))
         if not len(bad):
             return
         if not torch.isfinite(self.weights).all():
@@ -335,28 +351,3 @@ def _nothing(count: int, modality: ModalityCard) -> Feature:
         return Vectors(torch.zeros(count, modality.size))
     steps, lengths = torch.zeros(count, 1, modality.size), torch.ones(count, dtype=torch.int64)
     return Sequences(steps, lengths, torch.zeros(()), torch.ones(()))
-
-
-def averaged(scores: Scores, task: Task) -> Scores:
-    """The scores `(1, n)` of what is served, from those of the seeds `(seed, n)`.
-
-    Of a binary task the probabilities are averaged, and the logit of their mean is returned.
-    """
-    if task.kind == "regression":
-        mean: Scores = scores.mean(axis=0, keepdims=True)
-        return mean
-    limit = np.finfo(np.float64).eps
-    probability = _sigmoid(scores).mean(axis=0, keepdims=True).clip(limit, 1 - limit)
-    logits: Scores = np.log(probability) - np.log1p(-probability)
-    return logits
-
-
-def _sigmoid(logits: Scores) -> Scores:
-    return 0.5 * (1 + np.tanh(logits / 2))
-
-
-def _spread(votes: Scores) -> Scores:
-    if len(votes) == 1:
-        return np.zeros(votes.shape[1])
-    spread: Scores = votes.std(axis=0, ddof=1)
-    return spread

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from cmir.config import Objective, Section, known_keys
+from cmir.data.task import TaskKind
 from cmir.errors import InputError, explain
 from cmir.extension_fields import NameOf
 from cmir.plugins import load_plugins
@@ -95,9 +96,19 @@ class SyntheticSection(Section):
 
     modalities: dict[str, int | list[int]] = Field(default_factory=dict)
     samples: dict[str, int] = Field(default_factory=dict, description="samples of each split")
-    task: Literal["regression", "binary"] = "regression"
+    task: TaskKind = "regression"
     label_range: tuple[float, float] = Field(
         (-3.0, 3.0), strict=False, description="scale of a regression's labels"
+    )
+    names: list[str] = Field(
+        default_factory=list,
+        exclude_if=lambda names: not names,
+        description="of the classes or labels",
+    )
+    shares: list[float] = Field(
+        default_factory=list,
+        exclude_if=lambda shares: not shares,
+        description="how frequent each name is; all alike by default",
     )
     seed: int = Field(0, ge=0)
 

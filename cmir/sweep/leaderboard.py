@@ -18,6 +18,8 @@ from cmir.metrics.metric_directions import direction
 from cmir.runner.studies.records import OUTCOMES, TrialRecord
 
 OF_CLASSES = ("accuracy", "auc", "brier", "f1", "log_loss", "worst_environment_accuracy")
+# Where neither a scale nor classes are measured, what stands for several labels.
+OF_TASKS = ("mae", "accuracy", "label_accuracy")
 
 
 def leaderboard(records: Sequence[TrialRecord], objective: str) -> pl.DataFrame:
@@ -30,8 +32,9 @@ def leaderboard(records: Sequence[TrialRecord], objective: str) -> pl.DataFrame:
     Returns:
         Columns `rank` (finished trials only, from 1), `trial`, `outcome`, `scheme`; the objective
         under its own name and `<objective>_std` over the seeds; `id_val` and `ood_val` of `mae`
-        (regression) or `accuracy` (classification) where the objective is not it; each searched
-        parameter by its dotted key, in alphabetical order, null where its condition did not hold;
+        (regression), `accuracy` (classes) or `label_accuracy` (several labels) where the objective
+        is not it; each searched parameter by its dotted key, in alphabetical order, null where its
+        condition did not hold;
         `seconds` of training; `best_epoch`, mean over the seeds. A pruned trial has its best
         objective so far and its last other metrics, a diverged or failed one has none. The columns
         and their types do not depend on how the trials ended.
@@ -187,6 +190,8 @@ def _main_metrics(records: Sequence[TrialRecord], objective: str) -> list[str]:
     # `f1` is a metric of both tasks.
     of_classes = metric in OF_CLASSES and "ood_val/mae" not in measured
     name = "accuracy" if of_classes else "mae"
+    if measured:
+        name = next((one for one in OF_TASKS if f"ood_val/{one}" in measured), name)
     return [key for key in (f"id_val/{name}", f"ood_val/{name}") if key != objective]
 
 

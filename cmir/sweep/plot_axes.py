@@ -53,6 +53,17 @@ METRIC_LABEL: Mapping[str, str] = {
     "tenth_percentile_mae": "mean absolute error that 9 of 10 groups stay below (label units)",
     "tenth_percentile_accuracy": "accuracy that 9 of 10 groups stay above",
     "ece": "expected calibration error",
+    "uar": "mean recall of the classes",
+    "weighted_f1": "weighted F1",
+    "macro_f1": "mean F1 of the classes",
+    "micro_f1": "F1 of all decisions",
+    "mcc": "Matthews correlation",
+    "label_accuracy": "share of right decisions",
+    "weighted_accuracy": "weighted accuracy",
+    "auroc": "area under the ROC curve",
+    "average_precision": "average precision",
+    "worst_environment_label_accuracy": "worst environment's share of right decisions",
+    "tenth_percentile_label_accuracy": "share of right decisions that 9 of 10 groups stay above",
 }
 SPLIT_LABEL: Mapping[str, str] = {
     "id_val": "in-distribution validation",

@@ -132,6 +132,8 @@ def _stand_in(name: str, wanted: SyntheticSection, paths: Paths) -> Path:
             samples=wanted.samples or DEFAULT_SAMPLES,
             task=wanted.task,
             label_range=wanted.label_range,
+            names=wanted.names,
+            shares=wanted.shares,
             name=name + SYNTHETIC,
             seed=wanted.seed,
         )

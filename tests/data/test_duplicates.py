@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from cmir.data.card import data_card
-from cmir.data.card_text import render
+from cmir.data.cards.card import data_card
+from cmir.data.cards.card_text import render
 from tests.support.made_data.small_data import small_features, small_samples, write_small
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cmir.data import load_dataset
+from cmir.data.label_checks import usual_task
 from cmir.data.manifest import read_manifest
-from cmir.data.samples import usual_task
 from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
 from tests.support.made_data.small_data import small_samples, write_small

@@ -58,8 +58,8 @@ def test_it_is_what_predicting_needs_and_small() -> None:
     packages = {name.split("/")[1] for name in code.files if name.count("/") > 1}
     assert packages == {"data", "method", "serving"}
     modules = [name for name in code.files if not name.endswith("__init__.py")]
-    assert len(modules) <= 22
-    assert sum(len(text) for text in code.files.values()) < 140_000
+    assert len(modules) <= 23
+    assert sum(len(text) for text in code.files.values()) < 142_000
     assert code.files[ENTRY_FILE].count(f"from {code.package}.") >= 4
 
 

@@ -24,7 +24,8 @@ from cmir.errors import InputError
 from cmir.method.networks.features import load_features
 from cmir.method.networks.predictions import predict
 from cmir.registry.model_registry import Registry, promotion_run
-from cmir.serving.predictor import Ensemble, averaged, load_ensemble
+from cmir.serving.outputs import averaged
+from cmir.serving.predictor import Ensemble, load_ensemble
 from cmir.serving.trained_ensemble import ensemble_of
 from tests.support.made_data.learning_data import small_config, trained, write_learning
 from tests.support.small_promotion import open_store

@@ -1,7 +1,8 @@
-"""A folder made elsewhere: one Parquet table of samples and one `<modality>.npy` per modality."""
+"""A folder made elsewhere: one Parquet or CSV table of samples, one `<modality>.npy` each."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ from cmir.errors import InputError
 _KNOWN = {"id", "split", "raw_text", *LABEL_KEYS, *ENVIRONMENT_KEYS, *UNIMODAL_LABELS}
 
 
-def table_and_arrays(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def table_and_arrays(
+    folder: Path, label: str | None = None
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The folder as `{split: {key: values}}`, and its columns that are environments.
 
     The table needs `id`, `split` and a label; `<modality>_length` or `<modality>_lengths` counts
     the valid steps; columns of text are environments. Row i of an array belongs to row i of the
-    table. Arrays are mapped.
+    table. Arrays are mapped. The label, named by `label` if not by its usual key, may hold lists.
 
     Raises:
         InputError: there is not one table, or an array does not fit it.
     """
-    table = _table(folder)
+    table = _table(folder, {label, *LABEL_KEYS})
     arrays = {
         file.stem: _array(file, table.height)
         for file in sorted(folder.glob("*.npy"))
@@ -40,7 +43,7 @@ def table_and_arrays(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]
     texts = [
         name
         for name, dtype in table.schema.items()
-        if dtype in (pl.String, pl.Categorical, pl.Enum) and name not in _KNOWN
+        if dtype in (pl.String, pl.Categorical, pl.Enum) and name not in {label, *_KNOWN}
     ]
     content = {}
     for name in dict.fromkeys(split.tolist()):
@@ -57,23 +60,27 @@ def _key(column: str) -> str:
     return f"{column}s" if column.endswith("_length") else column
 
 
-def _table(folder: Path) -> pl.DataFrame:
+def _table(folder: Path, labels: Container[str | None]) -> pl.DataFrame:
     if not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder with a .parquet file and .npy files.")
-    files = sorted(folder.glob("*.parquet"))
+        raise InputError(f"{folder}: must be a folder with a .parquet or .csv file and .npy files.")
+    files = sorted([*folder.glob("*.parquet"), *folder.glob("*.csv")])
     if len(files) != 1:
         raise InputError(
-            f"{folder}: there must be one .parquet file with a row for each sample, but there are "
-            f"{len(files)}. Join them to one."
+            f"{folder}: there must be one .parquet or .csv file with a row for each sample, but "
+            f"there are {len(files)}. Join them to one."
         )
-    table = read_table(files[0])
+    table = read_table(files[0]) if files[0].suffix == ".parquet" else _csv_table(files[0])
     missing = [name for name in ("id", "split") if name not in table.columns]
     if missing:
         raise InputError(
             f"{files[0]}: must have the columns id and split, but {' and '.join(missing)} is not "
             f"among {', '.join(table.columns)}. Rename them."
         )
-    nested = [name for name, dtype in table.schema.items() if dtype.is_nested()]
+    nested = [
+        name
+        for name, dtype in table.schema.items()
+        if dtype.is_nested() and not (name in labels and isinstance(dtype, pl.List | pl.Array))
+    ]
     if nested:
         raise InputError(
             f"{files[0]}: every column must hold single values, but {nested[0]!r} holds "
@@ -86,6 +93,13 @@ def _table(folder: Path) -> pl.DataFrame:
         for name in binary
     ]
     return table.with_columns(texts).with_columns(pl.col("id").cast(pl.String))
+
+
+def _csv_table(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_csv(file, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: must be a CSV file with a head, but: {error}.") from None
 
 
 def _array(file: Path, count: int) -> Any:

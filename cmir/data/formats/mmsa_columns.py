@@ -16,7 +16,9 @@ from cmir.data.formats.source import Rows
 from cmir.errors import InputError
 
 LABEL_KEYS = ("regression_labels", "labels", "label", "classification_labels")
-ENVIRONMENT_KEYS = ("speaker", "video", "source", "environment")
+# Columns of intensities or of 0 and 1, one for each emotion.
+EMOTION_KEYS = "emotion_"
+ENVIRONMENT_KEYS = ("speaker", "video", "dialogue", "session", "source", "environment")
 # CH-SIMS and CH-SIMS v2: what annotators saw when one modality was shown alone.
 UNIMODAL_LABELS = {
     "regression_labels_T": "label_text",
@@ -35,12 +37,14 @@ def joined(columns: Mapping[str, list[T]]) -> list[T]:
 
 
 def find_label_key(train: Split, where: str) -> str:
-    """The first of `LABEL_KEYS` that the train split has.
+    """The first of `LABEL_KEYS` that the train split has, else all keys `emotion_...` of it.
 
     Raises:
         InputError: it has none of them.
     """
     found = next((key for key in LABEL_KEYS if key in train), None)
+    if found is None and sum(str(key).startswith(EMOTION_KEYS) for key in train) > 1:
+        return f"{EMOTION_KEYS}*"
     if found is None:
         raise InputError(
             f"{where}: train must have a label under one of {', '.join(LABEL_KEYS)}, but has "

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from cmir.data.formats.inspection.labels import find_task, read_labels, warn_of_classes
+from cmir.data.formats.inspection.class_labels import LabelRequest, Labels
+from cmir.data.formats.inspection.labels import read_labels
 from cmir.data.formats.inspection.layouts import other_reader
 from cmir.data.formats.inspection.sample_ids import ID_GLUE, read_ids
 from cmir.data.formats.inspection.texts import text_of
@@ -23,8 +24,8 @@ from cmir.data.formats.mmsa_columns import (
 from cmir.data.formats.mmsa_features import read_modalities, told_absent_in, with_rows
 from cmir.data.formats.mmsa_lengths import Measured, measured
 from cmir.data.formats.source import Source
+from cmir.data.label_checks import check_ids_and_labels
 from cmir.data.manifest import SPLITS
-from cmir.data.samples import check_ids_and_labels
 from cmir.data.task import TaskKind
 from cmir.errors import InputError
 
@@ -56,6 +57,8 @@ def assemble(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Sequence[str] = (),
+    threshold: float | None = None,
     splits: Mapping[str, str] | None = None,
     columns: Sequence[str] = (),
 ) -> Source:
@@ -72,7 +75,9 @@ def assemble(
         content: what the file holds.
         where: the file named in messages.
         label: the key of the label; by default the first of `LABEL_KEYS` that is there.
-        task: its kind; by default "binary" if all labels are 0 or 1, else "regression".
+        task: its kind; by default what the labels mean.
+        names: of classes in the order of their numbers, or of columns of labels.
+        threshold: intensities above it are labels that hold.
         splits: further names of splits and which of ours they mean, before `SPLIT_NAMES`.
         columns: further keys that hold an environment, one text for each sample.
 
@@ -91,40 +96,55 @@ def assemble(
     }
     parts = {name: modality.parts for name, modality in modalities.items()}
     key = label or find_label_key(found["train"], where)
-    labels = np.concatenate(
-        [read_labels(found[own], key, len(ids[own]), f"{where}: {own}") for own in found]
-    )
-    learned = find_task(labels, key, where, task)
+    asked = LabelRequest(task, tuple(names), threshold)
+    labels = read_labels(found, ids, key, asked, where)
     texts = read_text_columns(found, named, parts, where, columns)
     names = [name for name, own in ids.items() for _ in own]
     samples = pl.DataFrame({"id": joined(ids), "split": names}).with_columns(
-        pl.Series("label", labels.astype(np.float32)),
+        label_column(labels),
         *(column for m in modalities.values() if (column := m.lengths) is not None),
         *read_unimodal_labels(found, ids, key, where),
         *texts,
     )
     # Before a shift is made of them, which may take minutes.
     check_ids_and_labels(samples, where)
-    used = {"id", key, key.rpartition(":")[0], *parts, *(f"{name}_lengths" for name in parts)}
+    used = {
+        "id",
+        key,
+        key.rpartition(":")[0],
+        *labels.keys,
+        *parts,
+        *(f"{name}_lengths" for name in parts),
+    }
     used |= {column.name for column in texts}
     used |= {key for key, name in UNIMODAL_LABELS.items() if name in samples.columns}
     return Source(
         samples=samples,
         parts=parts,
-        task=learned,
+        task=labels.task,
         left_out=(
             *sorted({name for own in found.values() for name in own} - used),
             *_splits_left_out(content, where, splits or {}),
         ),
-        notes=(*named.notes, *tokens, *told_absent_in(found, parts), *_notes(modalities, samples)),
-        warnings=(
-            *(w for m in modalities.values() if m.padding for w in m.padding.warnings),
-            *(warn_of_classes(labels, key) if task is None else ()),
+        notes=(
+            *named.notes,
+            *labels.notes,
+            *tokens,
+            *told_absent_in(found, parts),
+            *_notes(modalities, samples),
         ),
+        warnings=tuple(w for m in modalities.values() if m.padding for w in m.padding.warnings),
         split_names=tuple(text_of(name) for name in content)
         if isinstance(content, Mapping)
         else (),
     )
+
+
+def label_column(labels: Labels) -> pl.Series:
+    """The column `label` of the samples: a number, or a list of them."""
+    values = labels.values.astype(np.float32)
+    dtype = pl.Float32 if values.ndim == 1 else pl.List(pl.Float32)
+    return pl.Series("label", values if values.ndim == 1 else values.tolist(), dtype=dtype)
 
 
 def split_meaning(name: str, where: str, splits: Mapping[str, str]) -> str | None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cmir.data.formats.dialogues.dialogue_layout import utterances
+from cmir.data.formats.dialogues.intent_folder import clips
 from cmir.data.formats.folder_layout import table_and_arrays
 from cmir.data.formats.funny_files import read_funny
 from cmir.data.formats.inspection.texts import text_of
@@ -21,6 +23,7 @@ from cmir.errors import InputError, nearest
 from cmir.extensions import FILE_FORMATS, file_format
 
 Splits = Mapping[str, str]
+Names = tuple[str, ...]
 
 
 @file_format("mmsa")
@@ -29,6 +32,8 @@ def mmsa(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Names = (),
+    threshold: float | None = None,
     splits: Splits | None = None,
 ) -> Source:
     """Read a pickle in the layout of MMSA: `{split: {key: values}}`.
@@ -43,16 +48,19 @@ def mmsa(
     Args:
         file: the pickle; it is read by `safe_pickle`, so nothing in it is executed.
         label: key of the label.
-        task: "regression" or "binary"; found from the labels by default.
+        task: "regression", "binary", "classes" or "multilabel"; found from the labels by default.
+        names: of classes in the order of their numbers, or of columns of labels.
+        threshold: intensities above it are labels that hold.
         splits: further names of splits and which of ours they mean.
 
     Raises:
         InputError: the file is no such pickle.
     """
     is_ood = any(part.upper().startswith("OOD_") for part in file.absolute().parts[:-1])
-    names = {**({"test": "ood_test"} if is_ood else {}), **(splits or {})}
+    meanings = {**({"test": "ood_test"} if is_ood else {}), **(splits or {})}
     content = safe_pickle.load(file)
-    source = assemble(content, str(file), label=label, task=task, splits=names)
+    asked: dict[str, Any] = {"label": label, "task": task, "names": names, "threshold": threshold}
+    source = assemble(content, str(file), splits=meanings, **asked)
     if is_ood and "ood_test" in source.samples["split"]:
         return _noted(source, "the file lies in a folder OOD_...: its test split is ood_test")
     return source
@@ -64,6 +72,8 @@ def npz(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Names = (),
+    threshold: float | None = None,
     splits: Splits | None = None,
 ) -> Source:
     """Read an .npz file whose keys are `<split>/<key>`, as in the layout of MMSA.
@@ -87,7 +97,8 @@ def npz(
         InputError: the file is no such .npz file.
     """
     content = _nested(mapped_arrays(file), str(file))
-    return assemble(content, str(file), label=label, task=task, splits=splits)
+    asked: dict[str, Any] = {"label": label, "task": task, "names": names, "threshold": threshold}
+    return assemble(content, str(file), splits=splits, **asked)
 
 
 @file_format("mag")
@@ -147,19 +158,67 @@ def folder(
     *,
     label: str | None = None,
     task: TaskKind | None = None,
+    names: Names = (),
+    threshold: float | None = None,
     splits: Splits | None = None,
 ) -> Source:
-    """Read a folder made elsewhere: one table `*.parquet`, and one `<modality>.npy` each.
+    """Read a folder made elsewhere: one table `*.parquet` or `*.csv`, one `<modality>.npy` each.
 
-    The table has columns `id`, `split`, a label (one of `LABEL_KEYS`), optionally
-    `<modality>_length`, `raw_text` and columns of text, which become environments. The arrays are
-    `(N, T, D)` or `(N, D)` of any floating-point type.
+    The table has columns `id`, `split`, a label (one of `LABEL_KEYS`, or several `emotion_...`):
+    numbers, names of classes, or lists of either. Optionally `<modality>_length`, `raw_text` and
+    columns of text, which become environments. The arrays are `(N, T, D)` or `(N, D)` of any
+    floating-point type.
 
     Raises:
         InputError: the folder has another content.
     """
-    content, columns = table_and_arrays(path)
-    return assemble(content, str(path), label=label, task=task, splits=splits, columns=columns)
+    content, columns = table_and_arrays(path, label)
+    asked: dict[str, Any] = {"label": label, "task": task, "names": names, "threshold": threshold}
+    return assemble(content, str(path), splits=splits, columns=columns, **asked)
+
+
+@file_format("dialogues")
+def dialogues(
+    file: Path,
+    *,
+    task: TaskKind | None = None,
+    names: Names = (),
+    splits: Splits | None = None,
+) -> Source:
+    """Read the features of IEMOCAP or MELD: a pickled tuple of dicts by dialogue.
+
+    See `dialogue_tuples` for the layouts. The speaker and, of IEMOCAP, the session become
+    environments; a dialogue lies in one split. Without validation dialogues in the source every
+    tenth of training is taken.
+
+    Args:
+        file: the pickle.
+        task: "classes" by default.
+        names: of the classes in the order of their numbers; those of IEMOCAP and MELD are known.
+        splits: further names of splits and which of ours they mean.
+
+    Raises:
+        InputError: the file is no such pickle.
+    """
+    content, known, notes = utterances(safe_pickle.load(file), str(file))
+    own = names or known
+    source = assemble(content, str(file), task=task or "classes", names=own, splits=splits)
+    return _noted(source, *notes)
+
+
+@file_format("mintrec")
+def mintrec(folder: Path, *, names: Names = (), splits: Splits | None = None) -> Source:
+    """Read the folder of MIntRec: `train.tsv`, `dev.tsv`, `test.tsv`, and features by clip.
+
+    Args:
+        folder: see `intent_folder.clips`.
+        names: of the intents, in an order of their own.
+        splits: further names of splits and which of ours they mean.
+
+    Raises:
+        InputError: the folder has another content.
+    """
+    return assemble(clips(folder), str(folder), task="classes", names=names, splits=splits)
 
 
 def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
@@ -178,7 +237,7 @@ def read_source(reader: str, paths: Sequence[Path], **options: Any) -> Source:
         known = list(FILE_FORMATS)
         raise InputError(f"'{reader}' is no file format.{nearest(reader, known)}")
     chosen = FILE_FORMATS[reader]
-    given = {name: value for name, value in options.items() if value}
+    given = {name: value for name, value in options.items() if value not in (None, (), {}, "")}
     for name in sorted(set(given) - chosen.options):
         option = {"splits": "split"}.get(name, name)
         raise InputError(f"--{option}: means nothing to the reader {reader}. Leave it out.")

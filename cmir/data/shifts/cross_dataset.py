@@ -43,7 +43,9 @@ def crossed(first: Source, other: Source, name: str) -> tuple[Source, dict[str, 
     theirs = other.samples.with_columns(
         id=pl.lit(f"{name}:") + pl.col("id"),
         split=pl.col("split").replace_strict(PLACES, default=None),
-        label=(pl.col("label") * slope + offset).cast(pl.Float32),
+        label=pl.col("label")
+        if first.task.is_named
+        else (pl.col("label") * slope + offset).cast(pl.Float32),
         source=pl.lit(name),
     )
     ours = first.samples.with_columns(
@@ -76,6 +78,12 @@ def _check(first: Source, other: Source, name: str) -> None:
             f"--shift cross: both data sets must have one task, but it is {first.task.kind} in the "
             f"source and {other.task.kind} in {name}. Give --task."
         )
+    if (first.task.names, first.task.threshold) != (other.task.names, other.task.threshold):
+        raise InputError(
+            f"--shift cross: both data sets must have the same names of classes, but the source "
+            f"has {', '.join(first.task.names)} and {name} has {', '.join(other.task.names)}. Give "
+            "all of both with --names."
+        )
     sizes = [{key: parts[0].shape[-1] for key, parts in s.parts.items()} for s in (first, other)]
     kinds = [{key: len(parts[0].shape) for key, parts in s.parts.items()} for s in (first, other)]
     if sizes[0] != sizes[1] or kinds[0] != kinds[1]:
@@ -88,7 +96,7 @@ def _check(first: Source, other: Source, name: str) -> None:
 def _label_map(first: Source, other: Source, name: str) -> tuple[float, float]:
     """Slope and offset from the other's labels to the first's."""
     ours, theirs = first.task.label_range, other.task.label_range
-    if first.task.kind == "binary" or ours == theirs:
+    if first.task.kind != "regression" or ours == theirs:
         return 1.0, 0.0
     if ours is None or theirs is None:
         raise InputError(

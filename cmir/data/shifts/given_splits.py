@@ -144,7 +144,9 @@ def _share(
     rng = np.random.default_rng(seed)
     column = default_column(samples)
     if column == CLUSTER:
-        bins = label_bins(samples["label"].to_numpy(), limits)
+        labels = samples["label"]
+        values = np.array(labels.to_list()) if labels.dtype == pl.List else labels.to_numpy()
+        bins = label_bins(values, limits)
         share = target / max(1, samples.height)
         return np.flatnonzero(label_matched(bins, share, rng)), "label"
     sizes = dict(samples.group_by(column).len().sort(column).iter_rows())

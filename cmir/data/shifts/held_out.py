@@ -17,7 +17,8 @@ from cmir.errors import InputError
 LARGEST_SEED = 2**32 - 1
 CLUSTER = "cluster"
 CLUSTERS = 20
-GROUPS_BY_DEFAULT = ("speaker", "video")
+GROUPS_BY_DEFAULT = ("dialogue", "speaker", "video")
+DRAWS = 64
 ENOUGH_GROUPS = 10
 FEWEST_GROUPS = 4
 NO_GROUPS = ("id", "split", "raw_text", "text_bert")
@@ -25,7 +26,10 @@ OOD_SPLITS = ("ood_val", "ood_test")
 
 
 def default_column(samples: pl.DataFrame) -> str:
-    """The column to hold groups of out: speakers, else videos, if there are 10; else clusters."""
+    """The column to hold groups of out: dialogues, else speakers, else videos, if there are 10.
+
+    Else clusters. Speakers meet in dialogues, and none of these may be cut.
+    """
     for column in GROUPS_BY_DEFAULT:
         if column not in samples.columns or samples[column].null_count():
             continue
@@ -57,7 +61,12 @@ def cluster_column(vectors: Iterable[npt.NDArray[np.float32]], *, seed: int) -> 
 
 
 def held_out(
-    samples: pl.DataFrame, column: str, *, seed: int, share: float
+    samples: pl.DataFrame,
+    column: str,
+    *,
+    seed: int,
+    share: float,
+    strata: npt.NDArray[np.floating[Any]] | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Move whole groups to `ood_val` and `ood_test`, as far as these splits are not there yet.
 
@@ -74,6 +83,8 @@ def held_out(
         column: what tells the groups apart: speaker, video, cluster, ...
         seed: decides which groups are held out.
         share: of all samples, for each new split; a group is taken if that comes nearer to it.
+        strata: `(n, C)`, which labels each sample has: of 64 choices the one is taken whose shares
+            of labels come nearest to those of all samples. None: the first choice.
 
     Returns:
         The samples with new splits, and the record for `dataset.json`: scheme, column, seed,
@@ -88,7 +99,7 @@ def held_out(
     for name in OOD_SPLITS:
         if name not in samples["split"]:
             taken = {group for groups in chosen.values() for group in groups}
-            chosen[name] = _choose(samples, column, name, taken, seed, share)
+            chosen[name] = _choose(samples, column, name, taken, seed, share, strata)
     is_free = ~pl.col("split").is_in([name for name in OOD_SPLITS if name not in chosen])
     new_split = pl.col("split")
     for name, groups in chosen.items():
@@ -134,7 +145,13 @@ def _check_groups(samples: pl.DataFrame, column: str) -> None:
 
 
 def _choose(
-    samples: pl.DataFrame, column: str, name: str, taken: set[str], seed: int, share: float
+    samples: pl.DataFrame,
+    column: str,
+    name: str,
+    taken: set[str],
+    seed: int,
+    share: float,
+    strata: npt.NDArray[np.floating[Any]] | None,
 ) -> list[str]:
     given = pl.col("split").is_in(OOD_SPLITS)
     movable = samples.filter(~given)
@@ -144,13 +161,57 @@ def _choose(
     if sum(sizes[group] for group in free) < target:
         free = sorted(set(sizes) - taken)
     rng = np.random.default_rng([seed, len(taken)])
-    order = [free[index] for index in rng.permutation(len(free))]
+    tested = set()
     if name == "ood_val":
         tested = set(samples.filter(pl.col("split") == "id_test")[column].to_list())
+
+    def draw() -> list[str]:
+        order = [free[index] for index in rng.permutation(len(free))]
+        return _filled(order, sizes, target, tested if name == "ood_val" else None)
+
+    if strata is None:
+        return draw()
+    choices = [draw() for _ in range(DRAWS)]
+    is_movable = ~samples["split"].is_in(OOD_SPLITS).to_numpy()
+    counts = _counts_by_group(movable, column, strata[is_movable])
+    return min(choices, key=lambda groups: _imbalance(groups, counts, sizes, target))
+
+
+def _filled(
+    order: list[str], sizes: Mapping[str, int], target: float, tested: set[str] | None
+) -> list[str]:
+    if tested is not None:
         groups = fill([group for group in order if group not in tested], sizes, target)
         if sum(sizes[group] for group in groups) >= target / 2:
             return groups
     return fill(order, sizes, target) or sorted(order, key=lambda group: sizes[group])[:1]
+
+
+def _counts_by_group(
+    samples: pl.DataFrame, column: str, strata: npt.NDArray[np.floating[Any]]
+) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    """How many samples of each group have each label, `(C,)`."""
+    names = samples[column].to_numpy()
+    return {name: strata[names == name].sum(axis=0) for name in np.unique(names.astype(str))}
+
+
+def _imbalance(
+    groups: list[str],
+    counts: Mapping[str, npt.NDArray[np.floating[Any]]],
+    sizes: Mapping[str, int],
+    target: float,
+) -> float:
+    """How far labels are from being as frequent in the groups as in all, and size from the target.
+
+    The sum of the differences in their shares, 1 for each label that the groups, or the rest, have
+    not, and the relative difference in size.
+    """
+    held = np.sum([counts[group] for group in groups], axis=0)
+    every = np.sum(list(counts.values()), axis=0)
+    share = held / max(1.0, held.sum()) - every / every.sum()
+    missing = ((held == 0) | (every - held == 0)) & (every > 0)
+    size = sum(sizes[group] for group in groups)
+    return float(np.abs(share).sum() + missing.sum() + abs(size - target) / target)
 
 
 def fill(order: list[str], sizes: Mapping[str, int], target: float) -> list[str]:

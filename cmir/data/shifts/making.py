@@ -14,6 +14,7 @@ import polars as pl
 from cmir.data.formats.mmsa_layout import LEFT_OUT, OTHERS, SPLIT_NAMES
 from cmir.data.formats.origin import origin_of
 from cmir.data.formats.source import Source
+from cmir.data.label_checks import label_values
 from cmir.data.row_blocks import FloatArray, pool
 from cmir.data.samples import read_lengths
 from cmir.data.shifts.cross_dataset import crossed
@@ -127,7 +128,21 @@ def make_shift(source: Source, request: ShiftRequest, read: Read) -> ShiftedSour
     scheme = request.scheme or ("none" if "ood_val" in source.samples["split"] else "held_out")
     source, samples, record = SCHEMES[scheme](source, request, read)
     kept = samples["split"].is_not_null()
+    _check_dialogues(samples.filter(kept))
     return ShiftedSource(source, samples.filter(kept), kept.to_numpy(), record)
+
+
+def _check_dialogues(samples: pl.DataFrame) -> None:
+    """Refuse a dialogue in two splits: what is said in it is answered in the other."""
+    if "dialogue" not in samples.columns:
+        return
+    splits = samples.drop_nulls("dialogue").group_by("dialogue").agg(pl.col("split").n_unique())
+    cut = splits.filter(pl.col("split") > 1)["dialogue"].sort()
+    if len(cut):
+        raise InputError(
+            f"--shift: no split may cut a dialogue, but {len(cut)} would lie in two, such as "
+            f"{cut[0]!r}. Hold out whole ones: --shift held_out:dialogue, or held_out:session."
+        )
 
 
 def _none(source: Source, request: ShiftRequest, read: Read) -> Made:
@@ -150,10 +165,17 @@ def _held_out(source: Source, request: ShiftRequest, read: Read) -> Made:
     if column == CLUSTER and CLUSTER not in samples.columns:
         vectors = (_pooled(source, key) for key in source.parts)
         samples = samples.with_columns(cluster_column(vectors, seed=request.seed))
-    return source, *held_out(samples, column, seed=request.seed, share=request.share)
+    strata = _strata(source)
+    made = held_out(samples, column, seed=request.seed, share=request.share, strata=strata)
+    return source, *made
 
 
 def _word_bias(source: Source, request: ShiftRequest, read: Read) -> Made:
+    if source.task.is_named:
+        raise InputError(
+            f"--shift word_bias: labels must be a scale or two classes, 0 and 1, for words to go "
+            f"with, but this is {source.task}. Hold out groups instead: held_out:<column>."
+        )
     made = word_bias(
         source.samples,
         limits=_limits(source),
@@ -190,6 +212,16 @@ SCHEMES: Mapping[str, Callable[[Source, ShiftRequest, Read], Made]] = {
 }
 
 
+def _strata(source: Source) -> npt.NDArray[np.float32] | None:
+    """Which names each sample has, `(n, C)`; None of a scale, and of classes 0 and 1."""
+    if not source.task.is_named:
+        return None
+    labels = label_values(source.samples["label"], source.task)
+    if labels.ndim == 2:
+        return labels
+    return np.eye(source.task.outputs, dtype=np.float32)[labels.astype(np.int64)]
+
+
 def _target(request: ShiftRequest) -> float | None:
     if not request.detail:
         return None
@@ -207,7 +239,7 @@ def _target(request: ShiftRequest) -> float | None:
 
 def _limits(source: Source) -> tuple[float, float] | None:
     """The scale within which labels are binned, None for classes."""
-    if source.task.kind == "binary":
+    if source.task.kind != "regression":
         return None
     labels = source.samples["label"].to_numpy()
     return source.task.label_range or (float(labels.min()), float(labels.max()))

@@ -32,7 +32,7 @@ Fit = Callable[[Rows, Rows], FloatArray]
 
 @dataclass(frozen=True)
 class Strength:
-    """Correlation with the label of a ridge model of one modality.
+    """Correlation with the label of a ridge model of one modality; of several names their mean.
 
     Attributes:
         inside: on `id_val`.
@@ -47,10 +47,13 @@ class Strength:
 
 def shift_strength(data: DevelopmentData) -> dict[str, Strength]:
     """The strength of the shift for each modality, and for the words where there are texts."""
-    labels = np.concatenate([split.labels for split in data.splits.values()]).astype(np.float64)
+    stacked = [split.labels for split in data.splits.values()]
+    labels = np.concatenate(stacked).astype(np.float64)
     names = np.repeat(list(data.splits), [len(split) for split in data.splits.values()])
     limits = (labels.min(), labels.max()) if data.task.kind == "regression" else None
     bins = label_bins(labels, data.task.label_range or limits)
+    if data.task.kind == "classes":
+        labels = np.eye(len(data.task.names))[labels.astype(np.int64)]
     splits = [names, *(_redrawn(names, bins, seed) for seed in range(RANDOM_SPLITS))]
     fits = {name: _feature_fit(vectors, labels) for name, vectors in _vectors(data).items()}
     texts = _texts(data)
@@ -122,7 +125,11 @@ def _ridge(penalty: float, inputs: FloatArray, labels: FloatArray, train: Rows) 
 
 
 def _correlation(predicted: FloatArray, labels: FloatArray) -> float:
-    """Pearson's r; 0 where either is constant."""
+    """Pearson's r, of columns its mean over those that vary; 0 where either is constant."""
+    if labels.ndim == 2:
+        varied = [c for c in range(labels.shape[1]) if len(labels) and np.ptp(labels[:, c]) > 0]
+        found = [_correlation(predicted[:, column], labels[:, column]) for column in varied]
+        return float(np.mean(found)) if found else 0.0
     if len(labels) < 2 or np.ptp(predicted) == 0 or np.ptp(labels) == 0:
         return 0.0
     return float(np.corrcoef(predicted, labels)[0, 1])

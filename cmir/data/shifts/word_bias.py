@@ -178,14 +178,16 @@ def label_bins(labels: npt.ArrayLike, limits: tuple[float, float] | None) -> Int
     """The label bin of each sample, `(N,)`: one of seven equal ones, or the class.
 
     Args:
-        labels: `(N,)`.
-        limits: scale of a regression label; None: classes 0 and 1.
+        labels: `(N,)`; of several at once `(N, C)`, where each combination is a bin.
+        limits: scale of a regression label; None: numbers of classes.
 
     Example:
         >>> label_bins([-3.0, 0.0, 0.2, 3.0], (-3.0, 3.0))
         array([0, 3, 3, 6])
     """
     values = np.asarray(labels, np.float64)
+    if values.ndim == 2:
+        return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
     if limits is None:
         return values.astype(np.int64)
     low, high = limits

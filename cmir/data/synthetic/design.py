@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data.manifest import SPLITS
+from cmir.data.synthetic.named_labels import check_shares
 from cmir.data.synthetic.structural_model import (
     LABEL_RANGE,
     FloatArray,
@@ -30,7 +31,7 @@ from cmir.data.synthetic.structural_model import (
     exchange,
     observe,
 )
-from cmir.data.task import TaskKind
+from cmir.data.task import Task, TaskKind
 from cmir.errors import InputError
 
 GROUND_TRUTH_ARRAYS = "ground_truth.npz"
@@ -56,6 +57,8 @@ class Design:
     name: str
     seed: int
     label_range: tuple[float, float] = LABEL_RANGE
+    names: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for key in ("speakers", "causal_size", "spurious_size"):
@@ -71,8 +74,19 @@ class Design:
         low, high = self.label_range
         if not -math.inf < low < high < math.inf:
             raise InputError(f"label_range: must be [low, high], but got [{low:g}, {high:g}].")
+        if self.learned.is_named:
+            check_shares(self.shares, self.names, self.task)
         self._check_samples()
         self._check_correlations()
+
+    @property
+    def learned(self) -> Task:
+        """What is learned.
+
+        Raises:
+            InputError: names that do not fit the kind.
+        """
+        return Task(self.task, self.label_range if self.task == "regression" else None, self.names)
 
     def _check_samples(self) -> None:
         unknown = sorted(set(self.samples) - set(SPLITS))
@@ -129,11 +143,12 @@ class Design:
             label_noise=self.label_noise,
             task=self.task,
             seed=self.seed,
+            shares=self.shares,
         )
 
     def scaled(self, labels: FloatArray) -> FloatArray:
         """Labels `(N,)` as nature draws them, on the scale that was asked for."""
-        if self.task == "binary" or self.label_range == LABEL_RANGE:
+        if self.task != "regression" or self.label_range == LABEL_RANGE:
             return labels
         (low, high), (lowest, highest) = self.label_range, LABEL_RANGE
         return low + (labels - lowest) * np.float32((high - low) / (highest - lowest))
@@ -181,7 +196,7 @@ def read_design(folder: Path) -> Design:
         )
     arguments = json.loads(file.read_text(encoding="utf-8"))["arguments"]
     # Folders written before there were other scales name none.
-    for key in {"correlations", "label_range"} & set(arguments):
+    for key in {"correlations", "label_range", "names", "shares"} & set(arguments):
         arguments[key] = tuple(arguments[key])
     specs = {key: ModalitySpec(**spec) for key, spec in arguments.pop("modalities").items()}
     return Design(modalities=specs, **arguments)

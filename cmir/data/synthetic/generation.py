@@ -68,6 +68,8 @@ def generate(
     label_noise: float = 0.25,
     task: TaskKind = "regression",
     label_range: tuple[float, float] = LABEL_RANGE,
+    names: Sequence[str] = (),
+    shares: Sequence[float] = (),
     name: str = "synthetic",
     seed: int = 0,
     overwrite: bool = False,
@@ -97,8 +99,10 @@ def generate(
         causal_size: number of causal latents.
         spurious_size: number of spurious latents.
         label_noise: part of the label's variance that the causal latents do not explain.
-        task: "regression" (sentiment) or "binary" (0 and 1).
+        task: "regression" (sentiment), "binary" (0 and 1), "classes" or "multilabel".
         label_range: scale of the sentiment, drawn in [-3, 3] and mapped linearly.
+        names: of the classes or labels.
+        shares: how frequent each is; all alike by default, of several labels one half.
         name: how the dataset is called.
         seed: the same seed and arguments write the same bytes.
         overwrite: replace a dataset folder that is there already.
@@ -121,11 +125,31 @@ def generate(
         label_noise=label_noise,
         task=task,
         label_range=label_range,
+        names=tuple(names),
+        shares=tuple(shares) or _even(names, task),
         name=name,
         seed=seed,
     )
     table = design.table()
     return _write(Path(path), design, table, design.latents(table), overwrite=overwrite)
+
+
+def _even(names: Sequence[str], task: TaskKind) -> tuple[float, ...]:
+    share = 0.5 if task == "multilabel" else 1 / max(1, len(names))
+    return tuple(share for _ in names)
+
+
+def _labels(design: Design, latents: Latents) -> pl.Series:
+    values = design.scaled(latents.labels)
+    if values.ndim == 1:
+        return pl.Series("label", values)
+    return pl.Series("label", values.tolist(), dtype=pl.List(pl.Float32))
+
+
+def _arguments(design: Design) -> dict[str, Any]:
+    """As recorded; without names where there are none, as before there were any."""
+    arguments = asdict(design)
+    return {k: v for k, v in arguments.items() if v or k not in ("names", "shares")}
 
 
 def _specs(modalities: Mapping[str, ModalitySpec | Shape]) -> dict[str, ModalitySpec]:
@@ -151,10 +175,9 @@ def _write(
 ) -> Path:
     write_dataset(
         path,
-        samples=table.drop("environment_number").with_columns(label=design.scaled(latents.labels)),
+        samples=table.drop("environment_number").with_columns(_labels(design, latents)),
         features={name: design.observe(name, table, latents) for name in design.modalities},
-        task=design.task,
-        label_range=design.label_range if design.task == "regression" else None,
+        task=design.learned,
         name=design.name,
         source={"reader": "synthetic", "seed": design.seed},
         shift=_shift(design, table),
@@ -168,7 +191,7 @@ def _write(
     )
     content = {
         "model": MODEL,
-        "arguments": asdict(design),
+        "arguments": _arguments(design),
         "environments": design.named_correlations,
     }
     (path / GROUND_TRUTH).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

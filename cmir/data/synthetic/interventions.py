@@ -34,8 +34,8 @@ class Truth:
     Attributes:
         causal: z `(n, causal_size)`.
         spurious: s `(n, spurious_size)`.
-        cause: w . z `(n,)`, the one direction of z that the label follows.
-        cue: v . s `(n,)`, the one direction of s that follows the label.
+        cause: w . z `(n,)`, the one direction of z that the label follows; with names `(n, C)`.
+        cue: v . s `(n,)`, the one direction of s that follows the label; with names `(n, C)`.
         environment: number of each sample's environment, `(n,)`.
     """
 
@@ -108,8 +108,8 @@ def _shown(modality: Modality, blocks: Iterable[npt.NDArray[np.floating[Any]]]) 
 
 
 def _truth(data: DevelopmentData, latents: Latents, table: pl.DataFrame) -> dict[str, Truth]:
-    cause = (latents.causal @ latents.rule.weights).astype(np.float32)
-    cue = (latents.spurious @ latents.direction).astype(np.float32)
+    cause = (latents.causal @ latents.rule.weights.T).astype(np.float32)
+    cue = (latents.spurious @ latents.direction.T).astype(np.float32)
     every = (latents.causal, latents.spurious, cause, cue, environment_numbers(table))
     return {
         name: Truth(*(values[split.rows] for values in every))  # type: ignore[arg-type]

@@ -7,13 +7,14 @@ Arjovsky et al. 2019).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cmir.data.synthetic.named_labels import NamedRule, draw_rule
 from cmir.data.task import TaskKind
 from cmir.errors import InputError
 
@@ -98,18 +99,19 @@ class Latents:
     Attributes:
         causal: z `(N, causal_size)` float32.
         spurious: s `(N, spurious_size)` float32.
-        direction: v `(spurious_size,)` of +-1: along it s follows the label, across it s is noise.
+        direction: v `(spurious_size,)` of +-1: along it s follows the label, across it s is noise;
+            with names `(C, spurious_size)`, one for each.
         rule: of the labels.
     """
 
     causal: FloatArray
     spurious: FloatArray
     direction: npt.NDArray[np.float64]
-    rule: LabelRule
+    rule: LabelRule | NamedRule
 
     @property
     def labels(self) -> FloatArray:
-        """`(N,)`, of the causal latents as they are here."""
+        """`(N,)`, of several at once `(N, C)`, of the causal latents as they are here."""
         return self.rule.labels(self.causal).astype(np.float32)
 
 
@@ -126,6 +128,7 @@ def draw_latents(
     label_noise: float,
     task: TaskKind,
     seed: int,
+    shares: Sequence[float] = (),
 ) -> Latents:
     """Draw latents and labels of N samples.
 
@@ -137,9 +140,24 @@ def draw_latents(
             [0, 1].
         task: "regression", labels in [-3, 3] in steps of .2, or "binary", labels 0 and 1.
         seed: of all draws.
+        shares: of each name, where there are names: then each has a direction of z and one of s.
     """
     stream = random_stream(seed, "latents")
     causal = stream.standard_normal((len(correlations), causal_size)).astype(np.float32)
+    if shares:
+        own = random_stream(seed, "names")
+        named = draw_rule(
+            len(causal),
+            shares=shares,
+            causal_size=causal_size,
+            label_noise=label_noise,
+            task=task,
+            stream=own,
+        )
+        directions = own.choice([-1.0, 1.0], (len(shares), spurious_size))
+        followed = correlations[:, None] * named.standardised(named.labels(causal))
+        cues = followed @ directions + own.standard_normal((len(causal), spurious_size))
+        return Latents(causal, cues.astype(np.float32), directions, named)
     unexplained = stream.standard_normal(len(correlations))
     signs = stream.choice([-1.0, 1.0], causal_size)
     weights = np.sqrt(1 - label_noise) * signs / np.sqrt(causal_size)

@@ -77,7 +77,7 @@ def accuracies(train: Array, classes: Array, *held: tuple[Array, Array]) -> list
 
     Args:
         train: representations `(n, features)` to fit on.
-        classes: two of them, `(n,)`.
+        classes: two or more of them, `(n,)`.
         held: representations `(m, features)` and classes `(m,)` of sets of other samples.
     """
     scale = _Scale.of(train)

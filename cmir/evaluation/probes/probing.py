@@ -33,7 +33,7 @@ class LabelProbe:
     """The label from each part.
 
     Attributes:
-        measure: `r2`, or `accuracy` for a binary task.
+        measure: `r2`, or `accuracy` where there are classes.
         score: validation split -> part (`invariant`, `spurious`) -> `(seed,)`.
         chance: validation split -> what a constant reaches: 0, or the share of the larger class.
     """
@@ -100,19 +100,19 @@ def label_probe(model: TrainedModel, data: DevelopmentData, fit_on: np.ndarray) 
     fitted, labels = model.parts(data, data.train.rows[fit_on]), data.train.labels[fit_on]
     splits = [data.splits[name] for name in VALIDATION]
     held = [model.parts(data, split.rows) for split in splits]
-    is_binary = data.task.kind == "binary"
+    has_classes = data.task.kind in ("binary", "classes")
     score: dict[str, dict[str, BySeed]] = {split.name: {} for split in splits}
     for part in ROLES:
         by_seed = [
-            _label_scores(train, labels, list(zip(tests, splits, strict=True)), is_binary)
+            _label_scores(train, labels, list(zip(tests, splits, strict=True)), has_classes)
             for train, *tests in zip(
                 getattr(fitted, part), *(getattr(parts, part) for parts in held), strict=True
             )
         ]
         for split, values in zip(splits, np.array(by_seed).T, strict=True):
             score[split.name][part] = values
-    chance = {split.name: _majority(split) if is_binary else 0.0 for split in splits}
-    return LabelProbe("accuracy" if is_binary else "r2", score, chance)
+    chance = {split.name: _majority(split) if has_classes else 0.0 for split in splits}
+    return LabelProbe("accuracy" if has_classes else "r2", score, chance)
 
 
 def strength_probe(
@@ -184,10 +184,10 @@ def _label_scores(
     train: np.ndarray,
     labels: np.ndarray,
     held: Sequence[tuple[np.ndarray, SplitData]],
-    is_binary: bool,
+    has_classes: bool,
 ) -> list[float]:
     """The score of one probe on each set of held samples."""
-    if is_binary:
+    if has_classes:
         return accuracies(train, labels, *((values, split.labels) for values, split in held))
     readouts = linear_readout(train, {"label": labels}, *(values for values, _ in held))
     return [
@@ -196,5 +196,4 @@ def _label_scores(
 
 
 def _majority(split: SplitData) -> float:
-    positive = float(split.labels.mean())
-    return max(positive, 1 - positive)
+    return float(np.unique(split.labels, return_counts=True)[1].max() / len(split.labels))

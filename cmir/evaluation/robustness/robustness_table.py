@@ -14,6 +14,7 @@ from cmir.data import DevelopmentData, HeldoutData, SplitData
 from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.evaluation.reliability import (
+    SHARE,
     expected_calibration_error,
     tenth_percentile_accuracy,
     tenth_percentile_mae,
@@ -24,6 +25,7 @@ from cmir.method.networks.features import Features, reads_vectors
 from cmir.method.networks.model import Network, Weights
 from cmir.method.training.language_features import Language, steps_with_language
 from cmir.method.training.split_scores import ByReplica, evaluation_groups, split_metrics
+from cmir.method.training.task_metrics import by_group
 
 CPU = torch.device("cpu")
 CLEAN = "clean"
@@ -73,7 +75,7 @@ def noisy_predictions(
         seed: of the noise.
 
     Returns:
-        `(rate, replica, n)` scores in label units, or logits.
+        `(rate, replica, n)` scores in label units, or logits; with names `(rate, replica, n, C)`.
 
     Raises:
         InputError: no rates, or a rate outside [0, 1].
@@ -88,8 +90,9 @@ def noisy_predictions(
             noise = gaussian_noise(subject)[:, None]
             corrupted = blend(clean, noise, strength)
             scores = subject.predict(corrupted.flatten(2, 3))
-            blocks.append(scores.view(len(scores), len(rates), -1).transpose(0, 1))
-    return torch.cat(blocks, dim=-1)
+            by_rate = scores.view(len(scores), len(rates), -1, *scores.shape[2:])
+            blocks.append(by_rate.transpose(0, 1))
+    return torch.cat(blocks, dim=2)
 
 
 def evaluate_robustness(
@@ -210,6 +213,9 @@ def _rows(
 
 def _reliability(scores: np.ndarray, split: SplitData, task: Task) -> ByReplica:
     groups = evaluation_groups(split)
+    if task.is_named:
+        tail = np.quantile(by_group(scores, split.labels, groups, task), SHARE, axis=1)
+        return {f"{split.name}/tenth_percentile_{task.group_metric}": tail}
     if task.kind != "binary":
         tail = tenth_percentile_mae(scores, split.labels, groups)
         return {f"{split.name}/tenth_percentile_mae": tail}

@@ -68,21 +68,33 @@ def label_kmeans_environments(
 def label_bins(labels: Array, task: Task) -> tuple[IntArray, Array]:
     """The bin of each label `(n,)`, and the lower edges of the second bin and those after.
 
-    Binary: the two classes. Regression: 5 bins by quantiles of these labels; fewer where one value
-    is so frequent that quantiles coincide. No bin is empty.
+    Binary and classes: the classes that occur. Several labels: the rarest that a sample has, or
+    none; the labels rising from none to the most frequent. Regression: 5 bins by quantiles of these
+    labels; fewer where one value is so frequent that quantiles coincide. No bin is empty.
 
     Example:
         >>> label_bins(np.array([0.0, 1.0, 1.0]), Task("binary"))[0].tolist()
         [0, 1, 1]
     """
+    if task.kind == "multilabel":
+        labels = _rarest(labels)
     if task.kind == "binary":
         edges = np.array([1.0])
+    elif task.is_named:
+        edges = np.unique(labels)[1:]
     else:
         inner = np.arange(1, LABEL_BINS) / LABEL_BINS
         # `higher` takes a value that occurs, which is what keeps every bin from being empty.
         edges = np.unique(np.quantile(labels, inner, method="higher"))
         edges = edges[edges > labels.min()]
     return np.searchsorted(edges, labels, side="right").astype(np.int64), edges
+
+
+def _rarest(labels: Array) -> Array:
+    """Of each row of labels `(n, C)` the rank of the rarest that holds, 0 where none does."""
+    ranks = 1 + np.argsort(np.argsort(labels.sum(axis=0), kind="stable"))
+    held = np.where(labels > 0, ranks, len(ranks) + 1).min(axis=1)
+    return np.where(held > len(ranks), 0, held).astype(np.float64)
 
 
 def _match(template: Array, centres: Array) -> IntArray:

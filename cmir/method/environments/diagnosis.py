@@ -30,7 +30,8 @@ class EnvironmentRow:
     Attributes:
         size: number of training samples.
         labels: number of them in each bin of labels.
-        label_mean: in the label's units.
+        label_mean: in the label's units; the share of the most frequent class, or the mean number
+            of labels that hold.
         reference_loss: mean loss of the reference predictor, squared error or cross-entropy.
         irm_penalty: squared mean of the reference's d/ds loss(s f, y) at s = 1.
     """
@@ -134,7 +135,7 @@ def diagnose(scheme: str, groups: IntArray, reference: Reference, seed: int = 0)
     information = np.array([_mutual_information(one, bins) for one in every])
     histogram = np.zeros((count, int(bins.max()) + 1), dtype=np.int64)
     np.add.at(histogram, (groups, bins), 1)
-    means = _means(every[:1], reference.labels, count)[0]
+    means = _means(every[:1], reference.label_values, count)[0]
     rows = [
         EnvironmentRow(
             size=int(histogram[number].sum()),

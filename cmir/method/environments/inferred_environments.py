@@ -15,15 +15,23 @@ HARD_PART = 0.25
 def error_environments(reference: Reference) -> IntArray:
     """What the reference gets wrong (1) against the rest (0) (JTT, Liu et al. 2021).
 
-    Binary: samples on the wrong side of 0. Regression, which JTT leaves open: the quarter of the
-    samples with the largest absolute errors, of equal ones the earlier. Returns `(n,)`.
+    Binary: samples on the wrong side of 0. Classes: those whose largest logit is of another class.
+    Regression and several labels, which JTT leaves open: the quarter of the samples with the
+    largest absolute errors, or losses, of equal ones the earlier. Returns `(n,)`.
 
     Pitfall: mislabelled and merely noisy samples are mistakes too. In one environment all labels
     contradict the reference, so that equal risks in both are out of reach by construction.
     """
     if reference.task.kind == "binary":
         return np.asarray((reference.scores > 0) != (reference.labels > 0.5), dtype=np.int64)
-    errors = np.abs(reference.scores - reference.labels)
+    if reference.task.kind == "classes":
+        return np.asarray(reference.scores.argmax(1) != reference.labels, dtype=np.int64)
+    if reference.task.kind == "multilabel":
+        return _hardest(reference.losses)
+    return _hardest(np.abs(reference.scores - reference.labels))
+
+
+def _hardest(errors: npt.NDArray[np.float64]) -> IntArray:
     hardest = np.argsort(-errors, kind="stable")[: round(HARD_PART * len(errors))]
     groups = np.zeros(len(errors), dtype=np.int64)
     groups[hardest] = 1
@@ -45,7 +53,9 @@ def eiil_environments(reference: Reference) -> IntArray:
     g_i = 0 makes no difference; it goes with 0.
 
     Pitfalls: in a binary task g_i > 0 says that the sample is on the wrong side of 0, so that this
-    is `error` of the same reference. In regression it parts the samples whose prediction is too
+    is `error` of the same reference; of several classes g_i > 0 says that a larger scale of the
+    logits would raise its loss, which a sample decided rightly, but not surely enough, may do too.
+    In regression it parts the samples whose prediction is too
     far from 0 from those whose prediction is too near to it (or on the other side), so that it
     depends on where the label has its zero. The weights are not normalised by the sizes of the
     environments, as in the authors' code; with normalised ones the optimum would tend to

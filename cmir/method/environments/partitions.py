@@ -106,7 +106,8 @@ class Partitions:
 
     def _key(self, what: str, **more: Any) -> dict[str, Any]:
         """What an array follows from; another library may settle on other clusters."""
-        kind = self._data.task.kind
+        task = self._data.task
+        kind = str(task) if task.is_named else task.kind
         facts = {"data": self._data.checksum, "task": kind, "revision": REVISION}
         return {"array": what, "library": version("scikit-learn"), **facts, **more}
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from cmir.data import DevelopmentData
 from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.method.networks.features import pooled_features
+from cmir.metrics.named_metrics import class_item_values, label_item_values
 
 # scikit-learn is imported where a predictor is trained: half a second that workers, who find its
 # scores in the cache, need not spend.
@@ -30,6 +31,7 @@ FOLDS = 5
 # A strength acts like a prior and does not grow with the data: so many samples choose it.
 ENOUGH = 4000
 RIDGE_STRENGTHS = np.logspace(0, 5, 11)
+IMPOSSIBLE = 20.0
 LOGISTIC_STRENGTHS = np.logspace(-4, 0, 5)
 
 
@@ -38,9 +40,10 @@ class Reference:
     """Out-of-fold scores of the reference predictor on the training samples.
 
     Attributes:
-        scores: `(n,)`, in the units of the label (regression) or logits (binary).
-        labels: `(n,)`.
-        task: decides the loss: squared error, or binary cross-entropy.
+        scores: `(n,)`, in the units of the label (regression) or logits (binary); with names their
+            logits `(n, C)`.
+        labels: `(n,)`; of several at once `(n, C)`.
+        task: decides the loss: squared error, or the cross-entropy.
     """
 
     scores: FloatArray
@@ -49,7 +52,12 @@ class Reference:
 
     @property
     def losses(self) -> FloatArray:
-        """`(n,)`: (f - y)^2, or log(1 + exp(f)) - y f."""
+        """`(n,)`: (f - y)^2, or the cross-entropy, of several labels their mean."""
+        if self.task.is_named:
+            values = class_item_values if self.task.kind == "classes" else label_item_values
+            found = values(self.scores[None], self.labels, "log_loss")
+            assert found is not None
+            return np.asarray(found[0])
         if self.task.kind == "binary":
             return np.asarray(np.logaddexp(0.0, self.scores) - self.labels * self.scores)
         return np.square(self.scores - self.labels)
@@ -58,32 +66,61 @@ class Reference:
     def scale_gradients(self) -> FloatArray:
         """`(n,)`: d/ds loss(s f, y) at s = 1 (Arjovsky et al. 2019, IRMv1).
 
-        It is 2 (f - y) f for the squared error and (sigmoid(f) - y) f for the cross-entropy. The
-        squared mean over an environment is that environment's IRM penalty.
+        It is 2 (f - y) f for the squared error and (sigmoid(f) - y) f for the cross-entropy, with
+        names sum_c (p_c - y_c) f_c or the mean over labels. The squared mean over an environment is
+        that environment's IRM penalty.
         """
+        if self.task.kind == "classes":
+            targets = np.eye(len(self.task.names))[self.labels.astype(np.int64)]
+            return np.asarray(((softmax(self.scores, axis=1) - targets) * self.scores).sum(1))
+        if self.task.kind == "multilabel":
+            return np.asarray(((expit(self.scores) - self.labels) * self.scores).mean(1))
         if self.task.kind == "binary":
             return np.asarray((expit(self.scores) - self.labels) * self.scores)
         return 2 * (self.scores - self.labels) * self.scores
+
+    @property
+    def label_values(self) -> FloatArray:
+        """`(n,)`, one number for each sample whose mean tells what labels a group has.
+
+        The label; whether it is the most frequent class; how many of several hold.
+        """
+        if self.task.kind == "classes":
+            return np.asarray(
+                self.labels == np.bincount(self.labels.astype(np.int64)).argmax(), float
+            )
+        return self.labels.sum(1) if self.task.kind == "multilabel" else self.labels
 
 
 def train_reference(data: DevelopmentData, seed: int = 0) -> Reference:
     """Scores every training sample by a linear model that has not seen it.
 
-    Ridge or logistic regression on the standardised time means of all modalities. The strength of
-    the regularisation is chosen once, on at most 4000 samples of the training split (one number
-    leaks nothing worth mentioning); the scores are out of fold, so that overfitting does not hide
-    mistakes. Folds are drawn over samples, not over speakers: what holds for the known speakers
-    alone stays usable, as it is to a network in training.
+    Ridge or logistic regression, of several labels one for each, on the standardised time means of
+    all modalities. The strength of the regularisation is chosen once, on at most 4000 samples of
+    the training split (one number leaks nothing worth mentioning); the scores are out of fold, so
+    that overfitting does not hide mistakes. Folds are drawn over samples, not over speakers: what
+    holds for the known speakers alone stays usable, as it is to a network in training.
 
     Raises:
-        InputError: fewer training samples than folds, of each class where the task is binary.
+        InputError: fewer training samples than folds, of each class where there are classes.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
-
     labels = data.train.labels.astype(np.float64)
     _check_folds(data, labels)
     features = pooled_features(data, data.train.rows).astype(np.float64)
-    if data.task.kind == "binary":
+    if data.task.kind == "multilabel":
+        columns = [_out_of_fold(features, column, True, seed) for column in labels.T]
+        return Reference(np.stack(columns, axis=1), labels, data.task)
+    scores = _out_of_fold(features, labels, data.task.kind != "regression", seed)
+    if data.task.kind == "classes":
+        scores = _of_every_class(scores, np.unique(labels).astype(np.int64), len(data.task.names))
+    return Reference(scores, labels, data.task)
+
+
+def _out_of_fold(features: FloatArray, labels: FloatArray, is_class: bool, seed: int) -> FloatArray:
+    """Scores `(n,)`; of more than two classes `(n, classes)`."""
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+
+    if is_class:
         model, folds, method = (
             _logistic(features, labels, seed),
             StratifiedKFold,
@@ -93,7 +130,16 @@ def train_reference(data: DevelopmentData, seed: int = 0) -> Reference:
         model, folds, method = _ridge(features, labels, seed), KFold, "predict"
     splitter: BaseCrossValidator = folds(FOLDS, shuffle=True, random_state=seed)
     scores = cross_val_predict(model, features, labels, cv=splitter, method=method)
-    return Reference(np.asarray(scores, dtype=np.float64), labels, data.task)
+    return np.asarray(scores, dtype=np.float64)
+
+
+def _of_every_class(scores: FloatArray, present: npt.NDArray[np.int64], count: int) -> FloatArray:
+    """Logits `(n, C)`; a class that training does not have is next to impossible."""
+    if scores.ndim == 1:
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    every = np.full((len(scores), count), scores.min() - IMPOSSIBLE)
+    every[:, present] = scores
+    return every
 
 
 def _ridge(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator:
@@ -137,14 +183,15 @@ def _enough(
 
 
 def _check_folds(data: DevelopmentData, labels: FloatArray) -> None:
-    classes = (
-        np.unique(labels, return_counts=True)[1] if data.task.kind == "binary" else [len(labels)]
-    )
+    classes, what = [len(labels)], "training samples"
+    if data.task.kind == "multilabel":
+        held = labels.sum(axis=0)
+        classes, what = [*held, *(len(labels) - held)], f"{what} with each label, and without,"
+    elif data.task.kind != "regression":
+        classes = list(np.unique(labels, return_counts=True)[1])
+        what = f"{what} of each class"
     if min(classes) < FOLDS:
-        what = (
-            "training samples of each class" if data.task.kind == "binary" else "training samples"
-        )
         raise InputError(
             f"environments.partition: the reference predictor needs at least {FOLDS} {what}, but "
-            f"'{data.name}' has {min(classes)}. Add samples, or set the partition to none."
+            f"'{data.name}' has {min(classes):g}. Add samples, or set the partition to none."
         )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cmir.data import DevelopmentData, HeldoutData
-from cmir.data.samples import named
+from cmir.data.label_checks import named
 from cmir.errors import InputError
 from cmir.method.language.pretrained.backbones import Backbone
 from cmir.method.language.tokens import IdsAndSegments, Tokens, tokens_of_ids, tokens_of_texts

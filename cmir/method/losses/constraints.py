@@ -18,18 +18,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from cmir.config import PredictionLoss
+from cmir.method.losses.class_losses import Loss, class_loss, divergence
 
 Reduction = Literal["sum", "mean"]
 
 
-def prediction_errors(predictions: Tensor, labels: Tensor, kind: PredictionLoss) -> Tensor:
+def prediction_errors(predictions: Tensor, labels: Tensor, kind: Loss) -> Tensor:
     """The error of each sample (Mai and Han 2026, Eq. 2).
 
     Args:
-        predictions: `(replica, ..., batch)`; for `bce` a logit.
-        labels: broadcastable to it; for `bce` 0 or 1.
-        kind: squared error, absolute error or binary cross-entropy.
+        predictions: `(replica, ..., batch)`; for `bce` a logit, for a loss over names their logits
+            `(replica, ..., batch, C)`.
+        labels: broadcastable to it; for `bce` 0 or 1; for names see `ClassLoss`.
+        kind: squared error, absolute error, binary cross-entropy, or a loss over names.
 
     Returns:
         `(replica, ..., batch)`, not averaged.
@@ -38,6 +39,9 @@ def prediction_errors(predictions: Tensor, labels: Tensor, kind: PredictionLoss)
         >>> prediction_errors(torch.tensor([[1.0, 2.0]]), torch.tensor([0.0, 0.0]), "mse")
         tensor([[1., 4.]])
     """
+    named = class_loss(kind)
+    if named is not None:
+        return named.errors(predictions, labels)
     labels = labels.expand_as(predictions)
     if kind == "mse":
         return (predictions - labels).square()
@@ -160,17 +164,19 @@ def reconstruction(features: Tensor, reconstructed: Tensor, reduction: Reduction
     return total / features.shape[-2] if reduction == "sum" else total
 
 
-def prediction_invariance(scores: Tensor, kind: PredictionLoss) -> Tensor:
+def prediction_invariance(scores: Tensor, kind: Loss) -> Tensor:
     """Distance between what one sample's environments let a unimodal predictor predict.
 
     The paper's "standard" form of R_inv (Mai and Han 2026, App. H). Of two predictions it is the
     absolute difference for a regression. For classes it is the Kullback-Leibler divergence, the
-    mean of both directions, which for two Bernoulli variables is (p - q)(logit p - logit q) / 2.
+    mean of both directions, which for two Bernoulli variables is (p - q)(logit p - logit q) / 2;
+    see `divergence` for several names.
     Averaged over pairs of views and samples. Pitfall: only differences that the predictor looks at
     count, so that a predictor that has learned nothing is content with any representation.
 
     Args:
-        scores: `(replica, ..., view, batch)`: predictions, for `bce` logits.
+        scores: `(replica, ..., view, batch)`: predictions, for `bce` logits; for a loss over names
+            their logits `(replica, ..., view, batch, C)`.
         kind: the task loss.
 
     Returns:
@@ -180,6 +186,9 @@ def prediction_invariance(scores: Tensor, kind: PredictionLoss) -> Tensor:
         >>> prediction_invariance(torch.tensor([[[1.0], [3.0], [4.0]]]), "mae")
         tensor([2.])
     """
+    named = class_loss(kind)
+    if named is not None:
+        return _divergence_of_views(scores, named.kind)
     count = scores.shape[-2]
     total = scores.new_zeros(scores.shape[:-2])
     for lag in range(1, count):
@@ -189,6 +198,15 @@ def prediction_invariance(scores: Tensor, kind: PredictionLoss) -> Tensor:
             gap = gap * (chances[..., lag:, :] - chances[..., :-lag, :]) / 2
         total = total + gap.abs().sum((-2, -1))
     return total / (scores.shape[-1] * max(1, count * (count - 1) // 2))
+
+
+def _divergence_of_views(scores: Tensor, kind: str) -> Tensor:
+    count, batch = scores.shape[-3:-1]
+    total = scores.new_zeros(scores.shape[:-3])
+    for lag in range(1, count):
+        found = divergence(scores[..., lag:, :, :], scores[..., :-lag, :, :], kind)
+        total = total + found.sum((-2, -1))
+    return total / (batch * max(1, count * (count - 1) // 2))
 
 
 def _normal(values: Tensor, axis: int) -> Tensor:

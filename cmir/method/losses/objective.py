@@ -13,6 +13,7 @@ from cmir.config import PredictionLoss, TrialConfig
 from cmir.data.task import Task
 from cmir.extensions import PENALTIES
 from cmir.method.environments.encoded_views import Views, views_of
+from cmir.method.losses.class_losses import Loss
 from cmir.method.losses.constraints import (
     decorrelation,
     invariance,
@@ -32,7 +33,10 @@ Terms = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples of one step: labels and groups are `(replica, batch)`."""
+    """The samples of one step: labels and groups are `(replica, batch)`.
+
+    Of several labels at once they are `(replica, batch, C)`, as scores are of a task with names.
+    """
 
     inputs: Mapping[str, Inputs]
     labels: Tensor
@@ -44,7 +48,8 @@ class Clean:
     """What the network makes of a batch, nothing perturbed.
 
     `features`, `invariant`: `(replica, modality, batch, d)`; `hidden` `(..., d')`; `last`
-    `(replica, batch, d')`, the inputs of the predictor's last layer; `scores` `(replica, batch)`.
+    `(replica, batch, d')`, the inputs of the predictor's last layer; `scores` `(replica, batch)`,
+    with names `(replica, batch, C)`.
     """
 
     features: Tensor
@@ -67,7 +72,7 @@ class Objective:
 
     network: Network
     config: TrialConfig
-    loss: PredictionLoss
+    loss: Loss
     groups: int = 1
 
     @cached_property
@@ -75,14 +80,15 @@ class Objective:
         """What is trained: the network's weights, then those that training alone needs.
 
         The standard form of the invariance (Mai and Han 2026, App. H) has a unimodal predictor
-        for each modality: FC(d to d') ReLU FC(d' to 1).
+        for each modality: FC(d to d') ReLU FC(d' to 1, or to the number of names).
         """
         parts = dict(self.network.layout.parts)
         if self.config.loss.invariance_form == "predictions":
             model, count = self.config.model, len(self.network.sizes)
+            outputs = self.network.outputs
             size, hidden = model.representation_size, model.hidden_size
             parts |= linear_parts("unimodal_predictor.first", size, hidden, count)
-            parts |= linear_parts("unimodal_predictor.second", hidden, 1, count)
+            parts |= linear_parts("unimodal_predictor.second", hidden, outputs, count)
         return Layout(parts)
 
     def start_memory(self, replicas: int, device: torch.device) -> Tensor:
@@ -154,7 +160,8 @@ class Objective:
     ) -> Tensor:
         """Errors `(replica, batch)` averaged over the clean sample and its views."""
         last = views.last_hidden(self.network, weights)
-        scores = self.network.score(weights, last).view(len(labels), -1, labels.shape[1])
+        found = self.network.score(weights, last)
+        scores = found.view(len(labels), -1, labels.shape[1], *found.shape[2:])
         noisy = prediction_errors(scores, labels[:, None], self.loss)
         return (clean + noisy.sum(1)) / (scores.shape[1] + 1)
 
@@ -170,8 +177,10 @@ class Objective:
         if loss.invariance_form == "representations":
             return {"invariance": invariance(every, loss.reduction).sum(1)}
         fixed = {name: value.detach() for name, value in weights.items()}
-        shown = _unimodal_scores(fixed, every.flatten(2, 3)).view(every.shape[:-1])
-        learned = _unimodal_scores(weights, clean.detach())
+        outputs = self.network.outputs
+        flat = _unimodal_scores(fixed, every.flatten(2, 3), outputs)
+        shown = flat.view(*every.shape[:-1], *flat.shape[3:])
+        learned = _unimodal_scores(weights, clean.detach(), outputs)
         errors = prediction_errors(learned, labels[:, None], self.loss)
         return {
             "invariance": prediction_invariance(shown, self.loss).sum(1),
@@ -257,7 +266,11 @@ def prediction_loss(config: TrialConfig, task: Task) -> PredictionLoss:
     return task.prediction_losses[0] if chosen == "auto" else chosen
 
 
-def _unimodal_scores(weights: Weights, invariant: Tensor) -> Tensor:
-    """Each modality's own prediction, `(replica, modality, rows, d)` to `(..., rows)`."""
+def _unimodal_scores(weights: Weights, invariant: Tensor, outputs: int) -> Tensor:
+    """Each modality's own prediction, `(replica, modality, rows, d)` to `(..., rows)`.
+
+    With several outputs they are the last axis.
+    """
     hidden = linear_relu(weights, "unimodal_predictor.first", invariant)
-    return linear(weights, "unimodal_predictor.second", hidden).squeeze(-1)
+    scores = linear(weights, "unimodal_predictor.second", hidden)
+    return scores.squeeze(-1) if outputs == 1 else scores

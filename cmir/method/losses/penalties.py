@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cmir.config import PredictionLoss
+from cmir.method.losses.class_losses import Loss, class_loss
 
 FISHR_DECAY = 0.95
 
@@ -62,21 +62,21 @@ def vrex(errors: Tensor, groups: Tensor, count: int) -> Tensor:
     return _variance_over(risks[..., None], present).squeeze(-1)
 
 
-def irm(scores: Tensor, labels: Tensor, groups: Tensor, count: int, kind: PredictionLoss) -> Tensor:
+def irm(scores: Tensor, labels: Tensor, groups: Tensor, count: int, kind: Loss) -> Tensor:
     """IRMv1's penalty without bias: the product of two half-batch gradients, per environment.
 
     mean_e (d/ds R_e^a(s f))(d/ds R_e^b(s f)) at s = 1, with a and b the samples of e at even and
     at odd places (Arjovsky et al. 2019, "Invariant Risk Minimization", Sec. 3.1 and App. D). The
     square over one batch would add the gradient's variance. For squared error d/ds R_e is
-    2 E[(f - y) f].
+    2 E[(f - y) f]; of several names the scale is that of all logits, sum_c (dl / df_c) f_c.
 
     Pitfalls: unbiased but noisy, and negative at times; with few environments, or with logits so
     small that every gradient vanishes, it is met by predictors that are not invariant (Rosenfeld
     et al. 2021, "The Risks of Invariant Risk Minimization"). Anneal it.
 
     Args:
-        scores: `(replica, batch)` predictions f, for `bce` logits.
-        labels: `(replica, batch)`.
+        scores: `(replica, batch)` predictions f, for `bce` logits; of names `(replica, batch, C)`.
+        labels: `(replica, batch)`, of several labels `(replica, batch, C)`.
         groups: `(replica, batch)` integers in [0, count).
         count: number of environments.
         kind: the task loss.
@@ -85,6 +85,8 @@ def irm(scores: Tensor, labels: Tensor, groups: Tensor, count: int, kind: Predic
         `(replica,)`; environments with fewer than two samples in the batch are left out.
     """
     slopes = score_gradients(scores, labels, kind) * scores
+    if class_loss(kind) is not None:
+        slopes = slopes.sum(-1)
     halves = 2 * groups + _parity(groups, count)
     means, present = environment_risks(slopes, halves, 2 * count)
     both = present.view(-1, count, 2).all(-1)
@@ -160,7 +162,7 @@ def fishr(
     hidden: Tensor,
     groups: Tensor,
     count: int,
-    kind: PredictionLoss,
+    kind: Loss,
     average: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Variance over environments of the gradient's variance within each (Fishr).
@@ -173,25 +175,32 @@ def fishr(
     Pitfall: for squared error the gradient's variance grows with label noise, as V-REx's risk does.
 
     Args:
-        scores: `(replica, batch)` predictions f, for `bce` logits.
-        labels: `(replica, batch)`.
+        scores: `(replica, batch)` predictions f, for `bce` logits; of names `(replica, batch, C)`.
+        labels: `(replica, batch)`, of several labels `(replica, batch, C)`.
         hidden: `(replica, batch, inputs)`, the inputs h of the last layer.
         groups: `(replica, batch)` integers in [0, count).
         count: number of environments.
         kind: the task loss.
-        average: `(replica, count, inputs + 2)`: sums of the moving average and, last, the weight
-            that they have gathered; zeros before the first step.
+        average: `(replica, count, C (inputs + 1) + 1)`, C = 1 without names: sums of the moving
+            average and, last, the weight that they have gathered; before the first step zeros,
+            `(replica, count, 1)`.
 
     Returns:
         `(replica,)`, and the new average without gradient.
     """
-    slopes = score_gradients(scores, labels, kind)[..., None]
-    gradients = slopes * functional.pad(hidden, (0, 1), value=1.0)
+    slopes = score_gradients(scores, labels, kind)
+    inputs = functional.pad(hidden, (0, 1), value=1.0)
     members = functional.one_hot(groups, count).to(scores.dtype).transpose(1, 2)
     sizes = members.sum(-1, keepdim=True)
-    means = members @ gradients / sizes.clamp(min=1)
-    squares = members @ gradients.square() / sizes.clamp(min=1)
+    if class_loss(kind) is None:
+        gradients = slopes[..., None] * inputs
+        sums, squares = members @ gradients, members @ gradients.square()
+    else:
+        sums = _sums_of_products(members, slopes, inputs)
+        squares = _sums_of_products(members, slopes.square(), inputs.square())
+    means, squares = sums / sizes.clamp(min=1), squares / sizes.clamp(min=1)
     variances = (squares - means.square()).clamp(min=0)
+    average = functional.pad(average, (variances.shape[-1] + 1 - average.shape[-1], 0))
     now = functional.pad(variances.detach(), (0, 1), value=1.0)
     mixed = FISHR_DECAY * average + (1 - FISHR_DECAY) * now
     average = torch.where(sizes > 0, mixed, average)
@@ -200,16 +209,30 @@ def fishr(
     return value, average
 
 
-def score_gradients(scores: Tensor, labels: Tensor, kind: PredictionLoss) -> Tensor:
+def _sums_of_products(members: Tensor, slopes: Tensor, inputs: Tensor) -> Tensor:
+    """Sum over each environment of slope_c input_k: `(replica, count, C (inputs + 1))`.
+
+    The gradient of a sample by the last layer is an outer product; its sums, and those of its
+    squares, are products of matrices, so that no tensor `(replica, batch, C, inputs)` is made.
+    """
+    weighed = members[:, :, None] * slopes.transpose(1, 2)[:, None]
+    sums = weighed.flatten(1, 2) @ inputs
+    return sums.view(len(sums), members.shape[1], -1)
+
+
+def score_gradients(scores: Tensor, labels: Tensor, kind: Loss) -> Tensor:
     """d loss / d f of each sample, in the shape of the scores.
 
     2 (f - y) for squared error, the sign of f - y for absolute error, sigmoid(f) - y for binary
-    cross-entropy.
+    cross-entropy; of a loss over names see `ClassLoss.slopes`.
 
     Example:
         >>> score_gradients(torch.tensor([2.0]), torch.tensor([0.5]), "mse")
         tensor([3.])
     """
+    named = class_loss(kind)
+    if named is not None:
+        return named.slopes(scores, labels)
     if kind == "mse":
         return 2 * (scores - labels)
     if kind == "mae":

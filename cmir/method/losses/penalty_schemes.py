@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmir.config import PredictionLoss, TrialConfig
+from cmir.config import TrialConfig
 from cmir.extensions import penalty
+from cmir.method.losses.class_losses import Loss
 from cmir.method.losses.penalties import coral, fishr, group_dro, irm, vrex
 
 Penalised = tuple[Tensor, Tensor]
@@ -20,8 +21,9 @@ class PenaltyBatch:
 
     Attributes:
         errors: `(replica, batch)`, the prediction loss of each sample.
-        scores: `(replica, batch)`, predictions in label units, or logits.
-        labels: `(replica, batch)`.
+        scores: `(replica, batch)`, predictions in label units, or logits; of a task with names
+            `(replica, batch, C)`.
+        labels: `(replica, batch)`; of several labels `(replica, batch, C)`.
         invariant: Z_inv, `(replica, modality, batch, d)`.
         last_hidden: `(replica, batch, d')`, the inputs of the predictor's last layer.
         groups: `(replica, batch)`, the environment of each sample, in [0, count).
@@ -38,7 +40,7 @@ class PenaltyBatch:
     last_hidden: Tensor
     groups: Tensor
     count: int
-    loss: PredictionLoss
+    loss: Loss
     step: Tensor
     memory: Tensor
 
@@ -72,8 +74,8 @@ def _coral(batch: PenaltyBatch) -> Penalised:
 
 
 def _no_average(count: int, config: TrialConfig) -> Tensor:
-    """Of the variances of the last layer's weights and bias, and the average's own weight."""
-    return torch.zeros(count, config.model.hidden_size + 2)
+    """The weight that the average has gathered; `fishr` puts its sums before it."""
+    return torch.zeros(count, 1)
 
 
 @penalty("fishr", memory=_no_average)

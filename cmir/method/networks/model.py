@@ -5,7 +5,8 @@ all modalities and replicas run as one chain of batched products over `(replica,
 Only the invariant parts reach the predictor.
 
 The paper prints the predictor as FC ReLU FC FC ReLU FC with sizes that do not fit together; two
-linear layers in a row are one, so here it is FC(M d -> d') ReLU FC(d' -> d') ReLU FC(d' -> 1).
+linear layers in a row are one, so here it is FC(M d -> d') ReLU FC(d' -> d') ReLU FC(d' -> 1), or
+to as many outputs as there are names of classes or labels.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ class Network:
         config: sizes, and which streams are fused into which modality.
         inputs: size D of the features of each modality, fused streams included, in order.
         kinds: unimodal network that each of them enters.
+        outputs: of the predictor: 1, or as many as there are names of classes or labels.
     """
 
     config: ModelConfig
     inputs: Mapping[str, int]
     kinds: Mapping[str, UnimodalKind]
+    outputs: int = 1
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -66,7 +69,7 @@ class Network:
         parts |= linear_parts("decoder.third", hidden, size, count)
         parts |= linear_parts("predictor.first", count * size, hidden)
         parts |= linear_parts("predictor.second", hidden, hidden)
-        parts |= linear_parts("predictor.third", hidden, 1)
+        parts |= linear_parts("predictor.third", hidden, self.outputs)
         return Layout(parts)
 
     def unimodal(self, weights: Weights, inputs: Mapping[str, Inputs]) -> Tensor:
@@ -132,7 +135,8 @@ class Network:
             invariant: `(replica, modality, rows, d)`.
 
         Returns:
-            `(replica, rows)`: a score in label units, or a logit.
+            `(replica, rows)`: a score in label units, or a logit; with several outputs the logit of
+            each, `(replica, rows, outputs)`.
         """
         return self.score(weights, self.last_hidden(weights, invariant))
 
@@ -157,13 +161,17 @@ class Network:
         return linear_relu(weights, "predictor.second", first)
 
     def score(self, weights: Weights, hidden: Tensor) -> Tensor:
-        """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`."""
-        return linear(weights, "predictor.third", hidden).squeeze(-1)
+        """The predictor's last layer: `(replica, rows, d')` to `(replica, rows)`.
+
+        With several outputs `(replica, rows, outputs)`.
+        """
+        scores = linear(weights, "predictor.third", hidden)
+        return scores.squeeze(-1) if self.outputs == 1 else scores
 
     def forward(
         self, weights: Weights, inputs: Mapping[str, Inputs], missing: Collection[str] = ()
     ) -> Tensor:
-        """Predictions `(replica, batch)` for a batch of inputs, nothing perturbed.
+        """Predictions `(replica, batch)`, as `predict` has them, of inputs, nothing perturbed.
 
         The vector X_m of a missing modality is zero whatever its inputs are, which is what the
         view `erase` trains for: do(X_m = 0).

@@ -25,6 +25,8 @@ def predict(
 ) -> Tensor:
     """Predictions `(replica, n)` for the rows `(n,)` of a data set, on the device.
 
+    With several outputs they are the last axis, `(replica, n, outputs)`.
+
     Of the `missing` modalities the unimodal vector is zero, see `Network.forward`.
     """
     replicas = next(iter(weights.values())).shape[0]

@@ -17,7 +17,8 @@ def network_for(data: DevelopmentData, config: ModelConfig) -> Network:
             that does not fit a modality's shape; or its language model cannot be found.
     """
     kinds = input_kinds(data, config)
-    return Network(config, {name: _size(data, name, config) for name in kinds}, kinds)
+    sizes = {name: _size(data, name, config) for name in kinds}
+    return Network(config, sizes, kinds, data.task.outputs)
 
 
 def _size(data: DevelopmentData, name: str, config: ModelConfig) -> int:

@@ -95,6 +95,7 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
     check_backbones(data, config)
     network_for(data, config.model)
     _check_loss(data, config)
+    _check_class_settings(data, config)
     _check_batch(data, config)
     _check_rates(data, config)
     # Last, because it may take a while.
@@ -104,7 +105,7 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
 def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
     goal = goal_of(config.objective, data.task)
     split = data.splits[goal.split]
-    constant = np.zeros((1, len(split)))
+    constant = np.zeros((1, len(split), *[data.task.outputs] * data.task.is_named))
     if np.isnan(goal.value(split_metrics(constant, split, data.task))).any():
         raise InputError(
             f"objective: '{config.objective}' cannot be measured on the {len(split)} samples of "
@@ -119,6 +120,19 @@ def _check_loss(data: DevelopmentData, config: TrialConfig) -> None:
         raise InputError(
             f"loss.prediction must be {allowed} for the {data.task.kind} task of '{data.name}', "
             f"but got '{chosen}'."
+        )
+
+
+def _check_class_settings(data: DevelopmentData, config: TrialConfig) -> None:
+    loss = config.loss
+    given = {
+        "class_weights": loss.class_weights != "none",
+        "label_smoothing": loss.label_smoothing > 0,
+    }
+    for name in (name for name, is_set in given.items() if is_set and not data.task.is_named):
+        raise InputError(
+            f"loss.{name} is for the tasks classes and multilabel, but '{data.name}' is "
+            f"{data.task.kind}: leave it out, or prepare the data with --task classes."
         )
 
 

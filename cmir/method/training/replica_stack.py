@@ -17,6 +17,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
+from cmir.method.losses.class_losses import loss_of
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.method.losses.replica_settings import CONSTRAINTS, replica_settings
 from cmir.method.networks.features import Features, load_features
@@ -60,7 +61,8 @@ class Stack:
         self._rows = torch.from_numpy(data.train.rows).to(device)
         self._labels = torch.from_numpy(data.train.labels).to(device)
         self._groups = torch.from_numpy(groups).to(device)
-        loss = prediction_loss(shared, data.task)
+        kind = prediction_loss(shared, data.task)
+        loss = loss_of(kind, shared.loss, data.task, data.train.labels)
         self._objective = Objective(self._network, shared, loss, int(groups.max()) + 1)
         self._epoch = 0
         self._start_replicas()
@@ -185,7 +187,9 @@ class Stack:
         """Scores the living replicas and keeps their weights where the objective is better."""
         weights = self._optimiser.evaluated
         predictions = self._predictions(weights, (self._data.id_val, self._data.ood_val))
-        finite = np.logical_and.reduce([np.isfinite(p).all(axis=1) for _, p in predictions])
+        finite = np.logical_and.reduce(
+            [np.isfinite(p).reshape(len(p), -1).all(axis=1) for _, p in predictions]
+        )
         found: dict[int, Diverged] = {}
         for column in np.flatnonzero(~finite):
             replica = self._alive[int(column)]
@@ -198,7 +202,7 @@ class Stack:
     def _predictions(
         self, weights: Weights, splits: Sequence[SplitData]
     ) -> list[tuple[SplitData, np.ndarray]]:
-        """Predictions `(replica, n)` of each split, from one pass over all of them."""
+        """Predictions of each split, `(replica, n)` or `(replica, n, C)`, from one pass."""
         rows = np.concatenate([split.rows for split in splits])
         scores = predict(self._network, weights, self._features, rows, self._device).cpu().numpy()
         ends = np.cumsum([len(split.rows) for split in splits])[:-1]
@@ -209,7 +213,7 @@ class Stack:
     ) -> ByReplica:
         scores: ByReplica = {}
         for split, values in predictions:
-            usable = np.where(finite[:, None], values, 0.0)
+            usable = np.where(finite.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
             scores |= split_metrics(usable, split, self._data.task)
         return scores
 

@@ -51,8 +51,17 @@ def goal_of(objective: str, task: Task) -> Goal:
 
 def known_metrics(task: Task) -> tuple[str, ...]:
     """Names of the metrics that `split_metrics` reports for a task."""
-    one = np.array([[0.0, 1.0]])
-    return (*task_metrics(one, one[0], task), worst_metric(task))
+    scores, labels = some_scores(task)
+    return (*task_metrics(scores, labels, task), worst_metric(task))
+
+
+def some_scores(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of one replica that a task could have, and labels that they fit."""
+    if not task.is_named:
+        one = np.array([[0.0, 1.0]])
+        return one, one[0]
+    each = np.eye(len(task.names))
+    return 2 * each[None] - 1, each if task.kind == "multilabel" else np.arange(len(each))
 
 
 def worst_metric(task: Task) -> str:
@@ -64,7 +73,7 @@ def split_metrics(predictions: np.ndarray, split: SplitData, task: Task) -> ByRe
     """Every metric of one split.
 
     Args:
-        predictions: `(replica, n)` scores in label units, or logits.
+        predictions: `(replica, n)` scores in label units, or logits; with names `(replica, n, C)`.
         split: with n labels.
         task: what is learned.
 

@@ -1,6 +1,7 @@
 """The metrics of a task: of all samples, as values of single samples, and of the worst group.
 
-Scores are `(replica, n)`, labels `(n,)`, both as the task has them.
+Scores are `(replica, n)`, with names `(replica, n, C)`, and labels `(n,)`, of several at once
+`(n, C)`, both as the task has them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,19 @@ from cmir.metrics.field_metrics import (
     classification_metrics_by_replica,
     regression_metrics_by_replica,
 )
-from cmir.metrics.group_metrics import worst_environment_accuracy, worst_environment_mae
+from cmir.metrics.group_metrics import (
+    group_means,
+    worst_environment_accuracy,
+    worst_environment_mae,
+)
 from cmir.metrics.item_values import classification_item_values, regression_item_values
 from cmir.metrics.metric_inputs import FloatArray
+from cmir.metrics.named_metrics import (
+    class_item_values,
+    class_metrics_by_replica,
+    label_item_values,
+    label_metrics_by_replica,
+)
 
 
 def task_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike, task: Task) -> Metrics:
@@ -26,6 +37,10 @@ def task_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike, task: Task) -> Me
     """
     if task.kind == "binary":
         return classification_metrics_by_replica(scores, labels)
+    if task.kind == "classes":
+        return class_metrics_by_replica(scores, labels, task.names)
+    if task.kind == "multilabel":
+        return label_metrics_by_replica(scores, labels, task.names)
     return regression_metrics_by_replica(scores, labels, label_range=task.label_range)
 
 
@@ -39,7 +54,24 @@ def task_item_values(
     """
     if task.kind == "binary":
         return classification_item_values(scores, labels, metric)
+    if task.kind == "classes":
+        return class_item_values(scores, labels, metric)
+    if task.kind == "multilabel":
+        return label_item_values(scores, labels, metric)
     return regression_item_values(scores, labels, metric, label_range=task.label_range)
+
+
+def by_group(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike, task: Task
+) -> FloatArray:
+    """The task's `group_metric` of each replica in each group, `(replica, group)`.
+
+    Raises:
+        InputError: as `task_metrics`.
+    """
+    values = task_item_values(scores, labels, task.group_metric, task)
+    assert values is not None
+    return group_means(values, groups)
 
 
 def worst_group(
@@ -52,4 +84,7 @@ def worst_group(
     """
     if task.kind == "binary":
         return worst_environment_accuracy(scores, labels, groups)
+    if task.is_named:
+        worst: FloatArray = by_group(scores, labels, groups, task).min(axis=1)
+        return worst
     return worst_environment_mae(scores, labels, groups)

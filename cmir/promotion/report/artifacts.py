@@ -17,12 +17,14 @@ from cmir.promotion.candidate import Candidate
 from cmir.promotion.comparison import scores_of
 from cmir.promotion.evidence import Evidence
 from cmir.promotion.promotion_plan import PromotionPlan
+from cmir.promotion.report.class_tables import ClassTables, class_tables
 from cmir.promotion.report.ensemble_robustness import ensemble_robustness
 from cmir.promotion.report.group_plot import group_picture
 from cmir.promotion.report.probe_report import log_probes
 from cmir.promotion.report.reliability_plot import reliability_curve, reliability_picture
 from cmir.promotion.report.robustness_plot import robustness_curves
-from cmir.serving.predictor import Ensemble, averaged
+from cmir.serving.outputs import averaged
+from cmir.serving.predictor import Ensemble
 
 WINNER = "this model"
 ABLATION_FILES = ("ablation.md", "forest.png", "ablation.csv", "heldout.csv")
@@ -37,12 +39,14 @@ class Artifacts:
         probes: of the winner.
         figures: by file name.
         ablation: files of the ablation of its sweep, empty if there is none.
+        classes: what the served prediction gets right on `ood_val`; None for a number, or 0 and 1.
     """
 
     robustness: Mapping[str, pl.DataFrame]
     probes: Probes
     figures: Mapping[str, Figure]
     ablation: Sequence[Path]
+    classes: ClassTables | None = None
 
 
 def artifacts(
@@ -69,7 +73,8 @@ def artifacts(
         figures["reliability.png"] = _reliability(plan, evidence.ensemble)
     folder = plan.paths.ablation(plan.sweep)
     ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
-    return Artifacts(tables, probe(winner.result, plan.data), figures, ablation)
+    classes = _classes(plan, evidence.ensemble) if plan.data.task.is_named else None
+    return Artifacts(tables, probe(winner.result, plan.data), figures, ablation, classes)
 
 
 def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]:
@@ -91,6 +96,13 @@ def _csv(tables: Mapping[str, pl.DataFrame]) -> str:
         for name, table in tables.items()
     ]
     return pl.concat(frames).write_csv()
+
+
+def _classes(plan: PromotionPlan, ensemble: Ensemble) -> ClassTables:
+    split, task = plan.data.ood_val, plan.data.task
+    scores = scores_of(ensemble, plan.data, {split.name: split})[split.name]
+    served = averaged(scores, task, ensemble.card.temperature)
+    return class_tables(served[0], split, task)
 
 
 def _reliability(plan: PromotionPlan, ensemble: Ensemble) -> Figure:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from cmir.data import DevelopmentData, HeldoutData
 from cmir.evaluation.robustness.corruption_inputs import Scale
 from cmir.evaluation.robustness.corruptions import CORRUPTIONS
 from cmir.evaluation.robustness.robustness_table import evaluate_robustness
-from cmir.serving.predictor import Ensemble, averaged
+from cmir.serving.outputs import averaged
+from cmir.serving.predictor import Ensemble
 
 
 def ensemble_robustness(
@@ -50,7 +52,12 @@ def ensemble_robustness(
         splits=splits,
         corruptions=corruptions,
         seed=seed,
-        combine=None if by_seed else partial(averaged, task=ensemble.card.task),
+        combine=None if by_seed else _served(ensemble),
         language=ensemble.language,
         scales={n: Scale(ensemble.mean[n], ensemble.std[n]) for n in ensemble.language},
     )
+
+
+def _served(ensemble: Ensemble) -> Callable[[np.ndarray], np.ndarray]:
+    card = ensemble.card
+    return partial(averaged, task=card.task, temperature=card.temperature)

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from cmir.data.task import Task
 from cmir.evaluation.paired_tests import minimum_detectable_effect
 from cmir.evaluation.robustness.robustness_table import curve_summary
 from cmir.pages import page
@@ -53,6 +54,7 @@ def model_card(
     metric = metric_of(plan.ood_metric)
     more = {
         "evidence": evidence,
+        "predicted": _predicted,
         "detectable": minimum_detectable_effect,
         "shift": _shift(plan.dataset.manifest.shift),
         "metric": metric,
@@ -60,11 +62,22 @@ def model_card(
         "robustness_rows": _robustness(shown, metric),
         "probes": probe_text(shown.probes),
         "ablation": _ablation(shown),
+        "classes": shown.classes,
         "time": time,
         "sizes": file_sizes(evidence.ensemble),
         "command": _command(plan, values["request"]),
     }
     return page("promotion/report/model_card.md.j2", **values, **more) + "\n"
+
+
+def _predicted(task: Task) -> str:
+    several = f"{len(task.names)} classes ({', '.join(task.names)})"
+    return {
+        "regression": "a number",
+        "binary": "one of two classes",
+        "classes": f"one of {several}",
+        "multilabel": f"which hold of {several.replace('classes', 'labels')}",
+    }[task.kind]
 
 
 def _command(plan: PromotionPlan, request: PromotionRequest) -> str:

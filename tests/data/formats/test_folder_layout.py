@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from cmir.data.formats.readers import folder
+from cmir.data.task import Task
 from cmir.errors import InputError
 
 COUNT = 30
@@ -54,6 +55,32 @@ def test_rows_of_scattered_splits_stay_with_their_sample(tmp_path: Path) -> None
         assert source.samples[name].to_list() == given[name].to_list()
     assert source.task.label_range == (-1.0, 1.0)
     assert source.left_out == ("note",)
+
+
+def test_a_csv_with_names_of_classes_is_a_table_like_any_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "made")
+    (path / "samples.parquet").unlink()
+    words = ["joy", "anger", "fear"]
+    named = table().with_columns(label=pl.Series([words[i % 3] for i in range(COUNT)]))
+    named.write_csv(path / "samples.csv")
+    source = folder(path)
+    assert source.task == Task("classes", names=("anger", "fear", "joy"))
+    assert "label" not in source.left_out
+    renamed = named.rename({"label": "mood"})
+    renamed.write_csv(path / "samples.csv")
+    again = folder(path, label="mood")
+    assert again.task == source.task
+    assert "mood" not in again.samples.columns
+    (path / "samples.csv").write_bytes(b'a,b\n1,2,3\n"')
+    with pytest.raises(InputError, match=r"samples\.csv: must be a CSV file with a head, but: "):
+        folder(path)
+
+
+def test_a_column_of_lists_is_several_labels(tmp_path: Path) -> None:
+    told = [[float(i % 2), float(i % 3 == 0)] for i in range(COUNT)]
+    path = write(tmp_path / "made", table().with_columns(label=pl.Series(told)))
+    source = folder(path, names=("joy", "anger"))
+    assert source.task == Task("multilabel", names=("joy", "anger"))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +143,7 @@ def test_missing_and_broken_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be a parquet file"):
         folder(path)
     (path / "samples.parquet").unlink()
-    with pytest.raises(InputError, match=r"there must be one \.parquet file .* there are 0"):
+    with pytest.raises(InputError, match=r"one \.parquet or \.csv file .* there are 0"):
         folder(path)
     with pytest.raises(InputError, match=r"absent: must be a folder with a \.parquet"):
         folder(tmp_path / "absent")

@@ -205,13 +205,6 @@ def broken(split: str, **changes: Any) -> Callable[[], object]:
     return make
 
 
-def without_labels() -> Content:
-    content = mmsa_content()
-    for split in content.values():
-        del split["regression_labels"]
-    return content
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -236,7 +229,6 @@ def without_labels() -> Content:
         (broken("valid", regression_labels=None), "id_val: must have the key 'regression_labels'"),
         (broken("valid", regression_labels=np.ones(3)), "must hold 16 numbers, .* holds 3"),
         (broken("valid", regression_labels=["good"] * 16), "must hold one number for each sample"),
-        (without_labels, r"must be 0 or 1, but goes from 0 to 2\. Name another key with --label"),
         (broken("valid", audio_lengths=[-1] + [1] * 15), r"from 1 to 8, .* but got -1 \(1 of 72"),
         (broken("valid", audio_lengths=[1.5] * 16), "whole numbers from 1 to 8, .* but got 1.5"),
         (broken("valid", audio_lengths=[1] * 15), "audio_lengths must hold 16 numbers"),

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from cmir.data import load_dataset
-from cmir.data.card import data_card
-from cmir.data.card_text import render
+from cmir.data.cards.card import data_card
+from cmir.data.cards.card_text import render
 from cmir.data.formats.readers import mmsa
 from cmir.data.preparing import prepare
 from cmir.data.shifts.making import make_shift, read_shift

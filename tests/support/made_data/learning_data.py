@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cmir.config import TrialConfig, trial_config
 from cmir.data import DevelopmentData, write_dataset
+from cmir.data.task import Task
 from cmir.method.training.fitting import fit
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, TrialResult
@@ -69,6 +70,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+NAMED = {
+    "classes": Task("classes", names=("bad", "neutral", "good")),
+    "multilabel": Task("multilabel", names=("happy", "moved")),
+}
+
+
 def learning_samples(task: str = "regression", heldout_seed: int = 0) -> pl.DataFrame:
     """Labels of `id_test` and `ood_test` come from `heldout_seed` alone."""
     split = np.repeat(list(SIZES), list(SIZES.values()))
@@ -77,11 +84,16 @@ def learning_samples(task: str = "regression", heldout_seed: int = 0) -> pl.Data
     label[heldout] = np.random.default_rng([2, heldout_seed]).permutation(np.linspace(-3, 3, 18))
     if task == "binary":
         label = (label > 0).astype(np.float64)
+    if task == "classes":
+        label = np.digitize(label, [-1.0, 1.0]).astype(np.float64)
+    lists = None
+    if task == "multilabel":
+        lists = np.stack([label > 0, np.abs(label) > 1.5], 1).astype(np.float32).tolist()
     return pl.DataFrame(
         {
             "id": [f"s{index}" for index in range(COUNT)],
             "split": split.tolist(),
-            "label": label.astype(np.float32),
+            "label": lists or label.astype(np.float32),
             "speaker": [f"{name}{index % 5}" for index, name in enumerate(split)],
             "text_length": np.random.default_rng(3).integers(1, STEPS + 1, COUNT).astype(np.int32),
             "audio_length": np.random.default_rng(4).integers(1, STEPS + 1, COUNT).astype(np.int32),
@@ -112,11 +124,12 @@ def write_learning(
 ) -> Path:
     """A dataset folder; `changes` replace arguments of `write_dataset`."""
     samples = learning_samples(task, heldout_seed)
+    shown = learning_samples("regression", heldout_seed) if task in NAMED else samples
     arguments: dict[str, Any] = {
         "samples": samples,
-        "features": learning_features(samples, padding),
-        "task": task,
-        "label_range": None if task == "binary" else (-3.0, 3.0),
+        "features": learning_features(shown, padding),
+        "task": NAMED.get(task, task),
+        "label_range": (-3.0, 3.0) if task == "regression" else None,
         "name": "learning",
         "source": {"file": "none"},
         "shift": {"scheme": "none"},

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from cmir.data import load_dataset
@@ -37,11 +38,13 @@ def columns(n: int) -> np.ndarray:
 
 def test_a_column_of_several_labels_can_be_chosen(tmp_path: Path) -> None:
     content = with_labels(columns)
-    with pytest.raises(InputError, match=r"holds 7 columns .* Choose one: --label labels:0 to lab"):
+    with pytest.raises(
+        InputError, match=r"holds 7 columns .* or choose one column: --label labels:0"
+    ):
         read(tmp_path, content)
     with pytest.raises(InputError, match="--label labels:7: labels holds 7 columns"):
         read(tmp_path, content, label="labels:7")
-    source = read(tmp_path, content, label="labels:2")
+    source = read(tmp_path, content, label="labels:2", task="regression")
     np.testing.assert_array_equal(source.samples["label"][:40], columns(40)[:, 0, 2])
     assert "labels" not in source.left_out
 
@@ -53,26 +56,106 @@ def test_yes_and_no_for_each_of_four_classes_are_columns(tmp_path: Path) -> None
     assert read(tmp_path, content, label="labels:3").task == Task("binary")
 
 
+@pytest.mark.parametrize("names", [("joy", "anger", "fear"), (b"joy", b"anger", " fear ")])
+def test_names_are_classes_in_the_order_of_the_alphabet(tmp_path: Path, names: Any) -> None:
+    source = read(tmp_path, with_labels(lambda n: [names[i % 3] for i in range(n)]))
+    assert source.task == Task("classes", names=("anger", "fear", "joy"))
+    assert source.samples["label"][:4].to_list() == [2.0, 0.0, 1.0, 2.0]
+
+
+def test_names_have_the_order_that_is_asked_for(tmp_path: Path) -> None:
+    content = with_labels(lambda n: ["joy", "anger"] * (n // 2))
+    source = read(tmp_path, content, names=("neutral", "joy", "anger"))
+    assert source.samples["label"][:2].to_list() == [1.0, 2.0]
+    with pytest.raises(InputError, match=r"one of joy, fear, but is 'anger': 36 samples: 'train1"):
+        read(tmp_path, content, names=("joy", "fear"))
+
+
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("value", "options", "message"),
     [
-        (("joy", "anger", "fear"), "holds 3 names of classes: anger, fear, joy. Put numbers"),
-        (("Positive", "Negative"), "write 0 for Negative and 1 for Positive"),
-        ((b"a", None), "names of classes"),
-        (([1], [1, 2]), "must hold one number"),
+        (["a", None], {}, "labels must name a class, but is empty: 36 samples: 'train1"),
+        (["a", "b"], {"task": "regression"}, "one number for each sample of a regression task"),
+        (["a", "b"], {"task": "multilabel"}, "list of names for each sample of a multilabel task"),
+        ([[1], [1, 2]], {}, "must hold one number, one name or one list of names: 72 samples"),
+        (["joy", "a/b"], {}, r"names: must consist of letters, .* but got 'a/b'\. Rename it"),
+        ([0, 1, 2, 3], {}, r"whole numbers 0, 1, 2, 3: classes or a scale\? Say which: --task cla"),
+        ([0, 1], {"task": "multilabel"}, "must hold several numbers for each sample"),
+        ([0, 1.5], {"task": "classes"}, "must hold whole numbers to be classes, .* 36 samples"),
+        ([0, 3], {"names": ("a", "b")}, "must hold 0 to 1, which --names names, but not: 36 sam"),
+        ([[0.5, 0.4], [1, 0]], {"task": "classes"}, "shares of classes that sum to 1, .*: 36 samp"),
+        ([[0.5, 0.4], [1, 0]], {}, "--task multilabel --threshold 0 .* or choose one column"),
+        ([[0.5, 0.4], [1, 0]], {"task": "binary"}, "a binary task has one label. Choose one"),
+        ([[0, np.nan], [1, 0]], {}, "must hold finite numbers, but holds NaN .*: 36 samples: 'tr"),
+        ([[0, 1], [1, 0]], {"names": ("a", "b", "c")}, "must name the 2 columns of labels, but"),
     ],
 )
-def test_names_of_classes_are_told(tmp_path: Path, names: Any, message: str) -> None:
-    content = with_labels(lambda n: [names[i % len(names)] for i in range(n)])
+def test_labels_that_mean_nothing_or_two_things_are_refused(
+    tmp_path: Path, value: list[Any], options: dict[str, Any], message: str
+) -> None:
+    content = with_labels(lambda n: [value[i % len(value)] for i in range(n)])
     with pytest.raises(InputError, match=message):
-        read(tmp_path, content)
+        read(tmp_path, content, **options)
 
 
-def test_numbers_of_classes_are_warned_about(tmp_path: Path) -> None:
-    found = read(tmp_path, with_labels(lambda n: np.arange(n) % 7))
-    assert any("7 whole numbers from 0 to 6 look like classes" in w for w in found.warnings)
-    for label in (lambda n: np.arange(n) % 7 - 3, lambda n: np.arange(n) % 7 + 1):
-        assert not read(tmp_path, with_labels(label)).warnings
+def test_whole_numbers_are_what_the_user_says(tmp_path: Path) -> None:
+    content = with_labels(lambda n: np.arange(n) % 3 + 1)
+    assert read(tmp_path, content, task="regression").task == Task("regression", (-3.0, 3.0))
+    source = read(tmp_path, content, task="classes")
+    assert source.task == Task("classes", names=("1", "2", "3"))
+    assert source.samples["label"][:3].to_list() == [0.0, 1.0, 2.0]
+    content = with_labels(lambda n: np.arange(n) % 2)
+    assert read(tmp_path, content).task == Task("binary")
+    assert read(tmp_path, content, names=("no", "yes")).task == Task("classes", names=("no", "yes"))
+
+
+def test_a_key_of_classes_takes_its_names_from_the_annotations(tmp_path: Path) -> None:
+    content = with_labels(lambda n: np.arange(n) % 3, "classification_labels")
+    words = np.array(["Negative", "Neutral", "Positive"])
+    for split in content.values():
+        split["annotations"] = words[np.arange(len(split["id"])) % 3]
+    expected = Task("classes", names=("Negative", "Neutral", "Positive"))
+    assert read(tmp_path, content).task == expected
+    assert read(tmp_path, content, label="annotations").task == expected
+    content["valid"]["annotations"] = np.array(["Negative"] * 16)
+    assert read(tmp_path, content).task == Task("classes", names=("0", "1", "2"))
+
+
+def test_one_hot_columns_are_classes_and_others_of_0_and_1_several_labels(tmp_path: Path) -> None:
+    one_hot = read(tmp_path, with_labels(lambda n: np.eye(3)[np.arange(n) % 3]))
+    assert one_hot.task == Task("classes", names=("0", "1", "2"))
+    assert one_hot.samples["label"][:3].to_list() == [0.0, 1.0, 2.0]
+    rows = np.array([[0, 0, 1], [1, 1, 0], [0, 1, 0]])
+    several = read(tmp_path, with_labels(lambda n: rows[np.arange(n) % 3]), names=("a", "b", "c"))
+    assert several.task == Task("multilabel", names=("a", "b", "c"))
+    assert several.samples["label"][:3].to_list() == rows.tolist()
+
+
+def test_shares_give_their_largest_class_and_the_card_says_so(tmp_path: Path) -> None:
+    content = with_labels(lambda n: np.array([[0.2, 0.8], [0.7, 0.3]])[np.arange(n) % 2])
+    source = read(tmp_path, content, task="classes")
+    assert source.samples["label"][:2].to_list() == [1.0, 0.0]
+    assert "labels: of shares the largest is the class" in source.notes
+
+
+def test_lists_of_names_are_several_labels(tmp_path: Path) -> None:
+    told = [["joy"], [], ["anger", "joy"]]
+    source = read(tmp_path, with_labels(lambda n: [told[i % 3] for i in range(n)]))
+    assert source.task == Task("multilabel", names=("anger", "joy"))
+    assert source.samples["label"][:3].to_list() == [[0, 1], [0, 0], [1, 1]]
+
+
+def test_intensities_under_keys_of_one_prefix_are_labels_above_a_threshold(tmp_path: Path) -> None:
+    content = with_labels(lambda n: np.arange(n) % 2, "emotion_joy")
+    for split in content.values():
+        del split["classification_labels"]
+        split["emotion_anger"] = np.arange(len(split["id"])) % 3 / 3
+    source = read(tmp_path, content, threshold=0.5)
+    assert source.task == Task("multilabel", names=("joy", "anger"), threshold=0.5)
+    assert source.samples["label"].dtype == pl.List(pl.Float32)
+    assert not {"emotion_joy", "emotion_anger"} & set(source.left_out)
+    with pytest.raises(InputError, match=r"several keys that begin with mood_, but there are 0"):
+        read(tmp_path, content, label="mood_*")
 
 
 def test_a_split_can_be_left_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cmir.data import load_dataset
-from cmir.data.card import data_card
+from cmir.data.cards.card import data_card
 from cmir.data.formats.readers import mmsa, npz
 from cmir.data.formats.source import Source
 from cmir.data.preparing import prepare

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cmir.data.card import DataCard, LabelCard
+from cmir.data.cards.card import DataCard, LabelCard
 from cmir.data.manifest import SPLITS
+from cmir.data.task import Task
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -116,11 +117,11 @@ def _split_lines(card: DataCard) -> list[str]:
     rows = [head]
     for name, size in card.sizes.items():
         groups = [str(card.groups[column][name]) for column in columns]
-        rows.append([name, str(size), *groups, *_label_cells(card.labels.get(name))])
+        rows.append([name, str(size), *groups, *_label_cells(card.labels.get(name), card.task)])
     return _table(rows)
 
 
-def _label_cells(labels: LabelCard | None) -> list[str]:
+def _label_cells(labels: LabelCard | None, task: Task) -> list[str]:
     if labels is None:
         return ["-", "-", "-", "held out: not shown"]
     bars = "".join(
@@ -128,6 +129,10 @@ def _label_cells(labels: LabelCard | None) -> list[str]:
         for count in labels.histogram
     )
     counts = " ".join(str(count) for count in labels.histogram)
+    if task.is_named:
+        named = zip(task.names, labels.histogram, strict=True)
+        told = ", ".join(f"{name} {count}" for name, count in named)
+        return ["-", "-", "-", f"{bars}  {told}"]
     return [f"{labels.mean:.2f}", f"{labels.std:.2f}", f"{labels.zeros:.1%}", f"{bars}  {counts}"]
 
 

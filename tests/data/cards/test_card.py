@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cmir.data.card import data_card
-from cmir.data.card_text import render
+from cmir.data.cards.card import data_card
+from cmir.data.cards.card_text import render
 from tests.support.made_data.small_data import (
     COUNT,
     SIZES,

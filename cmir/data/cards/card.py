@@ -30,7 +30,8 @@ BINS = 7
 class LabelCard:
     """Labels of one development split; `zeros` is the share of labels that are 0.
 
-    `histogram` counts labels in seven equal bins from `low` to `high`, or per class.
+    `histogram` counts labels in seven equal bins from `low` to `high`, or per class; of several
+    labels at once how often each holds.
     """
 
     mean: float
@@ -101,8 +102,7 @@ def data_card(path: Path | str) -> DataCard:
     development = dataset.development()
     groups = {column: _groups(dataset, column) for column in development.environment_columns}
     shared = {column: _shared(found) for column, found in groups.items()}
-    bins = BINS if dataset.task.kind == "regression" else 2
-    low, high = dataset.task.label_range or _limits(development.splits)
+    labels = _label_cards(dataset.task, development.splits)
     digests = FeatureDigests(dataset.metadata.height)
     modalities = {
         name: _modality_card(modality, dataset.manifest.nonfinite.get(name), digests)
@@ -114,10 +114,7 @@ def data_card(path: Path | str) -> DataCard:
         source=dataset.manifest.source,
         shift=dataset.manifest.shift,
         sizes=dataset.sizes,
-        labels={
-            name: _label_card(split.labels, low, high, bins)
-            for name, split in development.splits.items()
-        },
+        labels=labels,
         groups={
             column: {name: len(members) for name, members in found.items()}
             for column, found in groups.items()
@@ -130,9 +127,28 @@ def data_card(path: Path | str) -> DataCard:
             *dataset.manifest.source.get("warnings", ()),
             *(warning for modality in modalities.values() for warning in modality.warnings),
             *warn_of_copies(dataset.metadata, digests.groups()),
+            *_missing_classes(dataset.task, labels),
             *_warnings(shared),
         ),
     )
+
+
+def _label_cards(task: Task, splits: Mapping[str, SplitData]) -> dict[str, LabelCard]:
+    low, high = task.label_range or _limits(splits)
+    bins = BINS if task.kind == "regression" else 2
+    if task.kind == "classes":
+        low, high, bins = -0.5, len(task.names) - 0.5, len(task.names)
+    return {name: _label_card(split.labels, low, high, bins) for name, split in splits.items()}
+
+
+def _missing_classes(task: Task, labels: Mapping[str, LabelCard]) -> list[str]:
+    """Names that no sample of a split has: what a metric says of them there is nothing."""
+    found = []
+    for split, card in labels.items():
+        missing = [name for name, n in zip(task.names, card.histogram, strict=False) if not n]
+        if missing:
+            found.append(f"no sample of {split} has the label {', '.join(missing)}")
+    return found
 
 
 def _limits(splits: Mapping[str, SplitData]) -> tuple[float, float]:
@@ -141,7 +157,11 @@ def _limits(splits: Mapping[str, SplitData]) -> tuple[float, float]:
 
 
 def _label_card(labels: npt.NDArray[np.float32], low: float, high: float, bins: int) -> LabelCard:
-    counts, _ = np.histogram(labels, bins=bins, range=(low, high))
+    counts = (
+        np.histogram(labels, bins=bins, range=(low, high))[0]
+        if labels.ndim == 1
+        else labels.sum(axis=0)
+    )
     return LabelCard(
         mean=float(labels.mean(dtype=np.float64)),
         std=float(labels.std(dtype=np.float64)),

@@ -1,0 +1,1 @@
+"""The data card of a dataset folder: what is in it, as values and as text."""

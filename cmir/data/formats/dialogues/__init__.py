@@ -1,0 +1,1 @@
+"""Features of conversations: utterances by dialogue, with speakers; and clips of series."""
