@@ -96,7 +96,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threshold",
         type=float,
-        help="of several labels that are intensities: one holds above it (default: 0 and 1)",
+        help="several labels that are intensities: one holds above it (default: 0 and 1)",
     )
     parser.add_argument(
         "--label-range",
