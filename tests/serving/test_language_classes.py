@@ -8,27 +8,24 @@ import numpy as np
 import pytest
 
 from cmir.data import DevelopmentData, load_dataset
-from cmir.data.task import Task
 from cmir.promotion.comparison import scores_of
 from cmir.promotion.report.ensemble_robustness import ensemble_robustness
 from cmir.serving.language_files import load_language_ensemble, saved_ensemble
 from cmir.serving.trained_ensemble import ensemble_of
 from tests.support.language_version import finished, sentences_of
-from tests.support.made_data.learning_data import learning_samples, write_learning
+from tests.support.made_data.learning_data import NAMED, learning_samples, write_learning
 from tests.support.tiny_backbones import write_backbone
 
-NAMES = ("anger", "joy", "neutral")
+NAMES = NAMED["classes"].names
 
 
 @pytest.fixture
 def moods(tmp_path: Path) -> DevelopmentData:
-    samples = learning_samples()
-    numbers = np.digitize(samples["label"].to_numpy(), [-1, 1])
-    words = np.array(["bad", "good", "film"])[numbers]
-    table = samples.with_columns(label=numbers.astype(np.float32), raw_text=words)
-    folder = write_learning(
-        tmp_path / "moods", samples=table, task=Task("classes", names=NAMES), label_range=None
-    )
+    samples = learning_samples("classes")
+    numbers = samples["label"].to_numpy().astype(int)
+    words = np.array(["bad", "good", "film", "very", "not"])[numbers]
+    table = samples.with_columns(raw_text=words)
+    folder = write_learning(tmp_path / "moods", task="classes", samples=table)
     return load_dataset(folder).development()
 
 

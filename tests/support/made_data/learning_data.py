@@ -120,11 +120,7 @@ def learning_features(samples: pl.DataFrame, padding: int = 0) -> dict[str, Any]
 
 
 def write_learning(
-    folder: Path,
-    task: str | Task = "regression",
-    heldout_seed: int = 0,
-    padding: int = 0,
-    **changes: Any,
+    folder: Path, task: str = "regression", heldout_seed: int = 0, padding: int = 0, **changes: Any
 ) -> Path:
     """A dataset folder; `changes` replace arguments of `write_dataset`."""
     samples = learning_samples(task, heldout_seed)
