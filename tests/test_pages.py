@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,3 @@ def test_a_page_has_no_blank_lines_at_its_ends_and_never_two_in_a_row() -> None:
 def test_a_value_that_a_template_names_and_nobody_gave_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="'resampled' is undefined"):
         page("ablation/how_to_read.md.j2", seeds=[0, 1])
-
-
-def test_every_template_is_in_the_installed_package() -> None:
-    project = PACKAGE.parent / "pyproject.toml"
-    settings = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]
-    shipped = {
-        path.relative_to(PACKAGE)
-        for pattern in settings["package-data"]["cmir"]
-        for path in PACKAGE.glob(pattern)
-    }
-    assert TEMPLATES
-    assert set(TEMPLATES) <= shipped

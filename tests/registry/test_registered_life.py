@@ -87,6 +87,7 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
         "What its parts hold",
         "Ablation of its sweep",
         "Not tested on",
+        "Size",
         "Time used",
         "Train it again",
         "Settings",

@@ -302,7 +302,8 @@ def test_damage_inside_an_npz_is_found(tmp_path: Path) -> None:
 
 def test_the_readers_are_listed_by_the_name_of_their_command() -> None:
     named = {name: one.make.__name__ for name, one in FILE_FORMATS.items()}
-    assert named == {name: name for name in ("mmsa", "npz", "mag", "funny", "folder")}
+    known = ("mmsa", "npz", "mag", "funny", "folder", "dialogues", "mintrec")
+    assert named == {name: name for name in known}
 
 
 def test_features_are_read_in_blocks_of_bounded_size(tmp_path: Path) -> None:
