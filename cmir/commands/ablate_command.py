@@ -27,9 +27,9 @@ from cmir.cli import add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
-from cmir.runner.display import RunDisplay
+from cmir.runner.display import Displays
 from cmir.runner.paths import Paths
-from cmir.runner.runner import Runner, RunStart
+from cmir.runner.runner import Runner
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
@@ -59,23 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Shown:
+class Shown(Displays):
     """The display of what trains: first the sweep that tunes the baseline, then the arms."""
 
     def __init__(self, console: Console, plan: AblationPlan) -> None:
-        self._console, self._plan = console, plan
-        self._display: RunDisplay | None = None
-
-    def __enter__(self) -> Shown:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._display is not None:
-            self._display.__exit__()
+        super().__init__(console)
+        self._plan = plan
 
     def watch(self) -> Watch:
         """The hooks that an ablation calls."""
-        return Watch(self._on_tuning, self._on_arms, self._show)
+        return Watch(self._on_tuning, self._on_arms, self.show)
 
     def _on_tuning(self, start: SweepStart) -> Progress:
         self._console.print(
@@ -83,22 +76,15 @@ class Shown:
             f"which {start.run.done} are done",
             highlight=False,
         )
-        return self._show(start.run)
+        return self.show(start.run)
 
     def _on_arms(self, rows: Sequence[Arm]) -> None:
-        self.__exit__()
+        self.close()
         trainings = len({arm.fingerprint for arm in rows})
         self._console.print(
             f"{len(rows)} arms are {trainings} trainings of {len(self._plan.full.seeds)} seeds",
             highlight=False,
         )
-
-    def _show(self, start: RunStart) -> Progress:
-        self.__exit__()
-        self._display = RunDisplay(self._console, start).__enter__()
-        if start.done:
-            self._console.print(f"{start.done} of {start.total} are done", highlight=False)
-        return self._display.progress()
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[AblationRequest, Placement]:

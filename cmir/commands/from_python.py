@@ -6,8 +6,6 @@ printed table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,14 @@ from cmir.promotion.promotion import promote as promote_plan
 from cmir.promotion.promotion_plan import CHAMPION, PromotionRequest, plan_promotion
 from cmir.promotion.selection import best_first
 from cmir.registry.versions import ensemble_of_version, known_model, version
-from cmir.runner.display import RunDisplay
+from cmir.runner.display import Displays
 from cmir.runner.paths import Paths
-from cmir.runner.runner import RunStart
 from cmir.runner.scheduling.placement import Placement
-from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import answering, connect
 from cmir.serving.predictor import Ensemble
 from cmir.serving.score_files import score_source
 from cmir.space.shipped_spaces import space_path
-from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, run_sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +90,10 @@ def sweep(
         fresh=fresh,
         storage=storage,
     )
-    with _shown(quiet) as show:
-        outcome = run_sweep(request, Paths(), lambda start: show(_run_of(start)))
-    ranked = best_first(outcome.records, _objective(outcome)) if outcome.records else []
+    with Displays(Console(quiet=quiet)) as shown:
+        outcome = run_sweep(request, Paths(), lambda start: shown.show(start.run))
+    records = outcome.records
+    ranked = best_first(records, str(records[0].config.objective)) if records else []
     best = ranked[0].config if ranked else None
     findings = outcome.findings
     return Sweep(outcome.sweep, findings.table, findings.schemes, best, outcome)
@@ -128,8 +125,9 @@ def promote(
         raise InputError("force: needs a reason, which the version carries: give why.")
     request = PromotionRequest(sweep, rule, top, seeds, alias, dry_run, storage, force, why)
     plan, client = plan_promotion(request, Paths()), connect()
-    with _shown(quiet) as show, answering(client):
-        trainings = trainings_of(plan, Placement(concurrency), storage, show, log=not dry_run)
+    with Displays(Console(quiet=quiet)) as shown, answering(client):
+        placement = Placement(concurrency)
+        trainings = trainings_of(plan, placement, storage, shown.show, log=not dry_run)
         return promote_plan(plan, request, client, trainings)
 
 
@@ -168,30 +166,3 @@ def load(name: str | None = None, version_or_alias: str = CHAMPION) -> Model:
     with answering(client):
         one = version(client, known_model(client, name), version_or_alias)
         return Model(str(one), ensemble_of_version(one))
-
-
-def _objective(outcome: SweepOutcome) -> str:
-    return str(outcome.records[0].config.objective)
-
-
-def _run_of(start: SweepStart) -> RunStart:
-    return start.run
-
-
-@contextmanager
-def _shown(quiet: bool) -> Iterator[Any]:
-    """A display that is told of trainings, and taken away in the end."""
-    displays: list[RunDisplay] = []
-    console = Console(quiet=quiet)
-
-    def show(start: RunStart) -> Progress:
-        for display in displays:
-            display.__exit__()
-        displays.append(RunDisplay(console, start).__enter__())
-        return displays[-1].progress()
-
-    try:
-        yield show
-    finally:
-        for display in displays:
-            display.__exit__()

@@ -27,9 +27,9 @@ from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
 from cmir.rivals.run_rivals import RivalsOutcome, RivalsRequest, Watch, compare_rivals
-from cmir.runner.display import RunDisplay
+from cmir.runner.display import Displays
 from cmir.runner.paths import Paths
-from cmir.runner.runner import Runner, RunStart
+from cmir.runner.runner import Runner
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.sweep_tracker import connect
@@ -60,34 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Shown:
+class Shown(Displays):
     """The display of what trains: each rival's sweep, then all with fresh seeds."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._display: RunDisplay | None = None
-
-    def __enter__(self) -> Shown:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._display is not None:
-            self._display.__exit__()
 
     def watch(self) -> Watch:
         """The hooks that a comparison calls."""
-        return Watch(self._on_tuning, self._show)
+        return Watch(self._on_tuning, self.show)
 
     def _on_tuning(self, name: str, start: SweepStart) -> Progress:
         self._console.print(f"tuning [bold]{name}[/bold]", highlight=False)
-        return self._show(start.run)
-
-    def _show(self, start: RunStart) -> Progress:
-        self.__exit__()
-        self._display = RunDisplay(self._console, start).__enter__()
-        if start.done:
-            self._console.print(f"{start.done} of {start.total} are done", highlight=False)
-        return self._display.progress()
+        return self.show(start.run)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

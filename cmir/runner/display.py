@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -133,6 +134,36 @@ class RunDisplay:
             return "starting"
         seconds = (time.monotonic() - self._began) / trained * max(0.0, missing - running)
         return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
+
+
+class Displays:
+    """One display after the other: the next takes the last one's place, and the end takes it away.
+
+    For commands that train more than once.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: RunDisplay | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes away what is shown."""
+        if self._shown is not None:
+            self._shown.__exit__()
+
+    def show(self, start: RunStart) -> Progress:
+        """Shows a run from now on, and says how much of it was done before; returns its hooks."""
+        self.close()
+        self._shown = RunDisplay(self._console, start).__enter__()
+        if start.done:
+            self._console.print(f"{start.done} of {start.total} are done", highlight=False)
+        return self._shown.progress()
 
 
 def _why(record: TrialRecord) -> str:
