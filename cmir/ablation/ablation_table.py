@@ -39,7 +39,7 @@ def ablation_table(
     """
     names = [f"{key}{end}" for key in keys for end in ("", "_std", *_ends())]
     schema: dict[str, Any] = dict.fromkeys(ABOUT, pl.String) | dict.fromkeys(names, pl.Float64)
-    corrected = _corrected(columns, keys)
+    corrected = corrected_columns(columns, keys)
     first: dict[str, str] = {}
     table = []
     for arm in rows:
@@ -95,9 +95,9 @@ def score_cells(table: pl.DataFrame, metric: str, splits: Sequence[str], title: 
         if row["outcome"] != "finished":
             rows.append([*cells, row["outcome"], *[""] * (len(head) - 2)])
             continue
-        cells += [_spread(row, key) for key in (*clean, noisy)]
-        difference = "same as full" if row["same_as"] == FULL else _interval(row, clean[-1])
-        rows.append([*cells, difference, _p_value(row, f"{clean[-1]}_p_holm")])
+        cells += [spread_cell(row, key) for key in (*clean, noisy)]
+        difference = "same as full" if row["same_as"] == FULL else interval_cell(row, clean[-1])
+        rows.append([*cells, difference, number_cell(row, f"{clean[-1]}_p_holm")])
     return Cells(title, head, rows)
 
 
@@ -106,7 +106,7 @@ def difference_cells(table: pl.DataFrame, metric: str, splits: Sequence[str]) ->
     keys = measured(metric, splits)
     head = ["arm", *(f"{key}: arm - full [95 %]" for key in keys), "note"]
     rows = [
-        [row["arm"], *(_interval(row, key) for key in keys), row["note"]]
+        [row["arm"], *(interval_cell(row, key) for key in keys), row["note"]]
         for row in table.iter_rows(named=True)
     ]
     return Cells("differences to the full configuration", head, rows)
@@ -127,8 +127,8 @@ def _ends() -> list[str]:
     return [*(f"_{name}" for name in DIFFERENCE), "_p_holm"]
 
 
-def _corrected(columns: Mapping[str, Columns], keys: Sequence[str]) -> dict[str, Columns]:
-    """The columns with `key_p_holm` added: each key's p values, corrected over the arms."""
+def corrected_columns(columns: Mapping[str, Columns], keys: Sequence[str]) -> dict[str, Columns]:
+    """The columns with `key_p_holm` added: each key's p values, corrected over the rows."""
     found = {name: dict(own) for name, own in columns.items()}
     for key in keys:
         p = f"{key}_p_value"
@@ -138,12 +138,14 @@ def _corrected(columns: Mapping[str, Columns], keys: Sequence[str]) -> dict[str,
     return found
 
 
-def _spread(row: Mapping[str, Any], key: str) -> str:
+def spread_cell(row: Mapping[str, Any], key: str) -> str:
+    """Mean and deviation of a row's score; empty where it has none."""
     value = row.get(key)
     return "" if value is None else f"{short(value)} ± {short(row[f'{key}_std'])}"
 
 
-def _interval(row: Mapping[str, Any], key: str) -> str:
+def interval_cell(row: Mapping[str, Any], key: str) -> str:
+    """A row's difference in a score with its interval; empty where it has none."""
     value = row.get(f"{key}_difference")
     if value is None:
         return ""
@@ -151,7 +153,8 @@ def _interval(row: Mapping[str, Any], key: str) -> str:
     return f"{short(value, sign='+')} [{low}, {high}]"
 
 
-def _p_value(row: Mapping[str, Any], key: str) -> str:
+def number_cell(row: Mapping[str, Any], key: str) -> str:
+    """A row's number; empty where it has none."""
     value = row.get(key)
     return "" if value is None else short(value)
 

@@ -86,7 +86,7 @@ def tuning_file(space: SweepFile, full: TrialConfig, baseline: TrialConfig, data
         "data": {"path": data},
         "keep_models": 0,
         "fixed": fixed,
-        "search": {key: _without_conditions(dumped["search"][key], search) for key in search},
+        "search": {key: without_conditions(dumped["search"][key], search) for key in search},
     }
     file = parse_sweep(content, "tuning of the ERM baseline")
     return file.model_copy(update={"start_from": _starts(file, [full.flat(), *space.start_from])})
@@ -123,7 +123,7 @@ def _is_constraint(key: str) -> bool:
     return key.startswith(UNSEARCHED) or key in others
 
 
-def _without_conditions(form: Any, search: Mapping[str, Any]) -> Any:
+def without_conditions(form: Any, search: Mapping[str, Any]) -> Any:
     """A dimension without the conditions on settings that are no longer searched."""
     if not isinstance(form, dict):
         return form

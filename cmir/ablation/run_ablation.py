@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import yaml
@@ -33,7 +34,8 @@ from cmir.runner.paths import Paths, control_name
 from cmir.runner.provenance import code_checksum, provenance
 from cmir.runner.runner import Display, Jobs, Runner, Session, TrackedRun, silent
 from cmir.runner.scheduling.trials_in_flight import Progress
-from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
+from cmir.space.space_file import SweepFile
+from cmir.sweep.run_sweep import SweepOutcome, SweepRequest, SweepStart, run_sweep
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def folder_of(plan: AblationPlan, paths: Paths) -> Path:
     return paths.ablation(plan.name)
 
 
-def study_of(plan: AblationPlan) -> str:
-    """The study that keeps the trainings of an ablation."""
-    return f"{plan.name}.ablation"
+def study_of(plan: AblationPlan, kind: str = "ablation") -> str:
+    """The study that keeps the trainings of an ablation, or of another comparison."""
+    return f"{plan.name}.{kind}"
 
 
 def ablate(
@@ -137,18 +139,30 @@ def tune_baseline(
     if not file.search:
         return None, ""
     name = control_name(plan.space_name, file.fingerprint)
-    path = folder_of(plan, runner.paths) / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**file.model_dump(mode="json"), "name": name}
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    sweep = SweepRequest(path, {"trials": plan.budget}, runner.placement, storage=runner.storage)
-    outcome = run_sweep(sweep, runner.paths, watch.on_tuning)
-    if not outcome.is_complete:
-        raise KeyboardInterrupt
+    file = file.model_copy(update={"name": name, "trials": plan.budget})
+    outcome = tuning(file, folder_of(plan, runner.paths), runner, watch.on_tuning)
     ranked = best_first(outcome.records, file.objective)
     if not ranked:
         return None, ""
     return ranked[0].trial(plan.full.seeds), f"best of {outcome.counted} trials ({name})"
+
+
+def tuning(
+    file: SweepFile, folder: Path, runner: Runner, show: Callable[[SweepStart], Progress]
+) -> SweepOutcome:
+    """The sweep of a file that is made here, kept in a folder so that anybody can read it.
+
+    Raises:
+        KeyboardInterrupt: it was stopped before its budget was spent.
+    """
+    path = folder / f"{file.name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    sweep = SweepRequest(path, {}, runner.placement, storage=runner.storage)
+    outcome = run_sweep(sweep, runner.paths, show)
+    if not outcome.is_complete:
+        raise KeyboardInterrupt
+    return outcome
 
 
 def _refused(rows: Sequence[Arm], plan: AblationPlan, paths: Paths) -> dict[str, ArmResult]:
@@ -164,17 +178,36 @@ def _refused(rows: Sequence[Arm], plan: AblationPlan, paths: Paths) -> dict[str,
 
 def _jobs(rows: Sequence[Arm], plan: AblationPlan, refused: Mapping[str, ArmResult]) -> Jobs:
     wanted = {name: arm for name, arm in distinct(rows).items() if name not in refused}
-    configs = [arm.config for arm in wanted.values()]
     labels = {name: arm.name for name, arm in wanted.items()}
-    name = study_of(plan)
+    params = {"objective": plan.full.objective, "seeds": ", ".join(map(str, plan.full.seeds))}
+    configs = [arm.config for arm in wanted.values()]
+    return compared_jobs(plan, "ablation", configs, labels, params)
+
+
+def compared_jobs(
+    plan: AblationPlan,
+    kind: str,
+    configs: Sequence[TrialConfig],
+    labels: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> Jobs:
+    """Trainings that are compared with the full configuration, and scored where they are trained.
+
+    Args:
+        plan: names study, space and data.
+        kind: what they are for, see `study_of`.
+        configs: with fresh seeds.
+        labels: fingerprint to what a training is called.
+        params: of the MLflow run.
+    """
+    name = study_of(plan, kind)
     tags = provenance() | {
-        "ablation": plan.name,
-        "kind": "ablation",
+        kind: plan.name,
+        "kind": kind,
         "origin": plan.origin,
         "data": plan.data.name,
         "data.checksum": plan.data.checksum,
     }
-    params = {"objective": plan.full.objective, "seeds": ", ".join(map(str, plan.full.seeds))}
     return Jobs(
         name,
         plan.data,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cmir.ablation.arms import COLUMNS
 from cmir.data import DevelopmentData
 from cmir.errors import InputError, nearest
 from cmir.method.networks.features import used_modalities
@@ -16,7 +17,6 @@ from cmir.rivals.rival import Changes, Rival
 from cmir.space.search_space import SearchSpace
 from cmir.space.space_file import SweepFile
 
-GROUP_COLUMNS = ("speaker", "video")
 WEIGHTS: Mapping[str, Any] = {"low": 0.1, "high": 100.0, "log": True}
 TERMS: Mapping[str, Any] = {"low": 1.0e-6, "high": 1.0, "log": True}
 
@@ -132,7 +132,7 @@ def _penalties() -> list[Rival]:
 
 def _penalised(name: str) -> Any:
     def space(base: SweepFile, data: DevelopmentData) -> Changes:
-        column = next((c for c in GROUP_COLUMNS if c in data.environment_columns), None)
+        column = next((c for c in COLUMNS if c in data.environment_columns), None)
         search: dict[str, Any] = {"loss.penalty_weight": dict(WEIGHTS)}
         if name == "group_dro":
             search = {"loss.group_dro_step": {"low": 1.0e-3, "high": 1.0, "log": True}}

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cmir.ablation.matched_baseline import without_conditions
 from cmir.data import DevelopmentData
+from cmir.method.baseline_recipes import CONSTRAINTS
 from cmir.space.space_file import SweepFile, parse_sweep
 
 # What a rival keeps of the champion's space: the sizes of the network, and how it is optimised.
 KEPT = ("model.", "training.", "loss.prediction")
 NOT_KEPT = ("loss.prediction_views",)
-CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,10 @@ def rival_file(
         "epochs": epochs,
         "keep_models": 0,
         "fixed": fixed,
-        "search": {key: _without_lost_conditions(form, search) for key, form in search.items()},
+        "search": {key: without_conditions(form, search) for key, form in search.items()},
     }
     return parse_sweep(content, f"the rival {name}")
 
 
 def _is_kept(key: str) -> bool:
     return key.startswith(KEPT) and not key.startswith(NOT_KEPT)
-
-
-def _without_lost_conditions(form: Any, search: Mapping[str, Any]) -> Any:
-    """A dimension without the conditions on settings that are no longer searched."""
-    if not isinstance(form, dict):
-        return form
-    return {**form, "when": {k: v for k, v in form.get("when", {}).items() if k in search}}

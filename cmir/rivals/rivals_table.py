@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cmir.ablation.ablation_table import Cells, short
+from cmir.ablation.ablation_table import (
+    Cells,
+    corrected_columns,
+    interval_cell,
+    number_cell,
+    spread_cell,
+)
 from cmir.ablation.arm_results import NOISE, noise_metrics
 from cmir.ablation.arm_scores import Yardstick, measured
-from cmir.evaluation.paired_tests import holm
 from cmir.method.training.split_scores import WORST, split_metrics
 from cmir.rivals.rival_scores import Scores
 
@@ -46,11 +51,8 @@ def rivals_table(
         `split/worst_environment_...`.
     """
     champion = next(iter(about))
-    columns = {name: _columns(name, scores, champion, yardstick) for name in scores}
-    for key in measured(yardstick.metric, yardstick.splits):
-        known = {n: own[f"{key}_p_value"] for n, own in columns.items() if f"{key}_p_value" in own}
-        for name, value in holm(known).items():
-            columns[name][f"{key}_p_holm"] = value
+    single = {name: _columns(name, scores, champion, yardstick) for name in scores}
+    columns = corrected_columns(single, measured(yardstick.metric, yardstick.splits))
     rows: list[dict[str, Any]] = [
         {
             "rival": name,
@@ -99,10 +101,14 @@ def rival_cells(
         if row["outcome"] != "finished":
             rows.append([row["rival"], row["outcome"], *[""] * (len(head) - 2)])
             continue
-        cells = [_spread(row, f"{split}/{metric}") for split in splits]
-        cells += [_one(row, f"{last}/{NOISE}{metric}"), _one(row, f"{last}/{worst}")]
+        cells = [spread_cell(row, f"{split}/{metric}") for split in splits]
+        cells += [number_cell(row, f"{last}/{NOISE}{metric}"), number_cell(row, f"{last}/{worst}")]
         key = f"{last}/{metric}"
-        cells += [_interval(row, key), _one(row, f"{key}_p_holm"), f"{row['seconds']:.0f}"]
+        cells += [
+            interval_cell(row, key),
+            number_cell(row, f"{key}_p_holm"),
+            f"{row['seconds']:.0f}",
+        ]
         rows.append([row["rival"], *cells])
     return Cells(title, head, rows)
 
@@ -145,20 +151,3 @@ def _escaped(text: str) -> str:
     for special in "&%_#":
         text = text.replace(special, f"\\{special}")
     return text.replace("±", r"$\pm$")
-
-
-def _spread(row: Mapping[str, Any], key: str) -> str:
-    return f"{short(row[key])} ± {short(row[f'{key}_std'])}"
-
-
-def _one(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    return "" if value is None else short(value)
-
-
-def _interval(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(f"{key}_difference")
-    if value is None:
-        return ""
-    low, high = short(row[f"{key}_low"], sign="+"), short(row[f"{key}_high"], sign="+")
-    return f"{short(value, sign='+')} [{low}, {high}]"

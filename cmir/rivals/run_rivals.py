@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import yaml
 from mlflow import MlflowClient
 
 from cmir.ablation.ablation_plan import AblationPlan
 from cmir.ablation.ablation_table import Cells
 from cmir.ablation.arm_heldout_scores import HeldoutAccess
-from cmir.ablation.arm_results import VALIDATION, ArmResult, results_of, validation_scores
+from cmir.ablation.arm_results import VALIDATION, ArmResult, results_of
 from cmir.ablation.arm_scores import Yardstick, measured
+from cmir.ablation.run_ablation import compared_jobs, study_of, tuning
 from cmir.config import TrialConfig
 from cmir.data import HeldoutData
 from cmir.errors import InputError
 from cmir.method.training.split_scores import worst_metric
+from cmir.pages import page
 from cmir.promotion.selection import best_first
 from cmir.registry.heldout_access import heldout_splits, read_heldout, tally
 from cmir.registry.model_registry import Registry
@@ -38,14 +39,15 @@ from cmir.rivals.rival_scores import (
 from cmir.rivals.rivals_table import About, latex, rival_cells, rivals_table
 from cmir.runner.job_list import JobList
 from cmir.runner.paths import Paths, rival_name
-from cmir.runner.provenance import code_checksum, provenance
-from cmir.runner.runner import Display, Jobs, Runner, TrackedRun, silent
+from cmir.runner.runner import Display, Jobs, Runner, silent
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.tracking.local_store import first_line
 from cmir.runner.tracking.sweep_tracker import NOTE
 from cmir.shared_files import written_whole
-from cmir.sweep.run_sweep import SweepRequest, SweepStart, run_sweep
+from cmir.sweep.run_sweep import SweepStart
 
+KIND = "rivals"
+PAGE = "rivals/rivals.md.j2"
 DERIVED: Mapping[str, str] = {
     LATE_FUSION: "A linear model over the scores of the models of one modality each, fitted on "
     "validation speakers that it does not judge (stacking, Wolpert 1992).",
@@ -112,11 +114,6 @@ class RivalsOutcome:
     trouble: str
 
 
-def study_of(plan: AblationPlan) -> str:
-    """The study that keeps the trainings with fresh seeds."""
-    return f"{plan.name}.rivals"
-
-
 def folder_of(plan: AblationPlan, paths: Paths) -> Path:
     """Where the spaces and tables of a comparison are kept."""
     return paths.studies / f"{plan.name}.rivals"
@@ -163,7 +160,7 @@ def compare_rivals(
             raise KeyboardInterrupt
         assert isinstance(jobs.source, JobList)
         records = jobs.source.own(session.study.records())
-        results = results_of(records.values(), study_of(plan), runner.paths, plan.data)
+        results = results_of(records.values(), study_of(plan, KIND), runner.paths, plan.data)
         parent = None if session.tracker is None else session.tracker.parent
         return _concluded(plan, request, tuned, results, client, runner, parent)
 
@@ -175,15 +172,10 @@ def _tuned(rival: Rival, plan: AblationPlan, runner: Runner, watch: Watch) -> Tu
     epochs = plan.full.training.epochs
     file = rival_file(plan.file, changes, plan.data, "rival", epochs)
     name = rival_name(plan.space_name, _slug(rival.name), file.fingerprint)
-    path = folder_of(plan, runner.paths) / f"{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**file.model_dump(mode="json"), "name": name}
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    budget = plan.budget if file.search else 1
-    sweep = SweepRequest(path, {"trials": budget}, runner.placement, storage=runner.storage)
-    outcome = run_sweep(sweep, runner.paths, lambda start: watch.on_tuning(rival.name, start))
-    if not outcome.is_complete:
-        raise KeyboardInterrupt
+    trials = plan.budget if file.search else 1
+    file = file.model_copy(update={"name": name, "trials": trials})
+    folder = folder_of(plan, runner.paths)
+    outcome = tuning(file, folder, runner, lambda start: watch.on_tuning(rival.name, start))
     ranked = best_first(outcome.records, file.objective)
     seconds = sum(record.ending.seconds for record in outcome.records)
     config = ranked[0].trial(plan.full.seeds) if ranked else None
@@ -201,24 +193,8 @@ def _jobs(plan: AblationPlan, tuned: Sequence[Tuned]) -> Jobs:
         if one.config is not None:
             named.setdefault(one.config.fingerprint, one.rival.name)
             configs.append(one.config)
-    name = study_of(plan)
-    tags = provenance() | {
-        "rivals": plan.name,
-        "kind": "rivals",
-        "origin": plan.origin,
-        "data": plan.data.name,
-        "data.checksum": plan.data.checksum,
-    }
     params = {"objective": plan.full.objective, "trials": plan.budget}
-    return Jobs(
-        name,
-        plan.data,
-        JobList(configs, named, plan.data.checksum, code_checksum(), name),
-        plan.full.training.epochs,
-        tracked=TrackedRun(plan.space_name, params, tags),
-        threads=1,
-        score=validation_scores,
-    )
+    return compared_jobs(plan, KIND, configs, named, params)
 
 
 def _concluded(
@@ -335,17 +311,12 @@ def _write(folder: Path, table: pl.DataFrame, shown: Sequence[Cells]) -> list[Pa
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "rivals.csv": table.write_csv(),
-        "rivals.md": "\n\n".join(_markdown(cells) for cells in shown) + "\n",
+        "rivals.md": page(PAGE, shown=shown) + "\n",
         "rivals.tex": "\n\n".join(latex(cells) for cells in shown) + "\n",
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
-
-
-def _markdown(cells: Cells) -> str:
-    lines = [cells.head, ["---"] * len(cells.head), *cells.rows]
-    return "\n".join([f"**{cells.title}**", "", *(f"| {' | '.join(row)} |" for row in lines)])
 
 
 def _publish(
@@ -355,7 +326,7 @@ def _publish(
     if parent is None:
         return ""
     try:
-        client.set_tag(parent, NOTE, "\n\n".join(_markdown(cells) for cells in shown))
+        client.set_tag(parent, NOTE, page(PAGE, shown=shown))
         for file in files:
             client.log_artifact(parent, str(file))
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
