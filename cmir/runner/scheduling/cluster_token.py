@@ -7,8 +7,6 @@ cluster refuses it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
@@ -17,6 +15,7 @@ from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[att
 from ray.exceptions import AuthenticationError, RpcError
 
 from cmir.errors import InputError
+from cmir.process.silence import silent_errors
 
 MODE = "RAY_AUTH_MODE"
 ADVICE = (
@@ -39,7 +38,8 @@ def check_token(address: str) -> None:
         return
     if not has_token:
         raise InputError(f"--address {address}: the cluster wants a token. {ADVICE}")
-    with _unheard():
+    # Ray writes a line for each question that was refused, and for each token.
+    with silent_errors():
         is_shown = maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     if not is_shown:
         mode = os.environ.get(MODE)
@@ -50,7 +50,8 @@ def check_token(address: str) -> None:
 
 def _is_refused(address: str) -> bool:
     try:
-        with _unheard():
+        # Ray writes a line for each question that was refused, and for each token.
+        with silent_errors():
             GcsClient(address=address)
     except AuthenticationError:
         return True
@@ -58,16 +59,3 @@ def _is_refused(address: str) -> bool:
         # Whatever else is wrong, joining says it.
         return False
     return False
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Ray writes a line to the terminal for each question that was refused, and for each token."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
