@@ -9,7 +9,7 @@ import torch
 
 from cmir.errors import InputError
 from cmir.method.language.pretrained.memory import least_bytes
-from cmir.runner.scheduling.placement import Placement, Resources
+from cmir.runner.scheduling.placement import Placement, Resources, gigabytes
 from cmir.sweep.preparation import PreparedSweep
 
 # What a control group allows this machine's processes, in whichever of its two versions.
@@ -25,15 +25,21 @@ def check_memory(prepared: PreparedSweep, placement: Placement) -> None:
     if placement.address is not None:
         return
     room, device = _room(placement.here())
+    # To describe a model takes a tenth of a second, and most corners ask for the same.
+    known: dict[str, int] = {}
     for name, values in prepared.space.corners():
         config = prepared.space.trial(values)
-        needed = least_bytes(config)
+        training = config.training
+        asked = str((config.model.backbone, training.backbone_layers, training.backbone_rank))
+        if asked not in known:
+            known[asked] = least_bytes(config)
+        needed = known[asked]
         if needed > room:
             models = ", ".join(config.model.backbone.values())
             raise InputError(
                 f"{prepared.path}: with {name}: training {models} takes at least "
-                f"{_gigabytes(needed)} a trial (weights, gradients, AdamW's moments and the "
-                f"average, without activations), but a trial has {_gigabytes(room)} of {device}. "
+                f"{gigabytes(needed)} a trial (weights, gradients, AdamW's moments and the "
+                f"average, without activations), but a trial has {gigabytes(room)} of {device}. "
                 "Train the top layers alone (training.backbone_layers: 2) or adapters "
                 "(training.backbone_rank: 8), or run fewer trials at a time."
             )
@@ -52,7 +58,3 @@ def _memory() -> int:
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     told = [Path(file).read_text().strip() for file in LIMITS if Path(file).is_file()]
     return min([whole, *(int(text) for text in told if text.isdigit())])
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

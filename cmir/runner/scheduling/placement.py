@@ -60,8 +60,8 @@ def trials_per_gpu(free: Sequence[int], peak: int, context: int = CONTEXT) -> in
     count = usable // (peak + context)
     if count < 1:
         raise InputError(
-            f"GPU {least}: a trial takes {_gigabytes(peak + context)}, but of its "
-            f"{_gigabytes(free[least])} free memory {_gigabytes(usable)} may be used. Lower "
+            f"GPU {least}: a trial takes {gigabytes(peak + context)}, but of its "
+            f"{gigabytes(free[least])} free memory {gigabytes(usable)} may be used. Lower "
             "seeds, training.batch_size or environments.count, or free the GPU."
         )
     return count
@@ -149,5 +149,6 @@ def device_of(assigned: Sequence[str], visible: str | None) -> str:
     return f"cuda:{seen.index(assigned[0])}"
 
 
-def _gigabytes(count: int) -> str:
+def gigabytes(count: int) -> str:
+    """A number of bytes for a reader."""
     return f"{count / 1e9:.1f} GB"
