@@ -15,6 +15,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from cmir.errors import InputError, PlaceError
+from cmir.method.language.pretrained.trained_backbone import weights_below
 from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
@@ -115,7 +116,7 @@ def load_backbones(
     tensors = _loaded(path, f"{BACKBONE}.")
     with safe_open(path, "pt") as file:
         bases: dict[str, str] = json.loads((file.metadata() or {}).get(BASES, "{}"))
-    found = tuple(_below(f"{seed}.", tensors) for seed in seeds)
+    found = tuple(weights_below(f"{seed}.", tensors) for seed in seeds)
     return (found if any(found) else ()), bases
 
 
@@ -135,10 +136,6 @@ def _loaded(path: Path, start: str) -> dict[str, Tensor]:
             f"{path}: must hold the weights of a finished training, but cannot be read: {error}. "
             "Delete the journal and the weights beside it to train its jobs anew."
         ) from None
-
-
-def _below(start: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
 class WeightsKeeper:

@@ -20,15 +20,10 @@ from cmir.config import TrainingConfig
 from cmir.errors import InputError
 from cmir.method.language.embedding import Embedding, TextEmbedding
 from cmir.method.language.pretrained.backbones import Backbone, find_backbone
-from cmir.method.language.pretrained.trained_backbone import TrainedBackbone
+from cmir.method.language.pretrained.trained_backbone import TrainedBackbone, weights_below
 from cmir.serving.predictor import LANGUAGE, Ensemble, LanguageCard, load_ensemble
 
 TRAINED = "trained.safetensors"
-
-
-def shown_name(backbone: Backbone) -> str:
-    """Its name; of a folder the last part, as paths are nobody else's."""
-    return backbone.folder.name if Path(backbone.name).is_dir() else backbone.name
 
 
 def folder_of(backbone: Backbone) -> str:
@@ -71,7 +66,7 @@ def file_sizes(ensemble: Ensemble) -> dict[str, int]:
 
 def _base_size(backbone: Backbone) -> dict[str, int]:
     size = sum(file.stat().st_size for file in backbone.files)
-    return {f"language model {shown_name(backbone)}, once": size}
+    return {f"language model {backbone.shown_name}, once": size}
 
 
 def _bytes(weights: Iterable[Tensor]) -> int:
@@ -104,7 +99,7 @@ def load_language_ensemble(paths: Mapping[str, str]) -> Ensemble:
             embeddings[name] = TextEmbedding(Embedding(backbone, **card.embedded))
             embeddings[name].hold()
         else:
-            kept = [_below(f"{seed}.{name}.", trained) for seed in seeds]
+            kept = [weights_below(f"{seed}.{name}.", trained) for seed in seeds]
             language[name] = TrainedBackbone(backbone, _training(card), kept)
             language[name].hold()
     return replace(ensemble, language=language, embeddings=embeddings)
@@ -122,7 +117,3 @@ def _found(card: LanguageCard, folder: Path) -> Backbone:
             f"have {found.sha256}. Put them back, or promote again."
         )
     return found
-
-
-def _below(start: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {n.removeprefix(start): one for n, one in weights.items() if n.startswith(start)}

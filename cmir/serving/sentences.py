@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,7 +33,7 @@ class Sentences:
 
     Attributes:
         column: `raw_text` or `text_bert`.
-        rows: a text, or its ids and segments, of each sample.
+        rows: a text, or its ids and segments (also as a JSON text), of each sample.
         is_single: whether they came as one sample, without the axis N.
     """
 
@@ -96,9 +95,9 @@ def _ids(value: Any) -> Sentences:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, str):
-        return Sentences(TEXT_BERT, [_parsed(value)], True)
+        return Sentences(TEXT_BERT, [value], True)
     if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
-        return Sentences(TEXT_BERT, [_parsed(one) for one in value], False)
+        return Sentences(TEXT_BERT, list(value), False)
     batch = _whole_numbers(value)
     is_single = batch.ndim == MMSA_ROWS - 1
     parts = batch[None] if is_single else batch
@@ -124,18 +123,3 @@ def _whole_numbers(value: Any) -> Lengths:
 def _is_whole(array: npt.NDArray[Any]) -> bool:
     """Whether all are whole numbers from 0 on; NaN and infinity are none."""
     return bool(((array >= 0) & (array < MOST)).all() and (np.floor(array) == array).all())
-
-
-def _parsed(text: str) -> Ids:
-    try:
-        ids, segments = json.loads(text)
-        if not isinstance(ids, list) or not isinstance(segments, list):
-            raise TypeError
-        if len(ids) != len(segments) or not all(isinstance(i, int) for i in [*ids, *segments]):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise InputError(
-            f"{TEXT_BERT}: must be the JSON text [ids, segments], two lists of whole numbers of "
-            f"one length, but is {text[:40]!r}."
-        ) from None
-    return ids, segments

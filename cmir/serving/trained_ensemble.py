@@ -23,6 +23,7 @@ from cmir.serving.predictor import Ensemble, ModalityCard, ModelCard
 from cmir.serving.trained_language import (
     Moments,
     embedded_cards,
+    embedding_records,
     embeddings_of,
     moments_of,
     text_limits,
@@ -38,7 +39,8 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
     network = network_for(data, result.config.model)
     language = result.language
     plain = [name for name in network.inputs if name not in language]
-    embeddings = embeddings_of(data, plain)
+    records = embedding_records(data, plain)
+    embeddings = embeddings_of(records)
     moments = {name: _moments(data.modalities[name]) for name in plain}
     moments |= {name: moments_of(data, one) for name, one in language.items()}
     card = ModelCard(
@@ -58,7 +60,7 @@ def ensemble_of(result: TrialResult, data: DevelopmentData) -> Ensemble:
         distance_limits=training_limits(data, plain) | text_limits(data, language, moments),
         plugins=plugins_of("unimodal", network.kinds.values()),
         language={name: trained_card(one) for name, one in language.items()}
-        | embedded_cards(data, plain, embeddings),
+        | embedded_cards(records, embeddings),
     )
     mean = {name: mean for name, (mean, _) in moments.items()}
     std = {name: std for name, (_, std) in moments.items()}

@@ -20,18 +20,19 @@ from cmir.method.language.pretrained.backbones import Backbone, find_backbone
 from cmir.method.language.pretrained.trained_backbone import TrainedBackbone
 from cmir.method.training.language_features import text_moments, text_outputs
 from cmir.serving.distances import LEVEL, text_distance
-from cmir.serving.language_files import folder_of, shown_name
+from cmir.serving.language_files import folder_of
 from cmir.serving.predictor import LanguageCard
 
 CPU = torch.device("cpu")
 Moments = tuple[Tensor, Tensor]
+Records = Mapping[str, Mapping[str, Any]]
 
 
 def trained_card(model: TrainedBackbone) -> LanguageCard:
     """What a version says of a language model inside it."""
     backbone, training = model.backbone, model.training
     return LanguageCard(
-        name=shown_name(backbone),
+        name=backbone.shown_name,
         family=backbone.family,
         sha256=backbone.sha256,
         folder=folder_of(backbone),
@@ -40,12 +41,19 @@ def trained_card(model: TrainedBackbone) -> LanguageCard:
     )
 
 
+def embedding_records(data: DevelopmentData, names: Iterable[str]) -> Records:
+    """What `dataset.json` says of the weights that made the features of modalities, by name."""
+    manifest = read_manifest(data.path)
+    known = {} if manifest is None else manifest.source.get("backbones", {})
+    return {name: known[name] for name in names if name in known}
+
+
 def embedded_cards(
-    data: DevelopmentData, names: Iterable[str], embeddings: Mapping[str, TextEmbedding]
+    records: Records, embeddings: Mapping[str, TextEmbedding]
 ) -> dict[str, LanguageCard]:
     """What a version says of the models that made its data's features."""
     found = {}
-    for name, record in _records(data, names).items():
+    for name, record in records.items():
         known = embeddings.get(name)
         found[name] = LanguageCard(
             name=str(record["backbone"]),
@@ -57,15 +65,10 @@ def embedded_cards(
     return found
 
 
-def embeddings_of(data: DevelopmentData, names: Iterable[str]) -> dict[str, TextEmbedding]:
-    """The models that made features of a data set's texts, as far as they are still here.
-
-    Args:
-        data: whose `dataset.json` says by which weights its features were made.
-        names: of modalities.
-    """
+def embeddings_of(records: Records) -> dict[str, TextEmbedding]:
+    """The models that made features of a data set's texts, as far as they are still here."""
     found = {}
-    for name, record in _records(data, names).items():
+    for name, record in records.items():
         backbone = _same(record)
         if backbone is not None:
             found[name] = TextEmbedding(Embedding(backbone, **_settings(record)))
@@ -90,12 +93,6 @@ def text_limits(
         own = text_distance(means, mean, std)[of_sample[data.train.rows]]
         limits[name] = float(np.quantile(own, LEVEL))
     return limits
-
-
-def _records(data: DevelopmentData, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    manifest = read_manifest(data.path)
-    known = {} if manifest is None else manifest.source.get("backbones", {})
-    return {name: known[name] for name in names if name in known}
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:

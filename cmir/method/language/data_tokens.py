@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,7 +12,7 @@ from cmir.data import DevelopmentData, HeldoutData
 from cmir.data.label_checks import named
 from cmir.errors import InputError
 from cmir.method.language.pretrained.backbones import Backbone
-from cmir.method.language.tokens import IdsAndSegments, Tokens, tokens_of_ids, tokens_of_texts
+from cmir.method.language.tokens import Tokens, tokens_of_ids, tokens_of_texts
 
 TextColumn = Literal["raw_text", "text_bert"]
 TEXT_COLUMNS: tuple[TextColumn, ...] = ("raw_text", "text_bert")
@@ -74,8 +73,7 @@ def tokens_of(
     try:
         if column == "raw_text":
             return tokens_of_texts(texts, backbone, longest, names)
-        rows = [_parsed(text, name) for text, name in zip(texts, names, strict=True)]
-        return tokens_of_ids(rows, backbone, longest, names)
+        return tokens_of_ids(texts, backbone, longest, names)
     except InputError as error:
         raise InputError(f"{where}: {column}: {error}") from None
 
@@ -99,18 +97,3 @@ def split_tokens(data: DevelopmentData | HeldoutData, backbone: Backbone) -> Tok
         return every
 
     return Tokens(*(placed(v) for v in (found.ids, found.segments, found.lengths, found.is_cut)))
-
-
-def _parsed(text: str, name: object) -> IdsAndSegments:
-    try:
-        ids, segments = json.loads(text)
-        if not isinstance(ids, list) or not isinstance(segments, list):
-            raise TypeError
-        if len(ids) != len(segments) or not all(isinstance(i, int) for i in [*ids, *segments]):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise InputError(
-            f"sample {name!r} must be the JSON text [ids, segments], two lists of whole numbers of "
-            f"one length, but is {text[:40]!r}."
-        ) from None
-    return ids, segments

@@ -84,7 +84,7 @@ def _origin(
     backbone = embedding.backbone
     is_folder = Path(backbone.name).is_dir()
     record = {
-        "backbone": backbone.folder.name if is_folder else backbone.name,
+        "backbone": backbone.shown_name,
         "folder": str(backbone.folder.resolve()) if is_folder else None,
         "family": backbone.family,
         "sha256": backbone.sha256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def tokens_of_texts(
 
 
 def tokens_of_ids(
-    rows: Sequence[IdsAndSegments],
+    given: Sequence[IdsAndSegments | str],
     backbone: Backbone,
     longest: int | None = None,
     names: Sequence[object] | None = None,
@@ -90,14 +91,18 @@ def tokens_of_ids(
     """Checks ids of BERT's vocabulary, and cuts those that are longer than the model takes.
 
     Args:
-        rows: of N samples, special tokens included.
+        given: of N samples, special tokens included; also as JSON texts `[ids, segments]`.
         backbone: whose vocabulary they are of.
         longest: most tokens of a text, in place of what the model takes.
         names: of the samples in messages; by default their places.
 
     Raises:
-        InputError: there is no id, or one that the vocabulary does not have.
+        InputError: there is no id, or one that the vocabulary does not have, or no such text.
     """
+    rows = [
+        _parsed(one, _name(names, place)) if isinstance(one, str) else one
+        for place, one in enumerate(given)
+    ]
     _refuse(
         [not len(ids) for ids, _ in rows], "must hold at least one token, but holds none", names
     )
@@ -166,3 +171,18 @@ def _refuse(is_wrong: Sequence[bool], what: str, names: Sequence[object] | None)
 
 def _name(names: Sequence[object] | None, place: int) -> str:
     return str(place) if names is None else repr(names[place])
+
+
+def _parsed(text: str, name: str) -> IdsAndSegments:
+    try:
+        ids, segments = json.loads(text)
+        if not isinstance(ids, list) or not isinstance(segments, list):
+            raise TypeError
+        if len(ids) != len(segments) or not all(isinstance(i, int) for i in [*ids, *segments]):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise InputError(
+            f"sample {name} must be the JSON text [ids, segments], two lists of whole numbers of "
+            f"one length, but is {text[:40]!r}."
+        ) from None
+    return ids, segments

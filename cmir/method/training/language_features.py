@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from cmir.config import ModelConfig
-from cmir.data import DevelopmentData, HeldoutData
+from cmir.data import DevelopmentData, HeldoutData, SplitData
 from cmir.data.row_blocks import IntArray
 from cmir.method.language.data_tokens import split_tokens
 from cmir.method.language.layer_outputs import LayerOutputs
 from cmir.method.language.pretrained.trained_backbone import TrainedBackbone
 from cmir.method.language.text_features import text_feature
 from cmir.method.language.text_sources import distinct
-from cmir.method.language.tokens import Tokens
 from cmir.method.networks.features import Feature, input_kinds, load_features, load_steps
 
 Data = DevelopmentData | HeldoutData
 Language = Mapping[str, TrainedBackbone]
 
-# What a model has made of the texts of a data set is asked for again by every gate.
-_known: WeakKeyDictionary[TrainedBackbone, dict[str, tuple[LayerOutputs, ...]]]
-_known = WeakKeyDictionary()
 MOST_KNOWN = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What a model has made of the texts of some splits, and the text of each sample."""
+
+    splits: Sequence[SplitData]
+    outputs: tuple[LayerOutputs, ...]
+    of_sample: IntArray
+
+    def is_of(self, splits: Sequence[SplitData]) -> bool:
+        """Whether it is of these very splits."""
+        return len(splits) == len(self.splits) and all(map(operator.is_, splits, self.splits))
+
+
+# Every gate asks for it again.
+_known: WeakKeyDictionary[TrainedBackbone, list[_Known]] = WeakKeyDictionary()
 
 
 def features_with_language(
@@ -66,13 +80,14 @@ def text_outputs(
     data: Data, model: TrainedBackbone, device: torch.device
 ) -> tuple[tuple[LayerOutputs, ...], IntArray]:
     """What a model makes of the texts of a data set, each once, and the text of each sample."""
+    splits, known = list(data.splits.values()), _known.setdefault(model, [])
+    for one in known:
+        if one.is_of(splits):
+            return one.outputs, one.of_sample
     tokens, of_sample = distinct(split_tokens(data, model.backbone))
-    known, digest = _known.setdefault(model, {}), _digest(tokens)
-    if digest not in known:
-        while len(known) >= MOST_KNOWN:
-            del known[next(iter(known))]
-        known[digest] = model.outputs(tokens, device)
-    return known[digest], of_sample
+    found = _Known(splits, model.outputs(tokens, device), of_sample)
+    known[:] = [*known[1 - MOST_KNOWN :], found]
+    return found.outputs, of_sample
 
 
 def text_moments(
@@ -92,10 +107,3 @@ def text_moments(
         means.append(mean)
         stds.append(np.where(variance > 0, np.sqrt(variance), 1.0))
     return np.array(means, np.float32), np.array(stds, np.float32)
-
-
-def _digest(tokens: Tokens) -> str:
-    found = hashlib.sha256()
-    for array in (tokens.lengths, tokens.ids, tokens.segments):
-        found.update(array.tobytes())
-    return found.hexdigest()

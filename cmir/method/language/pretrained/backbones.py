@@ -75,6 +75,11 @@ class Backbone:
         return found
 
     @property
+    def shown_name(self) -> str:
+        """Its name; of a folder the last part, as paths are nobody else's."""
+        return self.folder.name if Path(self.name).is_dir() else self.name
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether there is a file of a tokenizer, or it was read before."""
         return "tokenizer" in vars(self) or any(

@@ -159,10 +159,11 @@ def language_of(
                 f"training began with (SHA-256 {wanted[:12]}), but have {backbone.sha256[:12]}. "
                 "Put the model back, or train anew."
             )
-        own = [_below(f"{modality}.", weights) for weights in kept]
+        own = [weights_below(f"{modality}.", weights) for weights in kept]
         found[modality] = TrainedBackbone(backbone, config.training, own, cache)
     return found
 
 
-def _below(start: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def weights_below(start: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights whose names begin so, by the rest of their names."""
     return {n.removeprefix(start): one for n, one in weights.items() if n.startswith(start)}
