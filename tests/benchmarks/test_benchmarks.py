@@ -255,7 +255,7 @@ def test_a_command_is_timed_with_all_its_processes(tmp_path: Path) -> None:
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"
     timing = timed([sys.executable, "-c", script], tmp_path)
     assert timing.wall_seconds >= 0.8
-    assert 0.3 < timing.cpu_seconds < 3.0
+    assert timing.cpu_seconds > 0.3
 
 
 def test_a_failing_command_says_why(tmp_path: Path) -> None:

