@@ -133,7 +133,7 @@ def _indicators(known: KnownData) -> Target:
     return lambda truth: (truth.environment[:, None] == numbers).astype(float)
 
 
-def _flat(scores: np.ndarray) -> np.ndarray:
+def flat_scores(scores: np.ndarray) -> np.ndarray:
     """Scores `(seed, n)`; with names `(seed, n C)`, less what all names of a sample share."""
     values = scores.astype(float)
     if values.ndim == 2:
@@ -144,7 +144,7 @@ def _flat(scores: np.ndarray) -> np.ndarray:
 
 def _moved(model: Encoder, before: DevelopmentData, after: DevelopmentData) -> BySeed:
     rows = np.concatenate([before.splits[name].rows for name in VALIDATION])
-    first, second = (_flat(model.predictions(data, rows)) for data in (before, after))
+    first, second = (flat_scores(model.predictions(data, rows)) for data in (before, after))
     change = np.sqrt(np.square(second - first).mean(axis=1))
     spread = first.std(axis=1)
     return np.asarray(change / np.where(spread > 0, spread, np.inf))

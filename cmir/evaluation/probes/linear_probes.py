@@ -45,7 +45,7 @@ def linear_readout(train: Array, targets: Targets, *held: Array) -> list[dict[st
     """
     wanted = [columns_of(values) for values in targets.values()]
     columns = np.concatenate(wanted, axis=1)
-    scale = _Scale.of(train)
+    scale = Scale.of(train)
     probe = RidgeCV(PENALTIES * len(train), alpha_per_target=columns.shape[1] > 1)
     probe.fit(scale(train), columns)
     ends = np.cumsum([values.shape[1] for values in wanted])[:-1]
@@ -80,7 +80,7 @@ def accuracies(train: Array, classes: Array, *held: tuple[Array, Array]) -> list
         classes: two or more of them, `(n,)`.
         held: representations `(m, features)` and classes `(m,)` of sets of other samples.
     """
-    scale = _Scale.of(train)
+    scale = Scale.of(train)
     probe = RidgeClassifierCV(PENALTIES * len(train)).fit(scale(train), classes)
     return [float(probe.score(scale(values), wanted)) for values, wanted in held]
 
@@ -96,16 +96,18 @@ def by_seed(values: Sequence[Mapping[str, float]]) -> dict[str, BySeed]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scale:
+class Scale:
     """Centres by feature and divides by the root of the mean variance; a dead part stays zero."""
 
     mean: Array
     spread: float
 
     @classmethod
-    def of(cls, train: Array) -> _Scale:
+    def of(cls, train: Array) -> Scale:
+        """The scale of representations `(n, features)`."""
         spread = float(np.sqrt(train.var(axis=0, dtype=float).mean()))
         return cls(train.mean(axis=0, dtype=float), spread or 1.0)
 
     def __call__(self, values: Array) -> Array:
+        """Representations `(m, features)` at this scale."""
         return (values - self.mean) / self.spread

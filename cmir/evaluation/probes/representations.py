@@ -25,14 +25,17 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Both parts of every sample, the modalities side by side: `(replica, n, modalities * d)`."""
+    """Both parts of every sample, the modalities side by side: `(replica, n, modalities * d)`.
+
+    Each part has a d of its own where `model.invariant_size` is set.
+    """
 
     invariant: FloatArray
     spurious: FloatArray
 
     @property
     def both(self) -> FloatArray:
-        """Everything the encoder keeps, `(replica, n, 2 * modalities * d)`."""
+        """Everything the encoder keeps, `(replica, n, modalities * (d_inv + d_spu))`."""
         return np.concatenate([self.invariant, self.spurious], axis=-1)
 
     @property
@@ -79,18 +82,30 @@ class TrainedModel:
 
     def encode(self, vectors: Tensor) -> Parts:
         """Z_inv and Z_spu of unimodal vectors `(replica, modality, n, d)`."""
+        parts = self.encode_by_modality(vectors)
+        joined = (part.transpose(1, 2).flatten(2).cpu().numpy() for part in parts)
+        return Parts(*joined)
+
+    def encode_by_modality(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Z_inv and Z_spu of `(replica, modality, n, d)`: the same shape, each with its width."""
 
         def both_of(chunk: Tensor) -> Tensor:
             hidden = self.network.hidden(self.weights, chunk)
             invariant = self.network.invariant(self.weights, hidden)
             return torch.cat([invariant, self.network.spurious(self.weights, hidden)], dim=-1)
 
-        both = self._in_chunks(both_of, vectors, 2).transpose(1, 2)
-        return Parts(*(part.flatten(2).cpu().numpy() for part in both.chunk(2, dim=-1)))
+        both = self._in_chunks(both_of, vectors, 2)
+        width = self.network.config.invariant_width
+        return both[..., :width], both[..., width:]
 
     def parts(self, data: DevelopmentData, rows: np.ndarray) -> Parts:
         """Z_inv and Z_spu of rows `(n,)` of a data set, `(replica, n, modalities * d)` each."""
         return self.encode(self.vectors(data, rows))
+
+    def predicted(self, invariant: Tensor) -> FloatArray:
+        """Scores of Z_inv `(replica, modality, n, d)`, as `predictions` has them."""
+        with torch.no_grad():
+            return self.network.predict(self.weights, invariant).cpu().numpy()
 
     def predictions(self, data: DevelopmentData, rows: np.ndarray) -> FloatArray:
         """Scores `(replica, n)`: label units, or logits."""

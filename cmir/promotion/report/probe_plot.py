@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from cmir.evaluation.probes.ground_truth import GroundTruth
 from cmir.evaluation.probes.linear_probes import BySeed
 from cmir.evaluation.probes.probing import ROLES, Probes
+from cmir.evaluation.probes.readouts import Readout
 from cmir.sweep.plot_axes import BLACK, BLUE, GREY, ORANGE, dress, empty_figure, legend
 
 COLOUR = {"invariant": BLUE, "spurious": ORANGE}
@@ -61,9 +63,11 @@ def probe_picture(probes: Probes) -> Figure:
     figure = empty_figure(10.0, sum(heights) + 0.9)
     axes = np.atleast_1d(figure.subplots(len(heights), 1, height_ratios=heights))
     if probes.truth is not None:
-        _draw(axes[0], "Can it be read out of the part?", panels[0], "R²: 0 nothing, 1 all of it")
+        scale = "R²: 0 nothing, 1 all of it"
+        line = "the same probe on the input features"
+        _draw(axes[0], "Can it be read out of the part?", panels[0], scale, line)
         _draw_moved(axes[1], probes.truth)
-    _draw(axes[-1], _general_title(probes), panels[-1], _scale(probes))
+    _draw(axes[-1], _general_title(probes), panels[-1], _scale(probes), "a constant")
     figure.suptitle(ABOUT, x=0.01, ha="left", fontsize=10)
     legend(figure, axes[0], 1)
     return figure
@@ -82,37 +86,44 @@ def _truth_rows(truth: GroundTruth) -> list[Row]:
 
 
 def _general_rows(probes: Probes) -> list[Row]:
-    label, chance = probes.label.score, probes.label.chance
-    is_binary = probes.label.measure == "accuracy"
-    none_of_orange = f"blue long, orange {'at the line' if is_binary else '0'}"
-    asked = {"id_val": "the label, on known groups", "ood_val": "the label, on new groups"}
-    rows = [
+    return [
         Row(
-            asked[split],
-            # On known groups a spurious part may well tell the label: that is what spurious means.
-            "blue long" if split == "id_val" else none_of_orange,
-            score,
-            chance[split] if is_binary else None,
+            textwrap.fill(f"{one.asked}{_of_kind(one)}", 32),
+            _ideal_of(name, one),
+            one.linear,
+            one.chance if one.measure == "accuracy" else None,
         )
-        for split, score in label.items()
+        for name, one in probes.readouts.items()
     ]
-    levels = probes.strength.levels
-    question = f"how much noise was added\n(0 to {levels[-1]:g}, in {len(levels)} steps)"
-    return [*rows, Row(question, "blue 0, orange long", probes.strength.r2)]
+
+
+def _of_kind(readout: Readout) -> str:
+    return ", accuracy" if readout.measure == "accuracy" else ""
+
+
+def _ideal_of(name: str, readout: Readout) -> str:
+    nothing = "at the line" if readout.measure == "accuracy" else "0"
+    if name == "label/id_val":
+        # On known groups a spurious part may well tell the label: that is what spurious means.
+        return "blue long"
+    if name == "label/ood_val":
+        return f"blue long, orange {nothing}"
+    return f"blue {nothing}, orange long"
 
 
 def _general_title(probes: Probes) -> str:
-    told = "hat each part tells of the label and of noise"
+    told = "hat each part tells of label, group and environment"
     return f"Without knowing the truth: w{told}" if probes.truth is not None else f"W{told}"
 
 
 def _scale(probes: Probes) -> str:
-    if probes.label.measure == "accuracy":
-        return "label: accuracy of a linear probe, line: the larger class; noise: R²"
-    return "R² of a linear probe: 0 nothing, 1 all of it"
+    scale = "R² of a linear probe: 0 nothing, 1 all of it"
+    if all(one.measure == "r2" for one in probes.readouts.values()):
+        return scale
+    return f"{scale}; or accuracy, line: a constant"
 
 
-def _draw(axes: Axes, title: str, rows: Sequence[Row], scale: str) -> None:
+def _draw(axes: Axes, title: str, rows: Sequence[Row], scale: str, line: str) -> None:
     dress(axes, title)
     axes.set(xlim=(0.0, 1.0), ylim=(len(rows) - 0.4, -0.6), xlabel=scale)
     axes.set_yticks(range(len(rows)), [row.question for row in rows])
@@ -127,7 +138,7 @@ def _draw(axes: Axes, title: str, rows: Sequence[Row], scale: str) -> None:
                 place + BAR,
                 color=BLACK,
                 linewidth=1.6,
-                label="the same probe on the input features" if place == 0 else "_",
+                label=line if place == 0 else "_",
             )
         _ideal(axes, place, row.ideal)
 

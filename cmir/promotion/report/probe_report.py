@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
 
 from cmir.evaluation.probes.linear_probes import BySeed
-from cmir.evaluation.probes.probing import ROLES, Probes
+from cmir.evaluation.probes.probing import GROUPS_OF, ROLES, Probes
+from cmir.evaluation.probes.readouts import Readout
+from cmir.evaluation.probes.swap_moves import SwapMoves
 from cmir.pages import page
 from cmir.promotion.report.probe_plot import probe_picture
 
 FILE, PICTURE = "probes.json", "probes.png"
-SPLIT = {"id_val": "known groups", "ood_val": "new groups"}
+# Readout -> what its metrics are called.
+METRIC = {"label/id_val": "label", "label/ood_val": "label_new"}
 TARGET = {
     "causal": "what causes the label",
     "spurious": "what is spurious",
@@ -32,14 +35,20 @@ def log_probes(client: MlflowClient, run: str, probes: Probes) -> None:
 def probe_metrics(probes: Probes) -> dict[str, float]:
     """The few values that a run's table shows, `probe/...`, as means over the seeds.
 
-    `label_from_<part>` (on id_val) and `strength_from_<part>` for any data; with ground truth
+    Of linear probes `label_from_<part>` (on id_val), `label_new_from_<part>` (on ood_val),
+    `group_from_<part>` and, where the model was trained on such environments,
+    `strength_from_<part>`, `erased_from_<part>` and `partition_from_<part>`; with ground truth
     also `causal_from_<part>` and `spurious_from_<part>` (R^2), `moved_by_causal` and
-    `moved_by_spurious`, and `roles_swapped`, the share of seeds.
+    `moved_by_spurious`, and `roles_swapped`, the share of seeds. `moved_by_<modality>` is what
+    swapping a modality moves the predictions in new groups, in their deviations.
     """
-    found: dict[str, Any] = {}
-    for part in ROLES:
-        found[f"label_from_{part}"] = probes.label.score["id_val"][part]
-        found[f"strength_from_{part}"] = probes.strength.r2[part]
+    found: dict[str, Any] = {
+        f"{METRIC.get(name, name)}_from_{part}": readout.linear[part]
+        for name, readout in probes.readouts.items()
+        for part in ROLES
+    }
+    for modality, moves in probes.swaps["ood_val"].items():
+        found[f"moved_by_{modality}"] = moves.prediction
     if probes.truth is not None:
         for part in ROLES:
             for target in ("causal", "spurious"):
@@ -52,10 +61,12 @@ def probe_metrics(probes: Probes) -> dict[str, float]:
 def probe_text(probes: Probes) -> str:
     """A short table in Markdown, and in words what is alarming."""
     truth = probes.truth
+    measures = {readout.measure for readout in probes.readouts.values()}
     return page(
         "promotion/report/probes.md.j2",
-        is_binary=probes.label.measure == "accuracy",
-        rows=_rows(probes),
+        has_accuracy="accuracy" in measures,
+        rows=list(_rows(probes)),
+        swaps=list(_swap_rows(probes)),
         moved={} if truth is None else {kind: _shown(v) for kind, v in truth.moved.items()},
         swapped=0 if truth is None else int(truth.swapped.sum()),
         seeds=0 if truth is None else len(truth.swapped),
@@ -66,15 +77,10 @@ def probe_values(probes: Probes) -> dict[str, Any]:
     """Everything, with mean, std and the value of each seed, as JSON has it."""
     truth = probes.truth
     return {
-        "label": {
-            "measure": probes.label.measure,
-            "chance": dict(probes.label.chance),
-            **{split: _summaries(values) for split, values in probes.label.score.items()},
-        },
-        "noise_strength": {
-            "levels": list(probes.strength.levels),
-            "mse": _summaries(probes.strength.mse),
-            "r2": _summaries(probes.strength.r2),
+        "readouts": {name: _readout_values(one) for name, one in probes.readouts.items()},
+        "swapped_modality_moves": {
+            split: {modality: _move_values(moves) for modality, moves in by_modality.items()}
+            for split, by_modality in probes.swaps.items()
         },
         "ground_truth": None
         if truth is None
@@ -87,27 +93,47 @@ def probe_values(probes: Probes) -> dict[str, Any]:
     }
 
 
-def _rows(probes: Probes) -> list[list[str]]:
-    label, strength, truth = probes.label, probes.strength, probes.truth
-    rows = [
-        [f"label, {SPLIT[name]}", *_pair(score), f"{label.chance[name]:.2f}"]
-        for name, score in label.score.items()
-    ]
-    rows.append(["strength of added noise", *_pair(strength.r2), "0.00"])
+def _readout_values(readout: Readout) -> dict[str, Any]:
+    return {
+        "asked": readout.asked,
+        "measure": readout.measure,
+        "chance": readout.chance,
+        "linear": _summaries(readout.linear),
+        "network": _summaries(readout.network),
+    }
+
+
+def _move_values(moves: SwapMoves) -> dict[str, Any]:
+    return _summaries(
+        {
+            "invariant": moves.invariant,
+            "spurious": moves.spurious,
+            "prediction": moves.prediction,
+        }
+    )
+
+
+def _rows(probes: Probes) -> Iterator[list[str]]:
+    for readout in probes.readouts.values():
+        values = [_both(readout, part) for part in ROLES]
+        measure = ", accuracy" if readout.measure == "accuracy" else ""
+        yield [f"{readout.asked}{measure}", *values, f"{readout.chance:.2f}"]
+    truth = probes.truth
     if truth is not None:
-        rows += [
-            [
-                name,
-                *_pair({part: truth.matrix[part][target] for part in ROLES}),
-                f"{truth.inputs[target]:.2f}",
-            ]
-            for target, name in TARGET.items()
-        ]
-    return rows
+        for target, name in TARGET.items():
+            values = [_shown(truth.matrix[part][target]) for part in ROLES]
+            yield [name, *values, f"{truth.inputs[target]:.2f}"]
 
 
-def _pair(values: Mapping[str, BySeed]) -> list[str]:
-    return [_shown(values[part]) for part in ROLES]
+def _swap_rows(probes: Probes) -> Iterator[list[str]]:
+    for split, by_modality in probes.swaps.items():
+        for modality, moves in by_modality.items():
+            values = (moves.invariant, moves.spurious, moves.prediction)
+            yield [f"{modality}, {GROUPS_OF[split]}", *map(_shown, values)]
+
+
+def _both(readout: Readout, part: str) -> str:
+    return f"{_shown(readout.linear[part])}; {np.mean(readout.network[part]):.2f}"
 
 
 def _shown(values: BySeed) -> str:

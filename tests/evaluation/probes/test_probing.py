@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
 from cmir.data import DevelopmentData
+from cmir.evaluation.probes.environment_questions import (
+    Asked,
+    partition_readout,
+    strength_readout,
+)
 from cmir.evaluation.probes.linear_probes import accuracies, explained, linear_readout, r2
-from cmir.evaluation.probes.probing import Probes, probe, strength_probe
-from cmir.evaluation.probes.representations import TrainedModel, model_of
+from cmir.evaluation.probes.probing import Probes, group_readout, probe
+from cmir.evaluation.probes.readouts import Held, readouts
+from cmir.evaluation.probes.representations import Parts, TrainedModel, model_of
+from cmir.evaluation.probes.swap_moves import swap_moves
 from cmir.method.networks.replicas import Layout
 from cmir.method.training.reports import TrialResult
 from tests.support.made_data.learning_data import small_config, trained
@@ -113,54 +121,134 @@ def test_classes_that_a_line_parts_are_told_apart() -> None:
 
 def test_label_and_noise_are_probed_for_every_seed(probes: Probes) -> None:
     assert probes.truth is None
-    assert probes.label.measure == "r2"
-    assert set(probes.label.score) == {"id_val", "ood_val"}
-    assert probes.label.score["id_val"]["invariant"].shape == (2,)
+    assert {"label/id_val", "label/ood_val", "strength"} <= set(probes.readouts)
+    assert "erased" not in probes.readouts
+    label, strength = probes.readouts["label/id_val"], probes.readouts["strength"]
+    assert (label.measure, strength.measure) == ("r2", "r2")
+    assert strength.asked == "how much noise was added (0 to 4, in 3 steps)"
     # The planted label is easy to see in every modality but audio.
-    assert (probes.label.score["id_val"]["invariant"] > 0.3).all()
-    assert probes.strength.levels == (0.0, 2.0, 4.0)
-    variance = np.square([-2, 0, 2]).mean()
-    for part in ("invariant", "spurious"):
-        assert probes.strength.r2[part].shape == (2,)
-        implied = 1 - probes.strength.mse[part] / variance
-        assert probes.strength.r2[part] == pytest.approx(implied, abs=0.05)
+    for kind in (label.linear, label.network):
+        assert kind["invariant"].shape == (2,)
+        assert (kind["invariant"] > 0.3).all()
+        assert (kind["both"] > 0.3).all()
+    for part in ("invariant", "spurious", "both"):
+        assert strength.linear[part].shape == (2,)
+        assert (strength.best[part] >= strength.linear[part]).all()
 
 
 def test_the_same_seed_gives_the_same_probes(
     result: TrialResult, learning: DevelopmentData, probes: Probes
 ) -> None:
     again, other = probe(result, learning), probe(result, learning, seed=1)
-    for part in ("invariant", "spurious"):
-        np.testing.assert_array_equal(again.strength.r2[part], probes.strength.r2[part])
-        np.testing.assert_array_equal(
-            again.label.score["ood_val"][part], probes.label.score["ood_val"][part]
-        )
-    assert not np.array_equal(other.strength.r2["invariant"], probes.strength.r2["invariant"])
+    for name, readout in probes.readouts.items():
+        for part in ("invariant", "spurious", "both"):
+            np.testing.assert_array_equal(again.readouts[name].linear[part], readout.linear[part])
+            np.testing.assert_array_equal(again.readouts[name].network[part], readout.network[part])
+    found = other.readouts["strength"].linear["invariant"]
+    assert not np.array_equal(found, probes.readouts["strength"].linear["invariant"])
+
+
+def blinded(model: TrainedModel, part: str) -> TrainedModel:
+    """The model with one part a constant."""
+    layout: Layout = model.network.layout
+    stack, offset = model.stack.clone(), 0
+    for name, shape in layout.parts.items():
+        size = int(np.prod(shape.shape))
+        if name == f"encoder.{part}.weight":
+            stack[:, offset : offset + size] = 0
+        offset += size
+    return TrainedModel(model.network, stack)
+
+
+def asked(model: TrainedModel, data: DevelopmentData) -> Asked:
+    return Asked(model, data, np.arange(len(data.train)), np.random.default_rng(0))
 
 
 def test_a_part_that_ignores_its_input_tells_nothing(
     result: TrialResult, learning: DevelopmentData
 ) -> None:
+    model, environments = model_of(result, learning), result.config.environments
+    seeing = strength_readout(asked(model, learning), environments)
+    found = strength_readout(asked(blinded(model, "invariant"), learning), environments)
+    assert np.abs(found.linear["invariant"]).max() < 0.05
+    assert found.network["invariant"].max() < 0.1
+    np.testing.assert_array_equal(found.linear["spurious"], seeing.linear["spurious"])
+
+
+def test_a_network_reads_what_no_linear_map_tells() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(1, 900, 4)).astype(np.float32)
+    nothing = random.normal(size=(1, 900, 4)).astype(np.float32)
+    target = np.abs(values[0, :, 0])
+    fitted, held = (Parts(values[:, own], nothing[:, own]) for own in (slice(600), slice(600, 900)))
+    (found,) = readouts(fitted, target[:600], [Held("its size", held, target[600:])], "r2")
+    assert found.linear["invariant"][0] < 0.1
+    assert found.network["invariant"][0] > 0.6
+    assert found.best["spurious"][0] < 0.1
+    sign = (values[0, :, 0] * values[0, :, 1] > 0).astype(int)
+    (found,) = readouts(fitted, sign[:600], [Held("alike", held, sign[600:])], "accuracy")
+    assert found.linear["invariant"][0] < found.chance + 0.1
+    assert found.network["invariant"][0] > 0.8
+
+
+def test_an_erased_modality_is_told_from_whatever_holds_vectors(learning: DevelopmentData) -> None:
+    settings = {"environments__view": "erase", "environments__count": 1}
+    found = probe(trained(learning, small_config((0,), **settings)), learning)
+    erased = found.readouts["erased"]
+    assert erased.measure == "accuracy"
+    assert erased.chance == pytest.approx(1 / 4, abs=0.01)
+    assert erased.best["both"][0] > 0.6
+    assert "strength" not in found.readouts
+
+
+def test_a_partition_is_told_from_training_samples_alone(
+    result: TrialResult, learning: DevelopmentData
+) -> None:
     model = model_of(result, learning)
-    layout: Layout = model.network.layout
-    stack = model.stack.clone()
-    offset = 0
-    for name, part in layout.parts.items():
-        size = int(np.prod(part.shape))
-        if name == "encoder.invariant.weight":
-            stack[:, offset : offset + size] = 0
-        offset += size
-    blind = TrainedModel(model.network, stack)
-    ask = partial(
-        strength_probe,
-        data=learning,
-        fit_on=np.arange(len(learning.train)),
-        environments=result.config.environments,
+    environments = small_config(
+        (0,), environments__partition="kmeans", environments__groups=2
+    ).environments
+    found = partition_readout(asked(model, learning), environments)
+    assert found is not None
+    assert found.measure == "accuracy"
+    assert found.best["both"].mean() > found.chance
+
+
+def test_a_swapped_modality_moves_what_is_made_of_it(
+    result: TrialResult, learning: DevelopmentData
+) -> None:
+    model = model_of(result, learning)
+    moves = swap_moves(model, learning)["ood_val"]
+    assert set(moves) == set(model.network.sizes)
+    # The shares of the modalities make the whole.
+    for part in ("invariant", "spurious"):
+        total = sum(getattr(one, part) for one in moves.values())
+        np.testing.assert_allclose(total, 1.0, atol=1e-6)
+    still = swap_moves(blinded(model, "invariant"), learning)["ood_val"]
+    assert all(np.abs(one.prediction).max() < 1e-6 for one in still.values())
+    assert any(one.prediction.max() > 0.3 for one in moves.values())
+
+
+def test_who_a_sample_is_of_is_asked_where_training_has_met_them(
+    result: TrialResult, learning: DevelopmentData
+) -> None:
+    model, fit_on = model_of(result, learning), np.arange(len(learning.train))
+    names = np.where(learning.train.labels > 0, "ann", "bob")
+    told = np.where(learning.id_val.labels > 0, "ann", "bob")
+    told[:3] = "eve"
+    known = replace(
+        learning,
+        train=replace(
+            learning.train, samples=learning.train.samples.with_columns(speaker=pl.Series(names))
+        ),
+        id_val=replace(
+            learning.id_val, samples=learning.id_val.samples.with_columns(speaker=pl.Series(told))
+        ),
     )
-    seeing = ask(model, random=np.random.default_rng(0))
-    found = ask(blind, random=np.random.default_rng(0))
-    assert np.abs(found.r2["invariant"]).max() < 0.05
-    np.testing.assert_array_equal(found.r2["spurious"], seeing.r2["spurious"])
+    found = group_readout(model, known, fit_on)
+    assert found is not None
+    assert found.asked == "which speaker, of those in training"
+    assert (found.linear["invariant"] > found.chance + 0.1).all()
 
 
 def test_a_binary_task_is_scored_against_the_larger_class(
@@ -170,9 +258,10 @@ def test_a_binary_task_is_scored_against_the_larger_class(
         trained(learning_binary, small_config((0, 1), objective="ood_val/accuracy")),
         learning_binary,
     )
-    assert found.label.measure == "accuracy"
+    label = found.readouts["label/id_val"]
+    assert label.measure == "accuracy"
     labels = learning_binary.id_val.labels
-    assert found.label.chance["id_val"] == max(labels.mean(), 1 - labels.mean())
-    assert (found.label.score["id_val"]["invariant"] > found.label.chance["id_val"]).all()
-    # Not trained on noise: asked about the default environments.
-    assert found.strength.levels == (0.0, 0.1, 0.2, 0.3, 0.4)
+    assert label.chance == max(labels.mean(), 1 - labels.mean())
+    assert (label.linear["invariant"] > label.chance).all()
+    # Not trained on environments: there are none to be told.
+    assert not {"strength", "erased", "partition"} & set(found.readouts)

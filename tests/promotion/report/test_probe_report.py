@@ -12,7 +12,7 @@ import pytest
 
 from cmir.data import load_dataset
 from cmir.evaluation.probes.ground_truth import GroundTruth
-from cmir.evaluation.probes.probing import Probes, probe
+from cmir.evaluation.probes.probing import ROLES, Probes, probe
 from cmir.promotion.report.probe_plot import TRUTH, probe_picture
 from cmir.promotion.report.probe_report import probe_metrics, probe_text, probe_values
 from tests.support.made_data.learning_data import small_config, trained
@@ -38,21 +38,35 @@ def swapped(probes: Probes) -> Probes:
 def test_metrics_are_few_and_means_over_seeds(probes: Probes) -> None:
     found = probe_metrics(probes)
     assert probes.truth is not None
-    assert len(found) == 11
     assert all(key.startswith("probe/") for key in found)
     causal = probes.truth.matrix["spurious"]["causal"]
     assert found["probe/causal_from_spurious"] == pytest.approx(causal.mean())
     assert found["probe/moved_by_spurious"] == probes.truth.moved["spurious"].mean()
     assert found["probe/roles_swapped"] == 0
-    assert len(probe_metrics(replace(probes, truth=None))) == 4
+    own = probe_metrics(replace(probes, truth=None))
+    assert set(found) - set(own) == {
+        *(f"probe/{kind}_from_{part}" for kind in ("causal", "spurious") for part in ROLES),
+        *("probe/moved_by_causal", "probe/moved_by_spurious", "probe/roles_swapped"),
+    }
+    label = probes.readouts["label/ood_val"].linear["spurious"]
+    assert own["probe/label_new_from_spurious"] == label.mean()
+    text = probes.swaps["ood_val"]["text"].prediction
+    assert own["probe/moved_by_text"] == text.mean()
     assert probe_metrics(swapped(probes))["probe/roles_swapped"] == 1
 
 
 def test_the_file_holds_every_seed_and_is_strict_json(probes: Probes) -> None:
-    unknown = replace(probes.strength, r2={part: np.full(2, np.nan) for part in ("invariant",)})
-    values = probe_values(replace(probes, strength=unknown))
+    label = probes.readouts["label/id_val"]
+    unknown = replace(label, linear={part: np.full(2, np.nan) for part in ("invariant",)})
+    values = probe_values(replace(probes, readouts={"label/id_val": unknown}))
     read = json.loads(json.dumps(values, allow_nan=False))
-    assert read["noise_strength"]["r2"]["invariant"]["by_seed"] == [None, None]
+    shown = read["readouts"]["label/id_val"]
+    assert shown["linear"]["invariant"]["by_seed"] == [None, None]
+    assert shown["asked"] == "the label, known groups"
+    assert set(shown["network"]) == {"invariant", "spurious", "both"}
+    assert set(read["swapped_modality_moves"]["id_val"]["text"]) == {
+        *("invariant", "spurious", "prediction")
+    }
     matrix = read["ground_truth"]["r2"]
     assert set(matrix) == {"invariant", "spurious", "both"}
     assert set(matrix["both"]) == {"causal", "cause", "spurious", "cue", "environment"}
@@ -62,8 +76,9 @@ def test_the_file_holds_every_seed_and_is_strict_json(probes: Probes) -> None:
 
 def test_the_table_is_short_and_swapped_roles_are_told(probes: Probes) -> None:
     text = probe_text(probes)
-    assert len(text) < 1200
-    assert text.count("\n| ") == 8
+    assert len(text) < 2400
+    assert "| the label, new groups" in text
+    assert "| text, new groups" in text
     assert "changed roles" not in text
     assert "changed roles in 2 of 2 seeds" in probe_text(swapped(probes))
     assert "what causes the label" not in probe_text(replace(probes, truth=None))
@@ -79,13 +94,13 @@ def test_the_picture_asks_each_question_in_words(probes: Probes) -> None:
     assert probes.truth is not None
     lengths = [bar.get_width() for bar in second.patches]  # type: ignore[attr-defined]
     assert lengths == pytest.approx([values.mean() for values in probes.truth.moved.values()])
-    assert "noise was added" in third.get_yticklabels()[2].get_text()
+    assert "the label, known groups" in third.get_yticklabels()[0].get_text()
 
 
 def test_without_ground_truth_one_panel_is_left(probes: Probes, tmp_path: Path) -> None:
     nothing = {part: np.full(2, np.nan) for part in ("invariant", "spurious")}
-    strength = replace(probes.strength, r2=nothing)
-    figure = probe_picture(replace(probes, truth=None, strength=strength))
+    readouts = {name: replace(one, linear=nothing) for name, one in probes.readouts.items()}
+    figure = probe_picture(replace(probes, truth=None, readouts=readouts))
     figure.savefig(tmp_path / "probes.png", dpi=30)
     (axes,) = figure.axes
     assert "cannot be asked" in [text.get_text() for text in axes.texts]
