@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from cmir.dotted_keys import field_at, fields_of, flattened, kinds_of, nested
 from cmir.errors import InputError, explain
-from cmir.extension_fields import NameOf, SettingsOf, Value
+from cmir.extension_fields import NameOf, OwnSettings, SettingsOf, own_settings, refuse_unused
 from cmir.extensions import PARTITIONS, PENALTIES, VIEWS
-from cmir.section import PER_REPLICA
-from cmir.section import Section as Section
-from cmir.training_config import OF_TRAINED_BACKBONES
-from cmir.training_config import Precision as Precision
-from cmir.training_config import TrainingConfig as TrainingConfig
+from cmir.sections.model_config import ModelConfig as ModelConfig
+from cmir.sections.model_config import UnimodalKind as UnimodalKind
+from cmir.sections.section import PER_REPLICA
+from cmir.sections.section import Section as Section
+from cmir.sections.training_config import OF_TRAINED_BACKBONES
+from cmir.sections.training_config import Precision as Precision
+from cmir.sections.training_config import TrainingConfig as TrainingConfig
 
 View = Annotated[str, NameOf("view", ("none",))]
 PartitionName = Annotated[str, NameOf("partition", ("none",), is_open=True)]
-UnimodalKind = Annotated[str, NameOf("unimodal")]
 Penalty = Annotated[str, NameOf("penalty")]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -47,23 +48,6 @@ PredictionLoss = Literal["mse", "mae", "bce", "cross_entropy", "label_bce"]
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
-OwnSettings = dict[str, dict[str, Value]]
-
-
-def _own_settings() -> Any:
-    """A field for settings that extensions have of their own; left out where there are none."""
-    return Field(default_factory=dict, exclude_if=lambda given: not given)
-
-
-def _refuse_unused(field: str, given: Collection[str], key: str, chosen: Collection[str]) -> None:
-    """Raises ValueError where settings are of an extension that is not the chosen one."""
-    for name in given:
-        if name not in chosen:
-            came = " and ".join(f"'{one}'" for one in chosen) or "none"
-            raise ValueError(
-                f"{field}.{name} has no effect with {key.split('.')[1]} {came}: leave it out, or "
-                f"give it a condition (when: {{{key}: [{name}]}})"
-            )
 
 
 class EnvironmentsConfig(Section):
@@ -88,8 +72,8 @@ class EnvironmentsConfig(Section):
     )
     partition: PartitionName = "none"
     groups: int | None = Field(None, ge=2, le=64, description="number of groups of the partition")
-    view_settings: Annotated[OwnSettings, SettingsOf("view")] = _own_settings()
-    partition_settings: Annotated[OwnSettings, SettingsOf("partition")] = _own_settings()
+    view_settings: Annotated[OwnSettings, SettingsOf("view")] = own_settings()
+    partition_settings: Annotated[OwnSettings, SettingsOf("partition")] = own_settings()
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> EnvironmentsConfig:
@@ -109,7 +93,7 @@ class EnvironmentsConfig(Section):
         for scheme in ("view", "partition"):
             given = getattr(self, f"{scheme}_settings")
             key, chosen = f"environments.{scheme}", getattr(self, scheme)
-            _refuse_unused(f"{scheme}_settings", given, key, [chosen])
+            refuse_unused(f"{scheme}_settings", given, key, [chosen])
         return self
 
     @property
@@ -174,6 +158,13 @@ class LossConfig(Section):
         "samples", description="of both parts: Eq. 5-6 as printed, or between their features"
     )
     reconstruction: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
+    label_leak: float = Field(
+        0.0,
+        ge=0.0,
+        json_schema_extra=PER_REPLICA,
+        exclude_if=lambda value: value == 0,
+        description="weight of the share of Z_spu that the label explains",
+    )
     off_diagonal: float = Field(
         1.0, ge=0.0, le=1.0, json_schema_extra=PER_REPLICA, description="alpha of Eq. 6"
     )
@@ -189,7 +180,7 @@ class LossConfig(Section):
     group_dro_step: float = Field(
         0.01, gt=0.0, json_schema_extra=PER_REPLICA, description="eta of GroupDRO"
     )
-    penalty_settings: Annotated[OwnSettings, SettingsOf("penalty")] = _own_settings()
+    penalty_settings: Annotated[OwnSettings, SettingsOf("penalty")] = own_settings()
 
     @model_validator(mode="after")
     def _a_share_is_at_most_one(self) -> LossConfig:
@@ -204,63 +195,7 @@ class LossConfig(Section):
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> LossConfig:
-        _refuse_unused("penalty_settings", self.penalty_settings, "loss.penalty", [self.penalty])
-        return self
-
-
-class ModelConfig(Section):
-    """Sizes of the network. `representation_size` is the paper's d, `hidden_size` its d'."""
-
-    representation_size: int = Field(150, ge=2, le=4096)
-    hidden_size: int = Field(128, ge=2, le=4096)
-    modalities: tuple[str, ...] = Field((), strict=False, description="empty: all of the data set")
-    unimodal: dict[str, UnimodalKind] = Field(
-        default_factory=dict, description="network of a modality; by shape where not named"
-    )
-    backbone: dict[str, str] = Field(
-        default_factory=dict,
-        description="language model of a modality, which reads raw_text or text_bert: a folder, a "
-        "name of the hub, or minilm",
-    )
-    fuse: dict[str, str] = Field(
-        default_factory=dict,
-        description="stream: modality it is joined to before that one's first layer, as humour: "
-        "text (Mai and Han 2026, Eq. 13)",
-    )
-    transformer_layers: int = Field(1, ge=1, le=12)
-    transformer_heads: int = Field(2, ge=1, le=16)
-    unimodal_settings: Annotated[OwnSettings, SettingsOf("unimodal")] = _own_settings()
-
-    @model_validator(mode="after")
-    def _settings_are_used(self) -> ModelConfig:
-        chosen = [self.unimodal[name] for name in sorted(self.unimodal)]
-        key = "model.unimodal.<modality>"
-        _refuse_unused("unimodal_settings", self.unimodal_settings, key, chosen)
-        return self
-
-    @model_validator(mode="after")
-    def _heads_divide_the_size(self) -> ModelConfig:
-        if self.representation_size % self.transformer_heads:
-            raise ValueError(
-                f"representation_size must be a multiple of transformer_heads, but got "
-                f"{self.representation_size} and {self.transformer_heads}; a range that is "
-                f"searched needs such a step"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _streams_are_fused_once(self) -> ModelConfig:
-        for stream, target in self.fuse.items():
-            if target in self.fuse:
-                raise ValueError(
-                    f"fuse.{stream} must name a modality that is not fused itself, but got "
-                    f"'{target}'"
-                )
-            if stream in self.unimodal:
-                raise ValueError(
-                    f"unimodal.{stream} has no effect: the stream is fused into '{target}' and "
-                    "has no network of its own"
-                )
+        refuse_unused("penalty_settings", self.penalty_settings, "loss.penalty", [self.penalty])
         return self
 
 
@@ -287,6 +222,17 @@ class TrialConfig(Section):
             raise ValueError(
                 f"loss.penalty_anneal_epochs must be below training.epochs, or the penalty never "
                 f"counts, but got {self.loss.penalty_anneal_epochs} and {self.training.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_can_be_compared(self) -> TrialConfig:
+        own, size = self.model.invariant_width, self.model.representation_size
+        if own != size and self.loss.decorrelation == "samples":
+            raise ValueError(
+                f"loss.decorrelation 'samples' compares parts of one width, but model."
+                f"invariant_size is {own} and model.representation_size {size}: choose "
+                "cross_covariance or hsic"
             )
         return self
 

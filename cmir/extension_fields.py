@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from cmir.errors import SettingsError
@@ -94,3 +94,22 @@ class SettingsOf:
             return dict(model.model_validate(settings).model_dump(mode="json", exclude_unset=True))
         except ValidationError as error:
             raise SettingsError(name, error) from None
+
+
+OwnSettings = dict[str, dict[str, Value]]
+
+
+def own_settings() -> Any:
+    """A field for settings that extensions have of their own; left out where there are none."""
+    return Field(default_factory=dict, exclude_if=lambda given: not given)
+
+
+def refuse_unused(field: str, given: Collection[str], key: str, chosen: Collection[str]) -> None:
+    """Raises ValueError where settings are of an extension that is not the chosen one."""
+    for name in given:
+        if name not in chosen:
+            came = " and ".join(f"'{one}'" for one in chosen) or "none"
+            raise ValueError(
+                f"{field}.{name} has no effect with {key.split('.')[1]} {came}: leave it out, or "
+                f"give it a condition (when: {{{key}: [{name}]}})"
+            )

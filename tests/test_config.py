@@ -311,3 +311,18 @@ def test_adapters_learn_faster_than_whole_layers_by_default() -> None:
     assert TrainingConfig().backbone_rate == 2e-5
     assert TrainingConfig(backbone_rank=4).backbone_rate == 2e-4
     assert TrainingConfig(backbone_rank=4, backbone_learning_rate=0.1).backbone_rate == 0.1
+
+
+def test_a_narrow_invariant_part_is_compared_by_features() -> None:
+    own: dict[str, Any] = {"model.invariant_size": 4, "loss.decorrelation": "hsic"}
+    assert trial_config(own).model.invariant_width == 4
+    with pytest.raises(InputError, match=r"compares parts of one width.*choose cross_covariance"):
+        trial_config({"model.invariant_size": 4})
+    assert trial_config({"model.invariant_size": 150}).model.invariant_width == 150
+
+
+def test_a_split_that_is_not_asked_for_leaves_a_fingerprint_as_it_was() -> None:
+    dumped = TrialConfig().model_dump()
+    assert "invariant_size" not in dumped["model"]
+    assert "label_leak" not in dumped["loss"]
+    assert TrialConfig().model.invariant_width == TrialConfig().model.representation_size

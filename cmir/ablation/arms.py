@@ -130,7 +130,7 @@ def constraint_arms(origin: Origin) -> list[Arm]:
         origin.arm("no views, no invariance", family, {}, VIEW_KEYS, no_views),
         origin.arm("invariance weight 0", family, {"loss.invariance": 0.0}, (), no_views or alike),
     ]
-    for term in ("mutual_information", "reconstruction"):
+    for term in _split_terms(full):
         key = f"loss.{term}"
         has_term = getattr(full.loss, term) > 0
         note = "removed or weight 0: no gradient" if has_term else "its weight is 0 already"
@@ -146,6 +146,12 @@ def constraint_arms(origin: Origin) -> list[Arm]:
     found.append(origin.arm("no partition, no penalty", family, {}, gone, note))
     found.append(origin.arm("penalty weight 0", family, {"loss.penalty_weight": 0.0}, (), note))
     return found
+
+
+def _split_terms(full: TrialConfig) -> tuple[str, ...]:
+    """The terms that hold the two parts apart: the paper's, and ours where it is used."""
+    own = ("label_leak",) if full.loss.label_leak > 0 else ()
+    return ("mutual_information", "reconstruction", *own)
 
 
 def baseline_arms(origin: Origin) -> list[Arm]:

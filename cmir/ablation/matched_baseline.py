@@ -14,7 +14,7 @@ from cmir.method.networks.sized_network import network_for
 from cmir.space.search_space import Assignment, SearchSpace, contains
 from cmir.space.space_file import SweepFile, parse_sweep
 
-CONSTRAINTS = ("invariance", "mutual_information", "reconstruction")
+CONSTRAINTS = ("invariance", "mutual_information", "reconstruction", "label_leak")
 UNSEARCHED = (
     "environments.",
     "model.",
@@ -112,7 +112,7 @@ def _idle_parts(config: TrialConfig) -> tuple[str, ...]:
     loss = config.loss
     is_trained = {
         "decoder.": loss.reconstruction > 0,
-        "encoder.spurious": loss.reconstruction > 0 or loss.mutual_information > 0,
+        "encoder.spurious": max(loss.reconstruction, loss.mutual_information, loss.label_leak) > 0,
         "unimodal_predictor.": loss.invariance > 0 and config.environments.views > 0,
     }
     return tuple(name for name, trained in is_trained.items() if not trained)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from cmir.config import TrialConfig, trial_config
 from cmir.extensions import baseline
 
-CONSTRAINTS = ("loss.invariance", "loss.mutual_information", "loss.reconstruction")
+CONSTRAINTS = (
+    "loss.invariance",
+    "loss.mutual_information",
+    "loss.reconstruction",
+    "loss.label_leak",
+)
 SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
 FACTORS = (1 / 3, 1.0, 3.0)
 
@@ -40,8 +45,8 @@ def is_erm(config: TrialConfig) -> bool:
     environments, loss = config.environments, config.loss
     is_penalised = environments.partition != "none" and loss.penalty_weight > 0
     uses_views = environments.views > 0 and (loss.invariance > 0 or loss.prediction_views == "all")
-    others = loss.mutual_information > 0 or loss.reconstruction > 0
-    return not (is_penalised or uses_views or others)
+    splits = max(loss.mutual_information, loss.reconstruction, loss.label_leak) > 0
+    return not (is_penalised or uses_views or splits)
 
 
 def with_rate(config: TrialConfig, rate: float) -> TrialConfig:

@@ -61,6 +61,7 @@ def test_the_baseline_keeps_sizes_and_optimiser_and_nothing_else() -> None:
         ({"environments__partition": "speaker", "loss__penalty_weight": 0.0}, True),
         ({"environments__partition": "speaker"}, False),
         ({"loss__reconstruction": 0.1}, False),
+        ({"loss__label_leak": 0.1}, False),
     ],
 )
 def test_a_scheme_that_changes_nothing_is_baseline_training(

@@ -82,7 +82,8 @@ def views_of(
         nothing = network.encode(weights, torch.zeros_like(given[0][:, :, :1]))
         return Views(partial(_erased, erased(*given)), clean, nothing)
     perturbed = VIEWS[scheme].given(environments.view_settings)(*given)
-    return Views(None, network.encode(weights, perturbed.flatten(2, 3)).view(perturbed.shape))
+    encoded = network.encode(weights, perturbed.flatten(2, 3))
+    return Views(None, encoded.view(*perturbed.shape[:4], -1))
 
 
 def _swapped(sources: Tensor, vectors: Tensor) -> Tensor:

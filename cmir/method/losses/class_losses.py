@@ -6,6 +6,7 @@ axis, so that whatever weighs, averages or compares errors of samples works on t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,6 +115,32 @@ def divergence(scores: Tensor, others: Tensor, kind: str) -> Tensor:
     """
     chances = probabilities(scores, kind) - probabilities(others, kind)
     return (chances * (scores - others)).sum(-1) / 2
+
+
+def label_contrasts(labels: Tensor, loss: Loss, names: int) -> Tensor:
+    """Labels as centred columns whose products with features give shares of their variance.
+
+    A number becomes one column of variance 1; classes get (1[y = c] - p_c) / sqrt(p_c) each with
+    p_c the share of the class in the batch; of several labels each is a number, over sqrt(C).
+
+    Args:
+        labels: `(..., batch)`, of several labels `(..., batch, C)`.
+        loss: tells what they are.
+        names: C.
+
+    Returns:
+        `(..., batch, q)` with q = 1 or C.
+    """
+    kind = named.kind if (named := class_loss(loss)) else None
+    if kind == "cross_entropy":
+        columns = functional.one_hot(labels.long(), names).to(torch.get_default_dtype())
+        share = columns.mean(-2, keepdim=True)
+        return (columns - share) * share.clamp(min=1e-12).rsqrt()
+    columns = labels if kind == "label_bce" else labels[..., None]
+    centred = columns - columns.mean(-2, keepdim=True)
+    deviation = centred.square().mean(-2, keepdim=True).clamp(min=1e-12).sqrt()
+    scale: Tensor = deviation * math.sqrt(columns.shape[-1])
+    return centred / scale
 
 
 def loss_of(kind: PredictionLoss, config: LossConfig, task: Task, labels: npt.ArrayLike) -> Loss:

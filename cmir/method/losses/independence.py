@@ -71,6 +71,33 @@ def hsic(invariant: Tensor, spurious: Tensor) -> Tensor:
     return (trace + sums - crossed) / (samples * (samples - 3))
 
 
+def explained_share(spurious: Tensor, contrasts: Tensor) -> Tensor:
+    """Share of the variance of a representation that the label explains, less what chance gives.
+
+    |C|^2 / tr(Var Z) with C = Z^T Y / N, Z centred: for a number R^2 of the regression of Z on it,
+    for classes the part of the variance that lies between them. At zero, and only there, no linear
+    map of Z tells anything of the label (Belrose et al. 2023, "LEACE", Theorem 3.1); over batches
+    of N independent samples chance alone gives q / (N - 1), which is taken off. Pitfall: sees what
+    is linear in Z; a spurious part may still tell the label to a deeper reader.
+
+    Args:
+        spurious: `(replica, ..., batch, features)`.
+        contrasts: Y, from `label_contrasts`, with the same leading axes or such as broadcast to
+            them, `(replica, ..., batch, q)`.
+
+    Returns:
+        the leading axes; zero in the mean where nothing is told, at most 1.
+
+    Raises:
+        ValueError: fewer than two samples.
+    """
+    samples, contrasts = _samples(spurious, 2), contrasts.to(spurious)
+    centred = spurious - spurious.mean(-2, keepdim=True)
+    told = (centred.transpose(-1, -2) @ contrasts / samples).square().sum((-2, -1))
+    whole = centred.square().mean(-2).sum(-1).clamp(min=1e-12)
+    return told / whole - contrasts.square().mean(-2).sum(-1) / (samples - 1)
+
+
 def _samples(values: Tensor, least: int) -> int:
     count = values.shape[-2]
     if count < least:

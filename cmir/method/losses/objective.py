@@ -13,7 +13,7 @@ from cmir.config import PredictionLoss, TrialConfig
 from cmir.data.task import Task
 from cmir.extensions import PENALTIES
 from cmir.method.environments.encoded_views import Views, views_of
-from cmir.method.losses.class_losses import Loss
+from cmir.method.losses.class_losses import Loss, label_contrasts
 from cmir.method.losses.constraints import (
     decorrelation,
     invariance,
@@ -21,7 +21,7 @@ from cmir.method.losses.constraints import (
     prediction_invariance,
     reconstruction,
 )
-from cmir.method.losses.independence import cross_covariance, hsic
+from cmir.method.losses.independence import cross_covariance, explained_share, hsic
 from cmir.method.losses.penalty_schemes import PenaltyBatch
 from cmir.method.losses.replica_settings import ReplicaSettings
 from cmir.method.networks.features import Inputs
@@ -86,7 +86,7 @@ class Objective:
         if self.config.loss.invariance_form == "predictions":
             model, count = self.config.model, len(self.network.sizes)
             outputs = self.network.outputs
-            size, hidden = model.representation_size, model.hidden_size
+            size, hidden = model.invariant_width, model.hidden_size
             parts |= linear_parts("unimodal_predictor.first", size, hidden, count)
             parts |= linear_parts("unimodal_predictor.second", hidden, outputs, count)
         return Layout(parts)
@@ -127,7 +127,7 @@ class Objective:
                 terms |= self._invariance(weights, clean.invariant, views.invariant, batch.labels)
         elif "invariance" in wanted:
             terms["invariance"] = errors.new_zeros(errors.shape[0])
-        terms |= self._split_terms(weights, clean, settings, wanted)
+        terms |= self._split_terms(weights, clean, batch.labels, settings, wanted)
         if "penalty" in wanted:
             terms["penalty"], memory = self._penalty(clean, errors, batch, settings, memory)
         return {"prediction": errors.mean(1), **terms}, memory
@@ -188,11 +188,16 @@ class Objective:
         }
 
     def _split_terms(
-        self, weights: Weights, clean: Clean, settings: ReplicaSettings, wanted: Sequence[str]
+        self,
+        weights: Weights,
+        clean: Clean,
+        labels: Tensor,
+        settings: ReplicaSettings,
+        wanted: Sequence[str],
     ) -> Terms:
         """What holds the two parts apart, and what they must give back together."""
         terms: Terms = {}
-        if not {"mutual_information", "reconstruction"} & set(wanted):
+        if not {"mutual_information", "reconstruction", "label_leak"} & set(wanted):
             return terms
         spurious = self.network.spurious(weights, clean.hidden)
         if "mutual_information" in wanted:
@@ -201,6 +206,9 @@ class Objective:
             rebuilt = self.network.reconstruct(weights, clean.invariant, spurious)
             distance = reconstruction(clean.features, rebuilt, self.config.loss.reduction)
             terms["reconstruction"] = distance.sum(1)
+        if "label_leak" in wanted:
+            contrasts = label_contrasts(labels, self.loss, self.network.outputs)
+            terms["label_leak"] = explained_share(spurious, contrasts[:, None]).sum(1)
         return terms
 
     def _dependence(self, invariant: Tensor, spurious: Tensor, settings: ReplicaSettings) -> Tensor:
@@ -247,7 +255,7 @@ def weighted_sum(
     large weight does not act as a large learning rate (Krueger et al. 2021, Sec. 4).
     """
     total = terms["prediction"]
-    for name in ("invariance", "mutual_information", "reconstruction"):
+    for name in ("invariance", "mutual_information", "reconstruction", "label_leak"):
         if name in terms:
             total = total + getattr(settings, name) * terms[name]
     if penalty_counts and "penalty" in terms:

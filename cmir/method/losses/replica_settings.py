@@ -15,9 +15,12 @@ WEIGHTS: Mapping[str, str] = {
     "invariance": "invariance",
     "mutual_information": "mutual_information",
     "reconstruction": "reconstruction",
+    "label_leak": "label_leak",
     "penalty": "penalty_weight",
 }
 CONSTRAINTS = tuple(WEIGHTS)
+# What is said of every training, also where its weight is zero: the terms that the paper has.
+REPORTED = tuple(name for name in CONSTRAINTS if name != "label_leak")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class ReplicaSettings:
 
     Attributes:
         invariance: lambda_1 `(replica,)`; the next two are lambda_2 and lambda_3.
+        label_leak: weight of the label's share of Z_spu, `(replica,)`.
         off_diagonal: alpha of Eq. 6, `(replica,)`.
         penalty: weight of the environment penalty, `(replica,)`; zero without a partition.
         group_dro_step: eta of GroupDRO, `(replica,)`.
@@ -35,6 +39,7 @@ class ReplicaSettings:
     invariance: Tensor
     mutual_information: Tensor
     reconstruction: Tensor
+    label_leak: Tensor
     off_diagonal: Tensor
     penalty: Tensor
     group_dro_step: Tensor

@@ -56,18 +56,18 @@ class Network:
     def layout(self) -> Layout:
         """The weights by name, and their order in one vector."""
         size, hidden = self.config.representation_size, self.config.hidden_size
-        count = len(self.sizes)
+        count, invariant = len(self.sizes), self.config.invariant_width
         parts: dict[str, Part] = {}
         for name, inputs in self.sizes.items():
             parts |= unimodal_parts(f"unimodal.{name}", self.kinds[name], inputs, self.config)
         parts |= linear_parts("encoder.first", size, hidden, count)
         parts |= linear_parts("encoder.second", hidden, hidden, count)
-        parts |= linear_parts("encoder.invariant", hidden, size, count)
+        parts |= linear_parts("encoder.invariant", hidden, invariant, count)
         parts |= linear_parts("encoder.spurious", hidden, size, count)
-        parts |= linear_parts("decoder.first", 2 * size, hidden, count)
+        parts |= linear_parts("decoder.first", invariant + size, hidden, count)
         parts |= linear_parts("decoder.second", hidden, hidden, count)
         parts |= linear_parts("decoder.third", hidden, size, count)
-        parts |= linear_parts("predictor.first", count * size, hidden)
+        parts |= linear_parts("predictor.first", count * invariant, hidden)
         parts |= linear_parts("predictor.second", hidden, hidden)
         parts |= linear_parts("predictor.third", hidden, self.outputs)
         return Layout(parts)

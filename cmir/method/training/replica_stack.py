@@ -19,7 +19,7 @@ from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.losses.class_losses import loss_of
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
-from cmir.method.losses.replica_settings import CONSTRAINTS, replica_settings
+from cmir.method.losses.replica_settings import REPORTED, replica_settings
 from cmir.method.networks.features import Features, load_features
 from cmir.method.networks.model import Weights
 from cmir.method.networks.predictions import predict
@@ -146,7 +146,7 @@ class Stack:
 
     def _idle_terms(self, active: Sequence[str]) -> ByReplica:
         """Terms whose weight is zero everywhere, on the last batch only, without gradient."""
-        idle = [name for name in CONSTRAINTS if name not in active]
+        idle = [name for name in REPORTED if name not in active]
         if not idle:
             return {}
         noise = [generator(self._seeds[r], VIEWS, self._device) for r in self._alive]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
+from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
+from cmir.method.losses.class_losses import label_contrasts
 from cmir.method.losses.constraints import decorrelation
-from cmir.method.losses.independence import cross_covariance, hsic
+from cmir.method.losses.independence import cross_covariance, explained_share, hsic
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -29,6 +31,46 @@ def test_cross_covariance_is_the_squared_correlation_of_every_pair_less_chance()
             ]
             assert summed[r, m].item() == pytest.approx(sum(squares))
             assert averaged[r, m].item() == pytest.approx(np.mean(squares))
+
+
+def test_the_share_that_a_number_explains_is_r2_of_the_regression_on_it() -> None:
+    values, labels = normal(2, 3, 9, 4), normal(2, 9, seed=1)
+    share = explained_share(values, label_contrasts(labels, "mae", 1)[:, None])
+    for r in range(2):
+        for m in range(3):
+            line = LinearRegression().fit(labels[r, :, None], values[r, m])
+            told = line.predict(labels[r, :, None]).var(axis=0).sum()
+            expected = told / values[r, m].numpy().var(axis=0).sum() - 1 / 8
+            assert share[r, m].item() == pytest.approx(expected)
+
+
+def test_the_share_that_classes_explain_is_that_between_them() -> None:
+    values, classes = normal(1, 12, 4), torch.tensor([[0, 1, 2, 0, 1, 2, 0, 0, 0, 1, 1, 2]])
+    contrasts = label_contrasts(classes.double(), "cross_entropy", 3)
+    means = np.stack([values[0][classes[0] == c].mean(0).numpy() for c in classes[0].tolist()])
+    between = means.var(axis=0).sum() / values[0].numpy().var(axis=0).sum()
+    chance = (3 - 1) / 11
+    assert explained_share(values, contrasts)[0].item() == pytest.approx(between - chance)
+    # Two classes are the number that tells them apart.
+    two = (classes > 0).double()
+    one = explained_share(values, label_contrasts(two, "bce", 1))
+    both = explained_share(values, label_contrasts(two, "cross_entropy", 2))
+    torch.testing.assert_close(one, both)
+
+
+def test_several_labels_explain_the_mean_of_what_each_does() -> None:
+    values, labels = normal(1, 20, 4), (normal(1, 20, 3, seed=2) > 0).double()
+    together = explained_share(values, label_contrasts(labels, "label_bce", 3))
+    each = [explained_share(values, label_contrasts(labels[..., c], "bce", 1)) for c in range(3)]
+    torch.testing.assert_close(together, torch.stack(each).mean(0))
+
+
+def test_what_has_nothing_to_do_with_the_label_explains_nothing_in_the_mean() -> None:
+    values, labels = normal(400, 10, 5), normal(400, 10, seed=1)
+    share = explained_share(values, label_contrasts(labels, "mse", 1))
+    assert abs(share.mean().item()) < 0.01
+    same = explained_share(labels[..., None].repeat(1, 1, 3), label_contrasts(labels, "mse", 1))
+    assert same.numpy() == pytest.approx(1 - 1 / 9)
 
 
 def test_hsic_is_the_unbiased_estimate_by_its_definition() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -71,15 +72,26 @@ class Step:
         return network.invariant(weights, hidden), network.spurious(weights, hidden)
 
 
+def leak_by_loop(spurious: Tensor, labels: Tensor) -> Tensor:
+    """Variance of a regression of every feature on the label, over all variance, less chance."""
+    found = []
+    for values, wanted in zip(spurious.detach().numpy(), labels.numpy(), strict=True):
+        told = sum(np.polyval(np.polyfit(wanted, column, 1), wanted).var() for column in values.T)
+        found.append(told / values.var(axis=0).sum() - 1 / (len(wanted) - 1))
+    return torch.tensor(found, dtype=torch.float32)
+
+
 def over_modalities(term: Callable[[int], Tensor]) -> Tensor:
     return torch.stack([term(modality) for modality in range(3)]).sum(0)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("view", ["noise", "erase", "swap"])
+@pytest.mark.parametrize("width", [None, 3])
 def test_the_terms_are_sums_over_modalities(
-    learning: DevelopmentData, view: str, reduction: Reduction
+    learning: DevelopmentData, view: str, reduction: Reduction, width: int | None
 ) -> None:
+    forms: dict[str, Any] = {} if width is None else {"loss__decorrelation": "cross_covariance"}
     config = small_config(
         environments__view=view,
         environments__count=3,
@@ -88,6 +100,8 @@ def test_the_terms_are_sums_over_modalities(
         loss__reduction=reduction,
         loss__normalise="batch",
         loss__off_diagonal=0.4,
+        model__invariant_size=width,
+        **forms,
     )
     step = Step(learning, config)
     terms = step.terms()
@@ -104,13 +118,19 @@ def test_the_terms_are_sums_over_modalities(
             )
         ),
         "mutual_information": over_modalities(
-            lambda m: decorrelation(clean[:, m], spurious[:, m], 0.4, "batch", reduction)
+            lambda m: (
+                decorrelation(clean[:, m], spurious[:, m], 0.4, "batch", reduction)
+                if width is None
+                else cross_covariance(clean[:, m], spurious[:, m], reduction)
+            )
         ),
         "reconstruction": over_modalities(
             lambda m: reconstruction(features[:, m], rebuilt[:, m], reduction)
         ),
+        "label_leak": over_modalities(lambda m: leak_by_loop(spurious[:, m], step.batch.labels)),
         "penalty": vrex(errors, GROUPS, 3),
     }
+    assert clean.shape[-1] == (width or config.model.representation_size)
     assert set(terms) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)
@@ -185,14 +205,15 @@ def test_the_objective_is_the_weighted_sum_of_its_terms() -> None:
         "invariance": [0.1, 0.0],
         "mutual_information": [2.0, 3.0],
         "reconstruction": [0.0, 0.5],
+        "label_leak": [0.0, 1.0],
         "penalty": [0.5, 4.0],
     }
     settings = settings_of(**{name: torch.tensor(value) for name, value in weights.items()})
     before = weighted_sum(terms, settings, penalty_counts=False)
-    torch.testing.assert_close(before, torch.tensor([1 + 0.2 + 6.0, 10 + 90 + 20.0]))
+    torch.testing.assert_close(before, torch.tensor([1 + 0.2 + 6.0, 10 + 90 + 20.0 + 50]))
     after = weighted_sum(terms, settings, penalty_counts=True)
     # A weight of the penalty above 1 divides the whole.
-    torch.testing.assert_close(after, torch.tensor([7.2 + 2.5, (120 + 200.0) / 4]))
+    torch.testing.assert_close(after, torch.tensor([7.2 + 3.0, (170 + 240.0) / 4]))
 
 
 def test_replicas_have_settings_of_their_own(learning: DevelopmentData) -> None:

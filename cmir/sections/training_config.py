@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cmir.section import PER_REPLICA, Section
+from cmir.sections.section import PER_REPLICA, Section
 
 Precision = Literal["full", "reduced"]
 
