@@ -165,6 +165,11 @@ class LossConfig(Section):
         exclude_if=lambda value: value == 0,
         description="weight of the share of Z_spu that the label explains",
     )
+    label_erasure: bool = Field(
+        False,
+        exclude_if=lambda value: not value,
+        description="the label is erased from Z_spu in closed form, after training",
+    )
     off_diagonal: float = Field(
         1.0, ge=0.0, le=1.0, json_schema_extra=PER_REPLICA, description="alpha of Eq. 6"
     )

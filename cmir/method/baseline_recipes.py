@@ -11,7 +11,13 @@ CONSTRAINTS = (
     "loss.reconstruction",
     "loss.label_leak",
 )
-SCHEMES = ("environments.", "loss.penalty", "loss.group_dro_step", "loss.prediction_views")
+SCHEMES = (
+    "environments.",
+    "loss.penalty",
+    "loss.group_dro_step",
+    "loss.prediction_views",
+    "loss.label_erasure",
+)
 FACTORS = (1 / 3, 1.0, 3.0)
 
 

@@ -17,7 +17,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
-from cmir.method.losses.class_losses import loss_of
+from cmir.method.losses.class_losses import label_contrasts, loss_of
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.method.losses.replica_settings import REPORTED, replica_settings
 from cmir.method.networks.features import Features, load_features
@@ -25,6 +25,7 @@ from cmir.method.networks.model import Weights
 from cmir.method.networks.predictions import predict
 from cmir.method.networks.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.method.networks.sized_network import network_for
+from cmir.method.training.label_erasure import with_label_erased
 from cmir.method.training.optimiser import RowSettings, StackedAdamW
 from cmir.method.training.precision import products_in
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
@@ -270,6 +271,9 @@ class Stack:
         data = self._data
         splits = (data.train, data.id_val, data.ood_val)
         named = self._network.layout.unpack(weights.to(self._device))
+        if self._shared.loss.label_erasure:
+            named = self._without_label(named)
+            weights = self._network.layout.pack(named).cpu()
         predictions = self._predictions(named, splits)
         by_seed = self._scores(predictions, np.ones(len(members), dtype=bool))
         return TrialResult(
@@ -282,6 +286,11 @@ class Stack:
             seconds=time.perf_counter() - self._started,
             diagnosis=self._diagnosis,
         )
+
+    def _without_label(self, named: Weights) -> dict[str, Tensor]:
+        data, loss = self._data, self._objective.loss
+        contrasts = label_contrasts(self._labels, loss, self._network.outputs)
+        return with_label_erased(self._network, named, self._features, data.train.rows, contrasts)
 
 
 def check_structure(configs: Sequence[TrialConfig]) -> None:
