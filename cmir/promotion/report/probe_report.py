@@ -13,6 +13,7 @@ from cmir.evaluation.probes.linear_probes import BySeed
 from cmir.evaluation.probes.probing import ROLES, Probes
 from cmir.pages import page
 from cmir.promotion.report.probe_plot import probe_picture
+from cmir.sweep.plot_axes import stamp
 
 FILE, PICTURE = "probes.json", "probes.png"
 SPLIT = {"id_val": "known groups", "ood_val": "new groups"}
@@ -23,10 +24,12 @@ TARGET = {
 }
 
 
-def log_probes(client: MlflowClient, run: str, probes: Probes) -> None:
-    """Logs all values by seed as `probes.json`, and the picture `probes.png`."""
+def log_probes(client: MlflowClient, run: str, probes: Probes, of: str) -> None:
+    """Logs all values by seed as `probes.json`, and `probes.png`, which says what it is of."""
     client.log_dict(run, probe_values(probes), FILE)
-    client.log_figure(run, probe_picture(probes), PICTURE)
+    figure = probe_picture(probes)
+    stamp(figure, of)
+    client.log_figure(run, figure, PICTURE)
 
 
 def probe_metrics(probes: Probes) -> dict[str, float]:
