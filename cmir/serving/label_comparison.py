@@ -38,7 +38,7 @@ def with_labels(table: pl.DataFrame, labels: Array, task: Task) -> pl.DataFrame:
         (1.5, 1.0, 0.5, 0.1)
     """
     place = table.columns.index("prediction") + 1
-    known = np.isfinite(labels).reshape(table.height, -1).all(axis=1)
+    known: Array = np.isfinite(labels).reshape(table.height, -1).min(axis=1)
     told = [_told(label, task) if has else None for label, has in zip(labels, known, strict=True)]
     errors = np.where(known, _errors(table, labels, task), np.nan)
     # Float32 labels such as 0.6 would be shown with 17 digits.

@@ -66,9 +66,9 @@ def interactive_page(records: Sequence[TrialRecord], objective: str, of: str) ->
 def _study(ended: Sequence[TrialRecord], objective: str, settings: Sequence[str]) -> optuna.Study:
     """The trials as a study in memory, numbered by rank: Optuna wants numbers without gaps."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if is_lower_better(objective) else "maximize"
+    lower = is_lower_better(objective)
     columns = {key: _distribution(key, ended) for key in settings}
-    empty = optuna.create_study(direction=direction)
+    empty = optuna.create_study(direction="minimize" if lower else "maximize")
     return ShownStudy(empty, [_trial(place, one, columns) for place, one in enumerate(ended)])
 
 

@@ -48,7 +48,7 @@ def test_any_table_and_any_array_become_a_data_set(kind: str, tmp_path: Path) ->
 class HubRows:
     """What `datasets.Dataset` offers: rows of an Arrow table, chosen and ordered by numbers."""
 
-    def __init__(self, columns: dict[str, Any], rows: Sequence[int]) -> None:
+    def __init__(self, columns: dict[str, Any], rows: np.ndarray) -> None:
         self._table, self._rows = pyarrow.table(columns), rows
 
     def with_format(self, kind: str) -> HubRows:
