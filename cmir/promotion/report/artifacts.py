@@ -78,9 +78,7 @@ def artifacts(
         figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
     if plan.data.task.kind == "binary":
         figures["reliability.png"] = _reliability(plan, served)
-    of = (
-        f"{plan.model_name}: trial {winner.record.number} of sweep {plan.sweep} on {plan.data.name}"
-    )
+    of = f"{plan.model_name}: trial {winner.record.number} of {plan.sweep}, data {plan.data.name}"
     for figure in figures.values():
         stamp(figure, of)
     folder = plan.paths.ablation(plan.sweep)

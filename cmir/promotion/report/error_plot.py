@@ -18,6 +18,7 @@ BINS = 7
 MOST_GROUPS = 20
 # Known groups behind, new ones in front.
 COLOUR = {"id_val": GREY, "ood_val": BLUE}
+SHIFT = {"id_val": -0.06, "ood_val": 0.06}
 SHOWN = {"id_val": "known groups (id_val)", "ood_val": "new groups (ood_val)"}
 
 Values = npt.NDArray[np.float64]
@@ -74,7 +75,9 @@ def _draw_by_label(
         full = [n for n in range(BINS) if (place == n).any()]
         mean = [float(error[place == n].mean()) for n in full]
         half = [_half_interval(error[place == n]) for n in full]
-        axes.errorbar(centres[full], mean, yerr=half, color=colour, marker="o", ms=4, capsize=2)
+        # Beside each other, so that no bar hides another.
+        places = centres[full] + SHIFT[name] * (edges[1] - edges[0])
+        axes.errorbar(places, mean, yerr=half, color=colour, marker="o", ms=4, capsize=2)
     axes.axhline(0, color=BLACK, linewidth=1.0, linestyle="--")
     axes.set(xlabel="label", ylabel="prediction less label, mean\n(bars: 95 % of the mean)")
 
