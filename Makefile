@@ -13,7 +13,7 @@ help:
 	@echo "make sweep      install, then run or continue the sweep of SPACE ($(SPACE))"
 	@echo "make test       install, then run the fast tests"
 	@echo "make test-slow  install, then run the slow tests"
-	@echo "make check      format, lint, types and fast tests"
+	@echo "make check      documentation, format, lint, types and fast tests"
 	@echo "make map        write docs/map.md, one line for each file of the code"
 	@echo "make docs       the documentation as a site, in site/"
 	@echo "make ui         MLflow's pages over this folder's runs and models"
@@ -41,7 +41,7 @@ test: .venv/installed-dev
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
 
-check: .venv/installed-dev
+check: .venv/installed-dev docs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
