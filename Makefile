@@ -7,14 +7,15 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # `make check COVERAGE=--cov` also measures what the fast tests run; they take half as long again.
 COVERAGE ?=
 
-.PHONY: help sweep test test-slow check map ui
+.PHONY: help sweep test test-slow check map ui docs
 
 help:
 	@echo "make sweep      install, then run or continue the sweep of SPACE ($(SPACE))"
 	@echo "make test       install, then run the fast tests"
 	@echo "make test-slow  install, then run the slow tests"
-	@echo "make check      format, lint, types and fast tests"
+	@echo "make check      documentation, format, lint, types and fast tests"
 	@echo "make map        write docs/map.md, one line for each file of the code"
+	@echo "make docs       the documentation as a site, in site/"
 	@echo "make ui         MLflow's pages over this folder's runs and models"
 
 # A stamp is older than what it was installed from exactly when the installation is out of date.
@@ -27,6 +28,10 @@ help:
 	$(PIP) --editable '.[dev,text]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(PIP) --editable '.[docs]'
+	touch $@
+
 sweep: .venv/installed
 	$(BIN)/python workflows/sweep.py --space $(SPACE)
 
@@ -36,7 +41,7 @@ test: .venv/installed-dev
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
 
-check: .venv/installed-dev
+check: .venv/installed-dev docs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -44,6 +49,9 @@ check: .venv/installed-dev
 
 map: .venv/installed-dev
 	$(BIN)/python -m tests.support.code_map
+
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 ui: .venv/installed
 	$(BIN)/mlflow ui

@@ -40,7 +40,7 @@ from cmir.space.space_file import read_sweep_file
 from cmir.space.space_source import SpaceSource
 from cmir.sweep.importance import importance_beside_chance
 from cmir.sweep.leaderboard import leaderboard, pareto_front, schemes_compared
-from cmir.sweep.sweep_plots import PICTURES
+from cmir.sweep.pictures import PICTURES
 
 Found = TypeVar("Found")
 EPOCHS, NAME = 15, "filled"

@@ -32,8 +32,8 @@ FAMILY_LABEL: Mapping[str, str] = {
     "schemes": "another scheme",
     "penalties": "another penalty",
 }
-# Differences far beyond the others would press these into one line.
-FURTHEST = 6.0
+# So many usual intervals beyond the furthest difference an interval is cut off.
+FURTHEST = 2.0
 
 Row = Mapping[str, Any]
 
@@ -104,13 +104,14 @@ def _draw_split(
     axes: Axes, rows: Sequence[Row], places: Mapping[str, float], key: str, metric: str
 ) -> None:
     known = [row for row in rows if row[f"{key}_difference"] is not None]
-    reach = _reach(known, key)
+    low, high = _limits(known, key)
     for row in known:
-        _draw_arm(axes, row, key, places[row["arm"]], reach, _colour(row, key, metric))
+        _draw_arm(axes, row, key, places[row["arm"]], (low, high), _colour(row, key, metric))
     for row in rows:
         if row["outcome"] != "finished":
             axes.text(0, places[row["arm"]], row["outcome"], ha="center", va="center", fontsize=8)
-    axes.set_xlim(-1.05 * reach, 1.05 * reach)
+    margin = 0.04 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
 
 
 def _colour(row: Row, key: str, metric: str) -> str:
@@ -121,30 +122,17 @@ def _colour(row: Row, key: str, metric: str) -> str:
     return GREY if not is_clear else GREEN if is_better else VERMILION
 
 
-def _draw_arm(axes: Axes, row: Row, key: str, place: float, reach: float, colour: str) -> None:
-    """An interval with its difference; what lies beyond the reach is an arrow at the edge."""
-    value, low, high = (row[f"{key}_{end}"] for end in ("difference", "low", "high"))
-    ends = np.clip([low, high], -reach, reach)
-    axes.plot(ends, [place] * 2, color=colour, linewidth=1.8, zorder=2)
-    for end, original in zip(ends, (low, high), strict=True):
+def _draw_arm(
+    axes: Axes, row: Row, key: str, place: float, limits: tuple[float, float], colour: str
+) -> None:
+    """An interval with its difference; an end beyond the limits is an arrow at the edge."""
+    ends = (row[f"{key}_low"], row[f"{key}_high"])
+    shown = np.clip(ends, *limits)
+    axes.plot(shown, [place] * 2, color=colour, linewidth=1.8, zorder=2)
+    for end, original in zip(shown, ends, strict=True):
         if end != original:
-            axes.plot(end, place, ">" if end > 0 else "<", color=colour, ms=4)
-    shown = float(np.clip(value, -reach, reach))
-    is_beyond = abs(value) > reach
-    marker = ("<" if value < 0 else ">") if is_beyond else "o"
-    axes.plot(shown, place, marker, color=colour, markersize=5.5, zorder=3)
-    if is_beyond:
-        side, shift = ("left", 6) if value < 0 else ("right", -6)
-        axes.annotate(
-            f"{value:+.2f}",
-            (shown, place),
-            fontsize=8,
-            va="bottom",
-            ha=side,
-            color=colour,
-            xytext=(shift, 1),
-            textcoords="offset points",
-        )
+            axes.plot(end, place, ">" if original > end else "<", color=colour, ms=4)
+    axes.plot(row[f"{key}_difference"], place, "o", color=colour, markersize=5.5, zorder=3)
 
 
 def _frame(axes: Axes, table: pl.DataFrame, split: str, metric: str) -> None:
@@ -159,12 +147,22 @@ def _frame(axes: Axes, table: pl.DataFrame, split: str, metric: str) -> None:
     axes.set_xlabel(f"difference in {name}\n{better}", fontsize=9)
 
 
-def _reach(rows: Sequence[Row], key: str) -> float:
-    """How far the axis goes: to the furthest interval, unless a few lie far beyond the others."""
-    ends = [max(abs(row[f"{key}_low"]), abs(row[f"{key}_high"])) for row in rows]
-    if not ends:
-        return 1.0
-    return float(min(max(ends), FURTHEST * np.median(ends))) or 1.0
+def _limits(rows: Sequence[Row], key: str) -> tuple[float, float]:
+    """From the lowest interval to the highest, but not far beyond the differences themselves.
+
+    Every difference is in sight, and so is zero; a few wide intervals do not press all others into
+    one line.
+    """
+    if not rows:
+        return -1.0, 1.0
+    values = [row[f"{key}_difference"] for row in rows]
+    spare = max(
+        1e-9,
+        FURTHEST * float(np.median([abs(row[f"{key}_high"] - row[f"{key}_low"]) for row in rows])),
+    )
+    low = max(min(row[f"{key}_low"] for row in rows), min(values) - spare)
+    high = min(max(row[f"{key}_high"] for row in rows), max(values) + spare)
+    return min(low, 0.0), max(high, 0.0)
 
 
 def _legend(figure: Figure) -> None:

@@ -253,7 +253,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"ablation": table} | ({} if heldout is None else {"heldout": heldout})
     files = [folder / "forest.png", folder / "ablation.md"]
-    forest(table, plan.metric, plan.name).savefig(files[0])
+    forest(table, plan.metric, f"{plan.name} on {plan.data.name}").savefig(files[0])
     files[1].write_text(f"{text}\n", encoding="utf-8")
     for name, frame in tables.items():
         frame.write_csv(folder / f"{name}.csv")

@@ -24,6 +24,7 @@ from cmir.runner.display import Displays
 from cmir.runner.paths import Paths
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.tracking.sweep_tracker import answering, connect
+from cmir.serving.label_comparison import scores_by_split
 from cmir.serving.predictor import Ensemble
 from cmir.serving.score_files import score_source
 from cmir.space.shipped_spaces import space_path
@@ -148,8 +149,16 @@ class Model:
         return pl.DataFrame(self.ensemble.predict(data, distances))
 
     def score(self, source: str | Path, split: str | None = None) -> pl.DataFrame:
-        """Predictions for a data set folder, an .npz or a .json file, as by `cmir predict`."""
+        """Predictions for a data set folder, an .npz or a .json file, as by `cmir predict`.
+
+        With labels these and the errors stand beside; held-out splits are scored only where `split`
+        names one, and their labels are not read.
+        """
         return score_source(self.ensemble, Path(source), split)
+
+    def metrics(self, scored: pl.DataFrame) -> pl.DataFrame:
+        """The metrics of each split of what `score` gave: a row for each, a column for a split."""
+        return scores_by_split(scored, self.ensemble.card.task)
 
 
 def load(name: str | None = None, version_or_alias: str = CHAMPION) -> Model:

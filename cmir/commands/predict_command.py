@@ -5,6 +5,10 @@ sentences where the model has a language model. Prints a table
 with the prediction, its spread over the seeds, and `outside`: whether an out-of-distribution
 score exceeds its .99 quantile in training; or writes it to a .csv, .parquet or .json file.
 
+Where the samples have labels, these and the errors stand beside the predictions, and the scores of
+each split below. Held-out splits are scored only where --split names one, and compared with their
+labels only with --test-set, which is counted as a test-set access.
+
 Exit codes: 0 scored; 2 bad input.
 """
 
@@ -16,21 +20,32 @@ from pathlib import Path
 
 import polars as pl
 import torch
+from polars import selectors
 from rich.console import Console
 from rich.table import Table
 
 from cmir.cli import print_error
+from cmir.data import load_dataset
+from cmir.data.manifest import HELDOUT_SPLITS
+from cmir.data.samples import read_samples
+from cmir.data.task import Task
 from cmir.errors import InputError
 from cmir.promotion.promotion_plan import CHAMPION
+from cmir.registry.heldout_access import read_heldout
+from cmir.registry.model_registry import Registry
 from cmir.registry.versions import ensemble_of_version, known_model, version
+from cmir.runner.paths import Paths
 from cmir.runner.tracking.sweep_tracker import answering, connect
+from cmir.serving.label_comparison import scores_by_split
 from cmir.serving.predictor import CUT, Ensemble
 from cmir.serving.score_files import score_source
 
 SHOWN_ROWS = 20
+# Of numbers in a file that is read by people: float32 has no more.
+DIGITS = 7
 WRITERS: Mapping[str, Callable[[pl.DataFrame, Path], None]] = {
-    ".csv": lambda table, path: table.write_csv(path),
-    ".json": lambda table, path: table.write_json(path),
+    ".csv": lambda table, path: _rounded(table).write_csv(path),
+    ".json": lambda table, path: _rounded(table).write_json(path),
     ".parquet": lambda table, path: table.write_parquet(path),
 }
 
@@ -46,14 +61,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with answering(client):
             one = version(client, known_model(client, given.model), given.version or given.alias)
             ensemble = ensemble_of_version(one)
-        _announce(console, str(one), ensemble)
-        table = score_source(ensemble, given.source, given.split)
+            _announce(console, str(one), ensemble)
+            registry = Registry(client, one.model)
+            table = (
+                _compared(given, ensemble, registry) if given.test_set else _scored(given, ensemble)
+            )
         _show(console, table) if given.out is None else _write(console, table, given.out)
     except InputError as error:
         print_error(error)
         return 2
+    _show_scores(console, scores_by_split(table, ensemble.card.task))
+    _say_heldout(console, given)
     _summarise(console, table, ensemble)
     return 0
+
+
+def _scored(given: argparse.Namespace, ensemble: Ensemble) -> pl.DataFrame:
+    return score_source(ensemble, given.source, given.split)
+
+
+def _compared(given: argparse.Namespace, ensemble: Ensemble, registry: Registry) -> pl.DataFrame:
+    """The samples with held-out splits among them, in one test-set access."""
+    if not given.why:
+        raise InputError("--test-set needs a reason, which the ledger keeps: add --why TEXT.")
+    held = _heldout(given.source)
+    if given.split not in (None, *held) or not held:
+        raise InputError(
+            f"--test-set: must be given with a held-out split, but {given.source} has "
+            f"{' and '.join(held) or 'none'}{f', not {given.split}' if given.split else ''}. "
+            "Leave it out."
+        )
+    table, _ = read_heldout(
+        load_dataset(given.source),
+        lambda data: score_source(ensemble, given.source, given.split, data),
+        lambda table: _kept(table, held, ensemble.card.task),
+        registry=registry,
+        paths=Paths(),
+        purpose=f"predict: {given.why}",
+    )
+    return table
+
+
+def _kept(table: pl.DataFrame, held: Sequence[str], task: Task) -> dict[str, float]:
+    """What the ledger keeps."""
+    scores = scores_by_split(table, task)
+    names, splits = scores["metric"], [name for name in held if name in scores.columns]
+    return {
+        f"{split}/{metric}": value
+        for split in splits
+        for metric, value in zip(names, scores[split], strict=True)
+    }
+
+
+def _heldout(source: Path) -> list[str]:
+    """Names of the held-out splits of a dataset folder."""
+    if not source.is_dir():
+        return []
+    there = set(read_samples(source)["split"].cast(pl.String).to_list())
+    return [name for name in HELDOUT_SPLITS if name in there]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -68,8 +133,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--alias", default=CHAMPION, help=f"alias of the version (default: {CHAMPION})"
     )
     parser.add_argument(
-        "--split", help="the only split of a dataset folder to score (default: all)"
+        "--split",
+        help="the only split of a dataset folder to score (default: all but the held-out ones)",
     )
+    parser.add_argument(
+        "--test-set",
+        action="store_true",
+        help="compare held-out splits with their labels, one test-set access (default: none)",
+    )
+    why = "reason of the test-set access, which needs one (default: none)"
+    parser.add_argument("--why", default="", help=why)
     parser.add_argument(
         "--out", type=Path, help="file for the table: .csv, .parquet or .json (default: print)"
     )
@@ -106,6 +179,33 @@ def _show(console: Console, table: pl.DataFrame) -> None:
         console.print(f"and {table.height - SHOWN_ROWS} more samples: give --out FILE for all")
 
 
+def _show_scores(console: Console, scores: pl.DataFrame) -> None:
+    if not scores.height:
+        return
+    shown = Table(title="scores of these predictions", title_justify="left", box=None)
+    for name in scores.columns:
+        shown.add_column(name, justify="left" if name == "metric" else "right")
+    for metric, *values in scores.rows():
+        places = 0 if metric == "samples" else 4
+        shown.add_row(metric, *("" if v is None else f"{v:.{places}f}" for v in values))
+    console.print(shown)
+
+
+def _say_heldout(console: Console, given: argparse.Namespace) -> None:
+    """Says which held-out splits, or which of their labels, were left alone."""
+    held = [] if given.test_set else _heldout(given.source)
+    if not held or given.split not in (None, *held):
+        return
+    told = "were left alone: --split NAME scores one of them"
+    if given.split is not None:
+        held, told = [given.split], "was not compared with its labels"
+    console.print(
+        f"{' and '.join(held)} (held out) {told}; --test-set --why TEXT compares, and counts it",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def _narrow(table: pl.DataFrame) -> pl.DataFrame:
     """With names the largest probability alone: a column for each name is too much for a screen."""
     each = [name for name in table.columns if name.startswith("probability_")]
@@ -123,6 +223,10 @@ def _write(console: Console, table: pl.DataFrame, path: Path) -> None:
     except OSError as error:
         raise InputError(f"--out {path}: cannot be written: {error}.") from None
     console.print(f"wrote {table.height} predictions to {path}", highlight=False, markup=False)
+
+
+def _rounded(table: pl.DataFrame) -> pl.DataFrame:
+    return table.with_columns(selectors.float().cast(pl.Float64).round_sig_figs(DIGITS))
 
 
 def _summarise(console: Console, table: pl.DataFrame, ensemble: Ensemble) -> None:

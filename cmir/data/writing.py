@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,9 +63,11 @@ def write_dataset(
     Args:
         path: the folder to make; its parents are made too.
         samples: columns `id`, `split`, `label`, optional `<modality>_length`, `raw_text` and
-            environment columns (text), N rows: a table of polars, pandas or Arrow, or a dict.
+            environment columns (text), N rows: a table of polars, pandas, Arrow or Hugging Face's
+            `datasets`, or a dict of columns. A `DatasetDict` brings `split` in its names.
         features: for each modality an array or a tensor `(N, T, D)` or `(N, D)`, float32 or
-            float16, or an iterable of such arrays that follow each other along the rows.
+            float16, nested lists, or an iterable of such arrays that follow each other along the
+            rows.
         task: what is learned; in short "regression" or "binary" (labels 0 and 1), which have no
             names.
         label_range: lowest and highest label of a regression scale, if it has one, for a task that
@@ -114,17 +116,39 @@ def _table(samples: Any, where: str) -> pl.DataFrame:
     if isinstance(samples, pl.DataFrame):
         return samples
     try:
-        return pl.DataFrame(samples)
+        if isinstance(samples, Mapping) and samples and all(map(_is_view, samples.values())):
+            parts = [(name, pl.DataFrame(_rows(part))) for name, part in samples.items()]
+            return pl.concat([part.with_columns(split=pl.lit(str(name))) for name, part in parts])
+        return pl.DataFrame(_rows(samples))
     except Exception as error:  # Polars has many, and some of them are Rust's.
         raise InputError(
-            f"{where}: samples must be a table of polars, pandas or Arrow, or a dict of columns, "
-            f"but got {type(samples).__name__}: {str(error).splitlines()[0]}."
+            f"{where}: samples must be a table of polars, pandas, Arrow or Hugging Face's datasets,"
+            f" or a dict of columns, but got {type(samples).__name__}: "
+            f"{str(error).splitlines()[0]}."
         ) from None
 
 
+def _is_view(samples: Any) -> bool:
+    """Whether these are rows of a table of Hugging Face's `datasets`, chosen and in some order."""
+    return hasattr(samples, "with_format")
+
+
+def _rows(samples: Any) -> Any:
+    """Those rows as an Arrow table; all else as it is."""
+    return samples.with_format("arrow")[:] if _is_view(samples) else samples
+
+
 def _array(features: Any) -> Any:
-    """A tensor as an array; all else as it is."""
-    return features.numpy() if hasattr(features, "numpy") else features
+    """A tensor, nested lists or a column of a table as an array; all else as it is."""
+    if hasattr(features, "detach"):
+        features = features.detach().cpu()
+    if hasattr(features, "numpy"):
+        return features.numpy()
+    if isinstance(features, np.ndarray) or not isinstance(features, Sequence) or not features:
+        return features
+    # A list of arrays is an array in parts.
+    is_parts = isinstance(features, list | tuple) and hasattr(features[0], "dtype")
+    return features if is_parts else np.asarray(features[:], np.float32)
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,11 @@ def read_request(data: Any, accepted: Accepted) -> Request:
 
     Args:
         data: `<modality>` of shape `(N, T, D)` or `(N, D)`, or one sample without N: arrays of
-            any number type, or nested lists. `<modality>_lengths`, `(N,)` or one number, says how
-            many steps of a sequence are valid. Without it steps count from the first to the last
-            that hold something, as in data that is prepared: padding with zeros changes nothing,
-            in front or behind. With a language model `raw_text`, N sentences or one, or
+            any number type, or nested lists. Vectors may come as sequences of one step, `(N, 1, D)`
+            or `(1, D)`, as data files have them. `<modality>_lengths`, `(N,)` or one number, says
+            how many steps of a sequence are valid. Without it steps count from the first to the
+            last that hold something, as in data that is prepared: padding with zeros changes
+            nothing, in front or behind. With a language model `raw_text`, N sentences or one, or
             `text_bert`, ids `(N, 3, T)` as MMSA has them; where it needs nothing else, the
             sentences alone will do.
         accepted: what the model may be asked with.
@@ -237,17 +238,18 @@ def _embedded(
 def _batches(
     arrays: Mapping[str, Array], sentences: Sentences | None, accepted: Accepted
 ) -> dict[str, Array]:
-    """All modalities with the axis N, which they have or lack together."""
+    """All modalities with the axis N, which they have or lack together; one sample may have it."""
     singles = {n for n, array in arrays.items() if array.ndim < accepted.arrays[n].batch_rank}
-    batches = set(arrays) - singles
-    # One sentence goes with a batch of one sample as well.
-    is_one = all(len(arrays[name]) == 1 for name in batches)
-    if sentences is not None and accepted.readers and not (sentences.is_single and is_one):
-        (singles if sentences.is_single else batches).add(sentences.column)
-    if singles and batches:
+    many = {name for name in set(arrays) - singles if len(arrays[name]) != 1}
+    if sentences is not None and accepted.readers:
+        if sentences.is_single:
+            singles.add(sentences.column)
+        elif len(sentences.rows) != 1:
+            many.add(sentences.column)
+    if singles and many:
         raise InputError(
             f"{', '.join(sorted(singles))} came as one sample, but "
-            f"{', '.join(sorted(batches))} as a batch: give all with the axis N, or all without."
+            f"{', '.join(sorted(many))} as a batch: give all with the axis N, or all without."
         )
     return {name: array[None] if name in singles else array for name, array in arrays.items()}
 
@@ -302,6 +304,8 @@ def _array(name: str, value: Any, shape: Expected) -> Array:
         ) from None
     if raw.dtype.kind not in "fiu":
         raise InputError(f"{name}: must hold numbers, but holds {raw.dtype}.")
+    if not shape.is_sequence and raw.ndim == 3 and raw.shape[1] == 1:
+        raw = raw[:, 0]
     has_rank = raw.ndim in (shape.batch_rank, shape.batch_rank - 1)
     if not has_rank or raw.shape[-1] != shape.size or (shape.is_sequence and raw.shape[-2] == 0):
         raise InputError(f"{name}: must be of shape {shape.shapes}, but has shape {raw.shape}.")

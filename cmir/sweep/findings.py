@@ -7,7 +7,6 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -16,9 +15,10 @@ from cmir.pages import page
 from cmir.runner.studies.records import OUTCOMES, TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.runner.weights import WeightsKeeper
+from cmir.sweep.interactive_plots import NAME, can_draw, interactive_page
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
+from cmir.sweep.pictures import pictures
 from cmir.sweep.preparation import PreparedSweep
-from cmir.sweep.sweep_plots import PICTURES, objective_over_trials
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,25 @@ def _publish(
         schemes.write_csv(Path(folder, "schemes.csv"))
         for file in sorted(Path(folder).iterdir()):
             tracker.attach(file)
-    starts = range(len(prepared.file.start_from))
-    over_trials = partial(objective_over_trials, start_points=starts)
-    for name, draw in (PICTURES | {"objective_over_trials": over_trials}).items():
-        tracker.attach_figure(draw(records, objective), f"{name}.png")
+    of = f"sweep {prepared.file.name}, data {prepared.data.name}"
+    for name, figure in pictures(records, objective, len(prepared.file.start_from), of):
+        tracker.attach_figure(figure, name)
+    _attach_page(tracker, records, objective, of)
     _attach_models(tracker, records, keeper)
     text = _description(tracker, records, prepared, schemes)
     tracker.show(text, _summary(records, prepared))
+
+
+def _attach_page(
+    tracker: SweepTracker, records: Sequence[TrialRecord], objective: str, of: str
+) -> None:
+    """The page to click in, where what draws it is installed."""
+    text = interactive_page(records, objective, of) if can_draw() else ""
+    if text:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, NAME)
+            file.write_text(text, encoding="utf-8")
+            tracker.attach(file)
 
 
 def _attach_models(

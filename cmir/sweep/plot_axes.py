@@ -198,3 +198,13 @@ def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
     )
+
+
+def stamp(figure: Figure, of: str) -> None:
+    """Says of which sweep and data a figure is, on a line of its own above it."""
+    head = figure.get_suptitle()
+    for text in figure.texts:
+        if head and text.get_text() == head:
+            text.set_text(f"{head}\n{of}")
+            return
+    figure.suptitle(of, x=0.99, ha="right", fontsize=8, color=GREY)

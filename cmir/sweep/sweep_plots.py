@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 import polars as pl
@@ -41,6 +42,7 @@ Points = Mapping[int, tuple[float, float]]
 MOST_BARS = 15
 FEWEST_IN_BOX = 5
 MOST_NUMBERED = 12
+MOST_UNFINISHED = 12
 VALUELESS = ("diverged", "failed")
 
 
@@ -123,7 +125,8 @@ def schemes_side_by_side(records: Sequence[TrialRecord], objective: str) -> Figu
     title = "Environment schemes compared"
     if not finished(records):
         return message(title, "No trial has finished yet.")
-    table = schemes_compared(records, objective)
+    every = schemes_compared(records, objective)
+    table = every.filter(pl.col("finished") > 0)
     figure, axes = blank(8.0, 1.8 + 0.5 * len(table), title)
     by_scheme = [_values_of(records, scheme) for scheme in table["scheme"]]
     window = window_of([value for values in by_scheme for value in values], objective)
@@ -133,16 +136,9 @@ def schemes_side_by_side(records: Sequence[TrialRecord], objective: str) -> Figu
     axes.set_yticks(range(len(table)), _row_labels(table))
     axes.set_ylim(len(table) - 0.4, -0.6)
     set_window(axes, "x", window, objective)
+    _name_unfinished(axes, every.filter(pl.col("finished") == 0))
     legend(figure, axes, 3)
     return figure
-
-
-PICTURES: dict[str, Callable[[Sequence[TrialRecord], str], Figure]] = {
-    "objective_over_trials": objective_over_trials,
-    "parameter_importance": parameter_importance,
-    "in_against_out_of_distribution": in_against_out_of_distribution,
-    "schemes_side_by_side": schemes_side_by_side,
-}
 
 
 def _headline(records: Sequence[TrialRecord], objective: str) -> str:
@@ -222,8 +218,7 @@ def _draw_bars(
         rows = [n for n, key in enumerate(shown) if (shares[key] > chance[key]) == is_clear]
         if rows:
             widths = [shares[shown[row]] for row in rows]
-            bars = axes.barh(rows, widths, height=0.62, color=colour, label=label)
-            axes.bar_label(bars, [f"{width:.0%}" for width in widths], padding=4, fontsize=9)
+            axes.barh(rows, widths, height=0.62, color=colour, label=label)
     axes.plot(
         [chance[key] for key in shown],
         range(len(shown)),
@@ -234,7 +229,8 @@ def _draw_bars(
         color=BLACK,
         label=f"most by chance, in {SHUFFLES} random rankings",
     )
-    axes.set_yticks(range(len(shown)), shown)
+    # Not at the bars, where the marks of chance are.
+    axes.set_yticks(range(len(shown)), [f"{key}   {shares[key]:.0%}" for key in shown])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set_xlim(0.0, 1.08 * max(*shares.values(), *chance.values()))
@@ -375,3 +371,14 @@ def _row_labels(table: pl.DataFrame) -> list[str]:
         f"{row['scheme']}\n{row['finished']} of {row['trials']} finished"
         for row in table.iter_rows(named=True)
     ]
+
+
+def _name_unfinished(axes: Axes, table: pl.DataFrame) -> None:
+    """The schemes of which no trial finished, in a line below the axis."""
+    if table.is_empty():
+        return
+    rows = table.sort("trials", descending=True).rows(named=True)
+    named = [f"{row['scheme']} ({row['trials']})" for row in rows[:MOST_UNFINISHED]]
+    more = f", and {len(rows) - len(named)} more" if len(rows) > len(named) else ""
+    text = f"no trial finished of: {', '.join(named)}{more}"
+    axes.set_xlabel("\n".join([axes.get_xlabel(), *wrap(text, 92)]))

@@ -20,6 +20,7 @@ from benchmarks.support.model_server import (
 )
 from cmir.commands import predict_command as predict
 from cmir.commands import promote_command
+from cmir.data import load_dataset
 from cmir.errors import InputError
 from cmir.promotion.promotion import promote
 from cmir.promotion.promotion_plan import PromotionRequest, plan_promotion
@@ -127,7 +128,9 @@ def test_a_model_goes_from_sweep_to_request_over_http_and_postgresql(
 
     out = tmp_path / "scores.csv"
     assert predict.main(["data/small", "--model", "cmir-whole", "--out", str(out)]) == 0
-    assert len(out.read_text().splitlines()) == 161
+    sizes = load_dataset("data/small").sizes
+    visible = sum(sizes[name] for name in ("train", "id_val", "ood_val"))
+    assert len(out.read_text().splitlines()) == 1 + visible
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with model_server("models:/cmir-whole@champion", tmp_path / "model.log", settings) as url:
         sample = b'{"inputs": {"text": [[0, 1, 2, 3, 4, 5]], "vision": [0, 0, 0, 0, 1]}}'

@@ -102,6 +102,14 @@ def test_one_sample_without_n_is_the_row_of_its_batch(served: Served) -> None:
         np.testing.assert_allclose(one.iloc[0], batch.iloc[row], rtol=1e-5)
 
 
+def test_vectors_may_come_with_one_step_as_data_files_have_them(served: Served) -> None:
+    request, expected = served.request(), served.model.predict(served.request())
+    stepped = request | {"vision": request["vision"][:, None]}
+    pd.testing.assert_frame_equal(served.model.predict(stepped), expected)
+    one = served.request(2) | {"vision": request["vision"][2:3]}
+    np.testing.assert_allclose(served.model.predict(one), expected.iloc[2:3], rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["float64", "lists", "integers of lengths as floats", "tensors"])
 def test_numbers_of_any_kind_give_the_same_predictions(served: Served, kind: str) -> None:
     request: dict[str, Any] = dict(served.request())

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cmir.runner.studies.records import TrialRecord
+from cmir.sweep.pictures import PICTURES, pictures
 from cmir.sweep.plot_axes import METRIC_LABEL, label_of, window_of
 from cmir.sweep.sweep_plots import (
-    PICTURES,
     in_against_out_of_distribution,
     objective_over_trials,
     parameter_importance,
@@ -147,7 +147,8 @@ def test_start_points_that_have_ended_are_ringed() -> None:
 
 def test_bars_are_the_shares_and_what_exceeds_chance_is_set_apart() -> None:
     axes = drawn(parameter_importance(random_sweep(80), MAE))
-    assert axes.get_yticklabels()[0].get_text() == "loss.invariance"
+    widths = [patch.get_width() for patch in axes.patches]  # type: ignore[attr-defined]
+    assert axes.get_yticklabels()[0].get_text() == f"loss.invariance   {max(widths):.0%}"
     assert {"more than by chance", "could be chance"} < set(labels(axes))
 
 
@@ -194,6 +195,22 @@ def test_rows_are_schemes_with_their_counts_the_best_on_top() -> None:
     assert rows == ["swap\n1 of 2 finished", "none\n1 of 1 finished"]
     low, high = sorted(axes.get_ylim())
     assert axes.get_ylim() == (high, low), "row 0 must be on top"
+
+
+def test_schemes_of_which_nothing_finished_share_a_line() -> None:
+    records = [record(0, 0.9), *(record(n, 0.6, "pruned", scheme=f"v{n}") for n in range(1, 16))]
+    axes = drawn(schemes_side_by_side(records, MAE))
+    assert len(axes.get_yticklabels()) == 1
+    assert "no trial finished of: " in words(axes)
+    assert ", and 3 more" in words(axes)
+
+
+def test_every_picture_says_of_which_sweep_and_data_it_is() -> None:
+    names = []
+    for name, figure in pictures(random_sweep(30), MAE, 2, "sweep mine on ours"):
+        names.append(name)
+        assert figure.get_suptitle() == "sweep mine on ours"
+    assert names == [f"{name}.png" for name in PICTURES]
 
 
 def test_a_trial_gone_astray_neither_hides_the_others_nor_goes_unsaid() -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from cmir.evaluation.probes.probing import Probes, probe
+from cmir.metrics.confusion import confusions
 from cmir.promotion.baselines import Contender
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.comparison import scores_of
@@ -19,12 +20,14 @@ from cmir.promotion.evidence import Evidence
 from cmir.promotion.promotion_plan import PromotionPlan
 from cmir.promotion.report.class_tables import ClassTables, class_tables
 from cmir.promotion.report.ensemble_robustness import ensemble_robustness
+from cmir.promotion.report.error_plot import confusion_picture, error_picture
 from cmir.promotion.report.group_plot import group_picture
 from cmir.promotion.report.probe_report import log_probes
 from cmir.promotion.report.reliability_plot import reliability_curve, reliability_picture
 from cmir.promotion.report.robustness_plot import robustness_curves
-from cmir.serving.outputs import averaged
+from cmir.serving.outputs import Scores, averaged, sigmoid
 from cmir.serving.predictor import Ensemble
+from cmir.sweep.plot_axes import stamp
 
 WINNER = "this model"
 ABLATION_FILES = ("ablation.md", "forest.png", "ablation.csv", "heldout.csv")
@@ -40,6 +43,7 @@ class Artifacts:
         figures: by file name.
         ablation: files of the ablation of its sweep, empty if there is none.
         classes: what the served prediction gets right on `ood_val`; None for a number, or 0 and 1.
+        of: what the pictures are of, in words that stand on each.
     """
 
     robustness: Mapping[str, pl.DataFrame]
@@ -47,6 +51,7 @@ class Artifacts:
     figures: Mapping[str, Figure]
     ablation: Sequence[Path]
     classes: ClassTables | None = None
+    of: str = ""
 
 
 def artifacts(
@@ -66,15 +71,21 @@ def artifacts(
     tables = {
         name: ensemble_robustness(one, plan.data, splits=["ood_val"]) for name, one in named.items()
     }
+    served = _served(plan, evidence.ensemble)
     figures = {"robustness.png": robustness_curves(tables, plan.ood_metric)}
+    figures |= _errors(plan, served)
     if evidence.groups:
         figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
     if plan.data.task.kind == "binary":
-        figures["reliability.png"] = _reliability(plan, evidence.ensemble)
+        figures["reliability.png"] = _reliability(plan, served)
+    of = f"{plan.model_name}: trial {winner.record.number} of {plan.sweep}, data {plan.data.name}"
+    for figure in figures.values():
+        stamp(figure, of)
     folder = plan.paths.ablation(plan.sweep)
     ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
-    classes = _classes(plan, evidence.ensemble) if plan.data.task.is_named else None
-    return Artifacts(tables, probe(winner.result, plan.data), figures, ablation, classes)
+    task, ood_val = plan.data.task, plan.data.ood_val
+    classes = class_tables(served["ood_val"], ood_val, task) if task.is_named else None
+    return Artifacts(tables, probe(winner.result, plan.data), figures, ablation, classes, of)
 
 
 def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]:
@@ -82,7 +93,7 @@ def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]
     for name, figure in shown.figures.items():
         client.log_figure(run, figure, name)
     client.log_text(run, _csv(shown.robustness), "robustness.csv")
-    log_probes(client, run, shown.probes)
+    log_probes(client, run, shown.probes, shown.of)
     for file in shown.ablation:
         client.log_artifact(run, str(file), "ablation")
     ablation = [f"ablation/{file.name}" for file in shown.ablation]
@@ -98,17 +109,30 @@ def _csv(tables: Mapping[str, pl.DataFrame]) -> str:
     return pl.concat(frames).write_csv()
 
 
-def _classes(plan: PromotionPlan, ensemble: Ensemble) -> ClassTables:
-    split, task = plan.data.ood_val, plan.data.task
-    scores = scores_of(ensemble, plan.data, {split.name: split})[split.name]
-    served = averaged(scores, task, ensemble.card.temperature)
-    return class_tables(served[0], split, task)
-
-
-def _reliability(plan: PromotionPlan, ensemble: Ensemble) -> Figure:
+def _served(plan: PromotionPlan, ensemble: Ensemble) -> dict[str, Scores]:
+    """The scores `(n,)` or `(n, C)` of what is served, on both validation splits."""
     splits = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
-    curves = {}
-    for name, scores in scores_of(ensemble, plan.data, splits).items():
-        probability = 0.5 * (1 + np.tanh(averaged(scores, plan.data.task)[0] / 2))
-        curves[name] = reliability_curve(probability, splits[name].labels)
+    task, temperature = plan.data.task, ensemble.card.temperature
+    found = scores_of(ensemble, plan.data, splits)
+    return {name: averaged(scores, task, temperature)[0] for name, scores in found.items()}
+
+
+def _errors(plan: PromotionPlan, served: Mapping[str, Scores]) -> dict[str, Figure]:
+    """Where it errs: along the scale, or which class it takes for which."""
+    task, labels = plan.data.task, plan.data.ood_val.labels
+    if task.kind == "regression":
+        return {"errors.png": error_picture(served, plan.data.splits)}
+    if task.kind == "multilabel":
+        return {}
+    scores, names = served["ood_val"], task.names or ("0", "1")
+    decided = scores.argmax(axis=1) if task.is_named else (scores >= 0).astype(np.int64)
+    counts = confusions(decided[None], labels.astype(np.int64), len(names))[0]
+    return {"confusion.png": confusion_picture(counts, names)}
+
+
+def _reliability(plan: PromotionPlan, served: Mapping[str, Scores]) -> Figure:
+    curves = {
+        name: reliability_curve(sigmoid(scores), plan.data.splits[name].labels)
+        for name, scores in served.items()
+    }
     return reliability_picture(curves)

@@ -15,6 +15,7 @@ from cmir.evaluation.probes.readouts import Readout
 from cmir.evaluation.probes.swap_moves import SwapMoves
 from cmir.pages import page
 from cmir.promotion.report.probe_plot import probe_picture
+from cmir.sweep.plot_axes import stamp
 
 FILE, PICTURE = "probes.json", "probes.png"
 # Readout -> what its metrics are called.
@@ -26,10 +27,12 @@ TARGET = {
 }
 
 
-def log_probes(client: MlflowClient, run: str, probes: Probes) -> None:
-    """Logs all values by seed as `probes.json`, and the picture `probes.png`."""
+def log_probes(client: MlflowClient, run: str, probes: Probes, of: str) -> None:
+    """Logs all values by seed as `probes.json`, and `probes.png`, which says what it is of."""
     client.log_dict(run, probe_values(probes), FILE)
-    client.log_figure(run, probe_picture(probes), PICTURE)
+    figure = probe_picture(probes)
+    stamp(figure, of)
+    client.log_figure(run, figure, PICTURE)
 
 
 def probe_metrics(probes: Probes) -> dict[str, float]:
