@@ -205,11 +205,16 @@ def main() -> None:
             for done in pool.map(run, tasks):
                 rows += done
                 print(f"{len(rows) // 2}/{len(tasks)}  {done[0]['scheme']}", flush=True)
+                kept = keep(whole(rows), "synthetic_schemes", given.out)
     what = f"accuracy of {given.classes} classes" if given.classes else "sign accuracy"
     show(f"{what}, spurious link in {given.spurious}", summary(rows))
+    print(f"kept in {kept}")
+
+
+def whole(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the keys of all: a scheme has none of what others search."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    whole = [{key: row.get(key) for key in keys} for row in rows]
-    print(f"kept in {keep(whole, 'synthetic_schemes', given.out)}")
+    return [{key: row.get(key) for key in keys} for row in rows]
 
 
 if __name__ == "__main__":

@@ -42,10 +42,12 @@ class Measure:
         return np.stack([self._of(np.repeat(items, row[unit])) for row in counts])
 
     def _of(self, chosen: IntArray) -> FloatArray:
-        found = task_metrics(self.scores[:, chosen], self.labels[chosen], self.task)
+        scores, labels = self.scores[:, chosen], self.labels[chosen]
+        found = task_metrics(scores, labels, self.task, self.metric)
         if self.metric not in found:
+            known = task_metrics(scores, labels, self.task)
             raise InputError(
-                f"metric: must be one of {', '.join(found)} for this task ({self.task}), "
+                f"metric: must be one of {', '.join(known)} for this task ({self.task}), "
                 f"but got '{self.metric}'."
             )
         return found[self.metric]

@@ -7,6 +7,8 @@ as the trainer asks after every epoch; the tests hold each against scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +18,12 @@ from cmir.metrics.metric_inputs import BoolArray, FloatArray, checked_labels, ch
 from cmir.metrics.whole_set_metrics import area_under_curve, average_precision, weighted_f1
 
 Metrics = dict[str, FloatArray]
-PerItem = Callable[[FloatArray, FloatArray], npt.NDArray[np.generic]]
+PerItem = Callable[[FloatArray, FloatArray], npt.NDArray[Any]]
+Value = Callable[[], FloatArray]
 
 
 def class_metrics_by_replica(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str]
+    scores: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str], only: str = ""
 ) -> Metrics:
     """Metrics of each replica's classes, each `(replica,)`; the largest logit decides.
 
@@ -34,6 +37,7 @@ def class_metrics_by_replica(
         scores: `(replica, n, C)`.
         labels: `(n,)`, numbers of the classes.
         names: of the C classes.
+        only: the one metric that is wanted; empty: all.
 
     Raises:
         InputError: empty, of different lengths, not finite, or a label without a name.
@@ -43,21 +47,21 @@ def class_metrics_by_replica(
     hits = np.diagonal(counts, axis1=1, axis2=2)
     support, said = counts.sum(2), counts.sum(1)
     f1 = f1_of_counts(hits, support, said)
-    means = {name: per_item(logits, actual).mean(1) for name, per_item in CLASS_ITEMS.items()}
-    return {
-        "accuracy": means["accuracy"],
-        "uar": mean_where(ratio(hits, support), support > 0),
-        "weighted_f1": (f1 * support).sum(1) / len(actual),
-        "macro_f1": mean_where(f1, support + said > 0),
-        "mcc": _matthews(hits, support, said),
-        "log_loss": means["log_loss"],
-        "ece": calibration_error(probabilities_of_classes(logits), actual),
-        **{f"f1_{name}": f1[:, number] for number, name in enumerate(names)},
+    known: dict[str, Value] = {
+        "accuracy": lambda: _right(logits, actual).mean(1),
+        "uar": lambda: mean_where(ratio(hits, support), support > 0),
+        "weighted_f1": lambda: (f1 * support).sum(1) / len(actual),
+        "macro_f1": lambda: mean_where(f1, support + said > 0),
+        "mcc": lambda: _matthews(hits, support, said),
+        "log_loss": lambda: _class_log_loss(logits, actual).mean(1),
+        "ece": lambda: calibration_error(probabilities_of_classes(logits), actual),
     }
+    known |= {f"f1_{name}": _column(lambda: f1, number) for number, name in enumerate(names)}
+    return _computed(known, only)
 
 
 def label_metrics_by_replica(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str]
+    scores: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str], only: str = ""
 ) -> Metrics:
     """Metrics of each replica's labels of which several may hold; a logit of 0 decides for one.
 
@@ -65,14 +69,16 @@ def label_metrics_by_replica(
     (TP N / P + TN) / 2N of each label, as the papers on the emotions of CMU-MOSEI have it (Tong et
     al. 2017), P and N the samples that have the label and that do not: the mean of both recalls;
     `micro_f1` of all decisions, `macro_f1` the mean of the labels' F1, `weighted_f1` the mean of
-    F1 over yes and no of each; `auroc`; `average_precision`; `log_loss` in nats, the mean over
-    labels. Each label alone as `<metric>_<name>`. Where all samples or none have a label the
-    weighted accuracy, `auroc` and `average_precision` of it are NaN and do not count in the mean.
+    F1 over yes and no of each; `auroc`; `average_precision`; `log_loss` in nats and `ece`, the
+    calibration error of yes and no, means over labels. Each label alone as `<metric>_<name>`. Where
+    all samples or none have a label the weighted accuracy, `auroc` and `average_precision` of it
+    are NaN and do not count in the mean.
 
     Args:
         scores: `(replica, n, C)`.
         labels: `(n, C)`, 0 or 1.
         names: of the C labels.
+        only: the one metric that is wanted; empty: all.
 
     Raises:
         InputError: empty, of different shapes, not finite, or labels other than 0 and 1.
@@ -81,29 +87,30 @@ def label_metrics_by_replica(
     decided = logits >= 0
     hits = (decided & positive).sum(1)
     support, said = np.broadcast_to(positive.sum(0), hits.shape), decided.sum(1)
-    each = {
-        "weighted_accuracy": _weighted_accuracy(decided, positive),
-        "f1": f1_of_counts(hits, support, said),
-        "auroc": _by_label(area_under_curve, logits, positive),
-        "average_precision": _by_label(average_precision, logits, positive),
-    }
     actual = positive.astype(np.float64)
-    means = {name: per_item(logits, actual).mean(1) for name, per_item in LABEL_ITEMS.items()}
-    return {
-        "label_accuracy": means["label_accuracy"],
-        "weighted_accuracy": _mean_of_defined(each["weighted_accuracy"]),
-        "micro_f1": f1_of_counts(hits.sum(1), support.sum(1), said.sum(1)),
-        "macro_f1": each["f1"].mean(1),
-        "weighted_f1": _by_label(weighted_f1, decided, positive).mean(1),
-        "auroc": _mean_of_defined(each["auroc"]),
-        "average_precision": _mean_of_defined(each["average_precision"]),
-        "log_loss": means["log_loss"],
-        **{
-            f"{metric}_{name}": values[:, number]
-            for metric, values in each.items()
-            for number, name in enumerate(names)
-        },
+    each: dict[str, Value] = {
+        "weighted_accuracy": cache(lambda: _weighted_accuracy(decided, positive)),
+        "f1": cache(lambda: f1_of_counts(hits, support, said)),
+        "auroc": cache(lambda: _by_label(area_under_curve, logits, positive)),
+        "average_precision": cache(lambda: _by_label(average_precision, logits, positive)),
     }
+    known: dict[str, Value] = {
+        "label_accuracy": lambda: LABEL_ITEMS["label_accuracy"](logits, actual).mean(1),
+        "weighted_accuracy": lambda: _mean_of_defined(each["weighted_accuracy"]()),
+        "micro_f1": lambda: f1_of_counts(hits.sum(1), support.sum(1), said.sum(1)),
+        "macro_f1": lambda: each["f1"]().mean(1),
+        "weighted_f1": lambda: _by_label(weighted_f1, decided, positive).mean(1),
+        "auroc": lambda: _mean_of_defined(each["auroc"]()),
+        "average_precision": lambda: _mean_of_defined(each["average_precision"]()),
+        "log_loss": lambda: _label_log_loss(logits, actual).mean(1),
+        "ece": lambda: _by_label(_label_calibration_error, logits, positive).mean(1),
+    }
+    known |= {
+        f"{metric}_{name}": _column(values, number)
+        for metric, values in each.items()
+        for number, name in enumerate(names)
+    }
+    return _computed(known, only)
 
 
 def class_item_values(
@@ -135,6 +142,15 @@ def probabilities_of_classes(logits: FloatArray) -> FloatArray:
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     shares: FloatArray = powers / powers.sum(-1, keepdims=True)
     return shares
+
+
+def _computed(known: Mapping[str, Value], only: str) -> Metrics:
+    """All metrics, or the one that is wanted; none where it is not known."""
+    return {name: value() for name, value in known.items() if only in ("", name)}
+
+
+def _column(values: Value, number: int) -> Value:
+    return lambda: values()[:, number]
 
 
 def _items(
@@ -182,6 +198,12 @@ def _weighted_accuracy(decided: BoolArray, positive: BoolArray) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         weighted: FloatArray = (hits * (free / held) + rejections) / (2 * free)
     return np.where((held > 0) & (free > 0), weighted, np.nan)
+
+
+def _label_calibration_error(logits: FloatArray, positive: BoolArray) -> FloatArray:
+    """Of one label, yes and no as two classes; logits `(replica, n)` to `(replica,)`."""
+    yes_and_no = np.stack([logits, np.zeros_like(logits)], axis=-1)
+    return calibration_error(probabilities_of_classes(yes_and_no), ~positive)
 
 
 def _by_label(

@@ -11,8 +11,9 @@ from cmir.data import DevelopmentData
 from cmir.method.baseline_recipes import CONSTRAINTS
 from cmir.space.space_file import SweepFile, parse_sweep
 
-# What a rival keeps of the champion's space: the sizes of the network, and how it is optimised.
-KEPT = ("model.", "training.", "loss.prediction")
+# What a rival keeps of the champion's space: the sizes of the network, what its errors are, and how
+# it is optimised.
+KEPT = ("model.", "training.", "loss.prediction", "loss.class_weights", "loss.label_smoothing")
 NOT_KEPT = ("loss.prediction_views",)
 
 

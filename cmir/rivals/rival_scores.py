@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
 from cmir.ablation.arm_results import split_scores
 from cmir.data import DevelopmentData, HeldoutData, SplitData
-from cmir.data.task import Task
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.language_features import features_with_language
 from cmir.method.training.reports import TrialResult
-from cmir.rivals.late_fusion import fusions, stacked
+from cmir.rivals.late_fusion import fused, fusions, stacked
 from cmir.rivals.target_statistics import aligned
 
 CPU = torch.device("cpu")
@@ -81,14 +79,7 @@ def heldout_rows(
         by_seed = fusions([row.scores for row in unimodal], known, data.task)
         own = [found[row.name] for row in unimodal]
         found[LATE_FUSION] = {
-            key: np.stack(
-                [
-                    fusion(np.stack([scores[key][..., seed, :] for scores in own], axis=-1))
-                    for seed, fusion in enumerate(by_seed)
-                ],
-                axis=-2,
-            )
-            for key in own[0]
+            key: fused(by_seed, [scores[key] for scores in own], data.task) for key in own[0]
         }
     return found
 
@@ -115,8 +106,3 @@ def _scores(
     network = network_for(trained_on, result.config.model)
     features = features_with_language(data, result.config.model, result.language, CPU)
     return split_scores(network, result.weights, features, splits)
-
-
-def has_task(task: Task) -> bool:
-    """Whether rivals can be compared on a task: a scale, or yes and no."""
-    return task.kind in ("regression", "binary")

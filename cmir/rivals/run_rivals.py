@@ -32,7 +32,6 @@ from cmir.rivals.rival_scores import (
     CHAMPION,
     LATE_FUSION,
     Trained,
-    has_task,
     heldout_rows,
     validation_rows,
 )
@@ -139,11 +138,6 @@ def compare_rivals(
         InputError: an unknown rival, or no held-out splits to read.
         KeyboardInterrupt: what ended is kept; the same call continues.
     """
-    if not has_task(plan.data.task):
-        raise InputError(
-            f"rivals are compared in one number a sample, but '{plan.data.name}' has the task "
-            f"{plan.data.task}: use ablate.py."
-        )
     if request.test_set and not heldout_splits(plan.dataset):
         raise InputError(
             f"--test-set: the data set '{plan.data.name}' has no held-out split. Leave it out, or "

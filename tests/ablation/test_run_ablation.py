@@ -271,7 +271,7 @@ def test_an_access_that_cannot_be_counted_is_not_done(
 
 
 def test_a_binary_task_is_compared_in_accuracy(client: MlflowClient, tmp_path: Path) -> None:
-    plan = swept(tmp_path, task="binary", families=("random",))
+    plan = swept(tmp_path, "binary", "accuracy", families=("random",))
     table = ablated(plan, tmp_path, families=("random",)).table
     assert table["ood_val/accuracy"].is_between(0, 1).all()
     assert table["ood_val/accuracy_p_better"][1] is not None

@@ -74,6 +74,9 @@ def test_several_labels_are_measured_as_scikit_learn_does(
     scores: np.ndarray, several: np.ndarray
 ) -> None:
     found = label_metrics_by_replica(scores, several, NAMES)
+    calibration = np.stack(
+        [expected_calibration_error(scores[..., c], several[:, c]) for c in range(4)]
+    )
     for replica, logits in enumerate(scores):
         decided, chances = logits >= 0, 1 / (1 + np.exp(-logits))
 
@@ -103,6 +106,7 @@ def test_several_labels_are_measured_as_scikit_learn_does(
             },
         }
         own = {name: float(values[replica]) for name, values in found.items()}
+        assert own.pop("ece") == pytest.approx(np.mean(calibration[:, replica]), abs=1e-12)
         assert own == pytest.approx(wanted, abs=1e-12)
 
 
@@ -162,7 +166,7 @@ def test_every_metric_has_a_direction(scores: np.ndarray, several: np.ndarray) -
     for name in class_metrics_by_replica(scores, np.arange(N) % 4, task.names):
         assert direction(name) == ("min" if name in ("log_loss", "ece") else "max")
     for name in label_metrics_by_replica(scores, several, NAMES):
-        assert direction(name) == ("min" if name == "log_loss" else "max")
+        assert direction(name) == ("min" if name in ("log_loss", "ece") else "max")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,18 @@ def test_every_rival_is_a_space_that_fits_the_data(
                 check(learning, config)
 
 
+@pytest.mark.parametrize("name", ["iemocap", "mosei_emotions"])
+def test_rivals_on_names_weigh_classes_and_smooth_labels_as_the_champion_may(
+    name: str, learning_classes: DevelopmentData, learning_multilabel: DevelopmentData
+) -> None:
+    data = learning_classes if name == "iemocap" else learning_multilabel
+    found = files(read_sweep_file(SPACES / f"{name}.yaml"), data)
+    assert list(found) == NAMES
+    for rival, file in found.items():
+        assert {"loss.class_weights", "loss.label_smoothing"} <= set(file.search), rival
+        checked_space(file, rival, tuple(data.modalities))
+
+
 def test_each_is_what_its_name_says(small: SweepFile, learning: DevelopmentData) -> None:
     trials = {}
     for name, file in files(small, learning).items():

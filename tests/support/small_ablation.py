@@ -38,11 +38,13 @@ def request_of(folder: Path, **changes: Any) -> AblationRequest:
     return replace(request, **changes)
 
 
-def swept(folder: Path, task: str = "regression", **changes: Any) -> AblationPlan:
+def swept(
+    folder: Path, task: str = "regression", metric: str = "mae", **changes: Any
+) -> AblationPlan:
     """A finished sweep in `folder` with its file beside it, and the plan of its ablation."""
-    finished_sweep(folder, task=task, **SPACE)
-    objective = "ood_val/accuracy" if task == "binary" else "ood_val/mae"
-    content = SMALL | SPACE | {"objective": objective}
+    goal = {"objective": f"ood_val/{metric}"}
+    finished_sweep(folder, task=task, **SPACE, **goal)
+    content = SMALL | SPACE | goal
     (folder / "small.yaml").write_text(yaml.safe_dump(content))
     return plan_ablation(request_of(folder, **changes), Paths(folder))
 

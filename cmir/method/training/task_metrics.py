@@ -29,8 +29,16 @@ from cmir.metrics.named_metrics import (
 )
 
 
-def task_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike, task: Task) -> Metrics:
+def task_metrics(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, task: Task, only: str = ""
+) -> Metrics:
     """Every metric by its name, each `(replica,)`.
+
+    Args:
+        scores: of the replicas.
+        labels: of the samples.
+        task: what is learned.
+        only: the one metric that is wanted, where that saves time: of a task with names.
 
     Raises:
         InputError: scores or labels that no metric can take.
@@ -38,9 +46,9 @@ def task_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike, task: Task) -> Me
     if task.kind == "binary":
         return classification_metrics_by_replica(scores, labels)
     if task.kind == "classes":
-        return class_metrics_by_replica(scores, labels, task.names)
+        return class_metrics_by_replica(scores, labels, task.names, only)
     if task.kind == "multilabel":
-        return label_metrics_by_replica(scores, labels, task.names)
+        return label_metrics_by_replica(scores, labels, task.names, only)
     return regression_metrics_by_replica(scores, labels, label_range=task.label_range)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from cmir.data import load_dataset
 from cmir.data.formats.readers import dialogues, mintrec
@@ -17,6 +19,7 @@ from cmir.errors import InputError
 from tests.support.made_data.small_data import write_pickle
 
 MELD = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
+M3ED = ("happy", "neutral", "sad", "disgust", "anger", "fear", "surprise")
 IEMOCAP = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
 TURNS = 6
 FIVE = {"text", "text2", "text3", "text4", "audio"}
@@ -25,7 +28,8 @@ FIVE = {"text", "text2", "text3", "text4", "audio"}
 def parts(keys: list[Any], classes: int, one_hot: bool = False) -> dict[str, Any]:
     """By name of the part; dialogue d has six turns, whose labels go round the classes."""
     rng = np.random.default_rng(0)
-    speakers: list[Any] = [[1, 0, 0], [0, 0, 1]] if one_hot else ["M", "F"]
+    rows = np.eye(9, dtype=int)[[0, 2]].tolist()
+    speakers: list[Any] = rows if one_hot else ["M", "F"]
     return {
         "ids": {key: [f"{key}_{turn}" for turn in range(TURNS)] for key in keys},
         "speakers": {key: [speakers[turn % 2] for turn in range(TURNS)] for key in keys},
@@ -54,6 +58,16 @@ def meld() -> tuple[Any, ...]:
     return (*(own[name] for name in names.split()), keys[:32], keys[32:], sentiment)
 
 
+def m3ed() -> list[Any]:
+    """Roles A and B, series in the names of dialogues, and validation before the test."""
+    keys = [f"{series}_{number}" for series in ("anjia", "diedie") for number in range(10)]
+    own = parts(keys, 7)
+    own["speakers"] = {key: ["A", "B"] * (TURNS // 2) for key in keys}
+    own["sentences"] = {key: np.array(texts) for key, texts in own["sentences"].items()}
+    names = "ids speakers labels text audio visual sentences"
+    return [*(own[name] for name in names.split()), keys[:12], keys[12:15], keys[15:]]
+
+
 def test_iemocap_has_sessions_speakers_of_sessions_and_names_of_emotions(tmp_path: Path) -> None:
     source = dialogues(write_pickle(tmp_path / "a.pkl", iemocap()))
     assert source.task == Task("classes", names=IEMOCAP)
@@ -80,6 +94,36 @@ def test_meld_has_speakers_in_rows_with_a_single_1_and_labels_that_are_left_out(
     row = source.samples["id"].to_list().index("3_3_2")
     texts = np.concatenate(list(source.blocks("text")))
     np.testing.assert_allclose(texts[row], np.float32(content[3][3][2]))
+
+
+def test_m3ed_has_its_validation_before_its_test_and_speakers_of_dialogues(tmp_path: Path) -> None:
+    source = dialogues(write_pickle(tmp_path / "a.pkl", m3ed()))
+    assert source.task == Task("classes", names=M3ED)
+    counts = dict(source.samples.group_by("split").agg(pl.col("dialogue").n_unique()).rows())
+    assert counts == {"train": 12, "id_val": 3, "id_test": 5}
+    row = source.samples.row(1, named=True)
+    assert (row["speaker"], row["video"]) == ("anjia_0_B", "anjia")
+
+
+def test_seven_classes_of_an_unknown_collection_keep_their_numbers(tmp_path: Path) -> None:
+    """EmoryNLP and DailyDialog have seven as well, in orders of their own."""
+    keys = [f"dialogue-{number}" for number in range(40)]
+    own = parts(keys, 7)
+    own["speakers"] = {key: ["0", "1"] * (TURNS // 2) for key in keys}
+    content = (*own.values(), keys[:24], keys[32:], keys[24:32])
+    source = dialogues(write_pickle(tmp_path / "a.pkl", content))
+    assert source.task == Task("classes", names=tuple("0123456"))
+    assert source.samples["speaker"][1] == "dialogue-0_1"
+    assert any("keep their numbers: name them by --names" in note for note in source.notes)
+
+
+def test_meld_keeps_its_own_validation_dialogues(tmp_path: Path) -> None:
+    keys = [*range(1000, 1160)]
+    own = parts(keys, 7, one_hot=True)
+    file = write_pickle(tmp_path / "a.pkl", (*own.values(), keys[:153], keys[153:]))
+    source = dialogues(file)
+    validation = source.samples.filter(split="id_val")["dialogue"].unique().cast(int)
+    assert sorted(validation) == [*range(1039, 1153)]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +230,29 @@ def test_mintrec_is_tables_of_clips_and_features_by_clip(tmp_path: Path) -> None
     (tmp_path / "dev.tsv").unlink()
     with pytest.raises(InputError, match=r"dev\.tsv: must be there, as in the folder of MIntRec"):
         mintrec(tmp_path)
+
+
+def test_features_of_clips_may_be_tensors(tmp_path: Path) -> None:
+    """As MIntRec's own script writes those of wav2vec: one tensor `(steps, D)` for each clip."""
+    folder = write_mintrec(tmp_path)
+    steps = {name: torch.full((3, 2), float(place)) for place, name in enumerate(ids_of(folder))}
+    (folder / "audio_feats.pkl").write_bytes(pickle.dumps(steps))
+    source = mintrec(folder)
+    audio = source.parts["audio"][0]
+    assert audio.shape == (24, 3, 2)
+    np.testing.assert_array_equal(audio[5:6], 5.0)
+
+
+def ids_of(folder: Path) -> list[str]:
+    tables = [
+        pl.read_csv(folder / f"{name}.tsv", separator="\t") for name in ("train", "dev", "test")
+    ]
+    return (
+        pl.concat(tables)
+        .select(pl.concat_str("season", "episode", "clip", separator="_"))
+        .to_series()
+        .to_list()
+    )
 
 
 def test_a_clip_without_features_is_named(tmp_path: Path) -> None:

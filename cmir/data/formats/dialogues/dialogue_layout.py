@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,19 @@ from cmir.data.formats.dialogues.dialogue_tuples import (
     read_dialogues,
     speaker_of,
 )
+from cmir.data.formats.dialogues.known_corpora import (
+    IEMOCAP,
+    M3ED,
+    MELD,
+    MELD_VALIDATION,
+    SERIES,
+    SESSION,
+)
 from cmir.data.formats.inspection.texts import text_of
 from cmir.errors import InputError
 
 # Every tenth dialogue of training, where the source has no validation.
 VALIDATION_EVERY = 10
-# As the published loaders number them.
-IEMOCAP = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
-MELD = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
-_SESSION = re.compile(r"(Ses\d\d)")
 
 Content = dict[str, dict[str, Any]]
 
@@ -30,47 +33,58 @@ Content = dict[str, dict[str, Any]]
 def utterances(content: object, where: str) -> tuple[Content, tuple[str, ...], tuple[str, ...]]:
     """A tuple of dicts by dialogue as `{split: {key: values}}`.
 
-    Keys of a split: `id`, `dialogue`, `speaker`, `labels`, `raw_text`, the modalities, and for
-    IEMOCAP `session`. A speaker of IEMOCAP, M or F there, is one of the session.
+    Keys of a split: `id`, `dialogue`, `speaker`, `labels`, `raw_text`, the modalities, for IEMOCAP
+    `session`, and for M3ED `video`, the series. A role, such as M and F of IEMOCAP or A and B of
+    M3ED, is one speaker in each session or dialogue.
 
     Args:
         content: of the pickle.
         where: the file named in messages.
 
     Returns:
-        the splits, names of the classes where they are those of IEMOCAP or MELD, and notes.
+        the splits, names of the classes of IEMOCAP, MELD and M3ED, and notes.
 
     Raises:
         InputError: it is no such tuple, or its parts do not fit together.
     """
     found = read_dialogues(content, where)
-    splits, notes = _with_validation(found.splits)
+    splits, notes = _with_validation(found)
     names = _names(found)
-    if names:
-        notes = (*notes, f"classes 0 to {len(names) - 1} are named {', '.join(names)}")
+    told = f"are named {', '.join(names)}" if names else "keep their numbers: name them by --names"
+    if _has_numbers(found):
+        notes = (*notes, f"classes {told}")
     return {name: _split(found, keys, where) for name, keys in splits.items()}, names, notes
 
 
-def _with_validation(
-    splits: Mapping[str, list[Any]],
-) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
+def _with_validation(found: Dialogues) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
     """The splits with a validation split, and what was done."""
+    splits = dict(found.splits)
     if "valid" in splits:
-        return dict(splits), ()
+        return splits, ()
     train = splits["train"]
-    valid = train[VALIDATION_EVERY - 1 :: VALIDATION_EVERY]
-    kept = [key for place, key in enumerate(train) if (place + 1) % VALIDATION_EVERY]
-    note = f"no validation in the source: every tenth dialogue of training, {len(valid)}, is it"
+    valid, what = (
+        train[VALIDATION_EVERY - 1 :: VALIDATION_EVERY],
+        "every tenth dialogue of training",
+    )
+    if found.corpus is MELD and set(MELD_VALIDATION) & set(train):
+        valid, what = [key for key in train if key in MELD_VALIDATION], "MELD's own dialogues"
+    kept = [key for key in train if key not in set(valid)]
+    note = f"no list of validation in the source: {what}, {len(valid)}, is it"
     return {"train": kept, "valid": valid, "test": splits["test"]}, (note,)
 
 
+def _has_numbers(found: Dialogues) -> bool:
+    labels = (label for values in found.labels.values() for label in values)
+    return all(isinstance(label, int | np.integer) for label in labels)
+
+
 def _names(found: Dialogues) -> tuple[str, ...]:
-    labels = [label for values in found.labels.values() for label in values]
-    if not all(isinstance(label, int | np.integer) for label in labels):
+    """Of the classes, where the collection is known and all of its classes occur."""
+    if not _has_numbers(found):
         return ()
-    is_iemocap = any(_session(key) for key in found.labels)
-    names = IEMOCAP if is_iemocap else MELD
-    return names if set(map(int, labels)) == set(range(len(names))) else ()
+    numbers = {int(label) for values in found.labels.values() for label in values}
+    names = found.corpus.classes
+    return names if numbers == set(range(len(names))) else ()
 
 
 def _split(found: Dialogues, keys: list[Any], where: str) -> dict[str, Any]:
@@ -84,8 +98,10 @@ def _split(found: Dialogues, keys: list[Any], where: str) -> dict[str, Any]:
         "speaker": [_speaker(found.speakers[key][number], key) for key, number in each],
         "labels": [_label(found.labels[key][number]) for key, number in each],
     }
-    if all(_session(key) for key in keys):
-        split["session"] = [_session(key) for key, _ in each]
+    if found.corpus is IEMOCAP:
+        split["session"] = [_part(SESSION, key) for key, _ in each]
+    if found.corpus is M3ED:
+        split["video"] = [_part(SERIES, key) for key, _ in each]
     if found.sentences is not None:
         split["raw_text"] = [text_of(found.sentences[key][number]) for key, number in each]
     for name, vectors in found.features.items():
@@ -122,14 +138,15 @@ def _own(found: Dialogues, key: Any, number: int) -> str:
 
 
 def _speaker(value: Any, key: Any) -> str:
-    session = _session(key)
-    return f"{session}_{speaker_of(value)}" if session else speaker_of(value)
+    """A speaker's name; a role of one letter is one of its session, or else of its dialogue."""
+    name, is_role = speaker_of(value), isinstance(value, str | bytes)
+    return f"{_part(SESSION, key) or text_of(key)}_{name}" if is_role and len(name) == 1 else name
 
 
 def _label(value: Any) -> Any:
     return int(value) if isinstance(value, int | np.integer) else text_of(value)
 
 
-def _session(key: Any) -> str:
-    match = _SESSION.match(text_of(key))
+def _part(pattern: re.Pattern[str], key: Any) -> str:
+    match = pattern.match(text_of(key))
     return match.group(1) if match else ""

@@ -1,9 +1,10 @@
 """Tuples of dicts by dialogue, as the features of IEMOCAP and MELD are published.
 
-DialogueRNN, MMGCN, M3ED and what follows them read `(ids, speakers, labels, text, [further text
+DialogueRNN, MMGCN and what follows them read `(ids, speakers, labels, text, [further text
 vectors,] audio, [visual,] sentences, train, test[, valid][, other labels])`, each but the lists of
-dialogues a dict from a dialogue to a list of its utterances' values. COSMIC leaves out the ids. The
-parts are told by their order and by what they hold, not by their number.
+dialogues a dict from a dialogue to a list of its utterances' values. COSMIC leaves out the ids, and
+M3ED has the list of validation before that of the test. The parts are told by their order and by
+what they hold, not by their number.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cmir.data.formats.dialogues.known_corpora import Corpus, corpus_of
 from cmir.data.formats.inspection.texts import text_of
 from cmir.errors import InputError
 
@@ -41,6 +43,7 @@ class Dialogues:
         features: by modality, the vectors of the utterances.
         sentences: of the utterances; None where there are none.
         splits: dialogues by split of the source.
+        corpus: the collection, where it is known.
     """
 
     ids: ByDialogue | None
@@ -49,6 +52,7 @@ class Dialogues:
     features: Mapping[str, ByDialogue]
     sentences: ByDialogue | None
     splits: Mapping[str, list[Any]]
+    corpus: Corpus
 
 
 def read_dialogues(content: object, where: str) -> Dialogues:
@@ -76,9 +80,11 @@ def read_dialogues(content: object, where: str) -> Dialogues:
             f"{where}: must hold 1 to 6 dicts of vectors after the labels, but holds "
             f"{len(vectors)}."
         )
-    keys = dict(zip(("train", "test", "valid"), map(_listed, lists), strict=False))
+    corpus = corpus_of(speakers)
+    order = corpus.lists if len(lists) > 2 else ("train", "test")
+    keys = dict(zip(order, map(_listed, lists), strict=False))
     features = dict(zip(names, vectors, strict=True))
-    return Dialogues(ids, speakers, labels, features, sentences, keys)
+    return Dialogues(ids, speakers, labels, features, sentences, keys, corpus)
 
 
 def first_value(part: ByDialogue) -> Any:
