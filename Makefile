@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # `make check COVERAGE=--cov` also measures what the fast tests run; they take half as long again.
 COVERAGE ?=
 
-.PHONY: help sweep test test-slow check map ui
+.PHONY: help sweep test test-slow check map ui look
 
 help:
 	@echo "make sweep      install, then run or continue the sweep of SPACE ($(SPACE))"
@@ -16,6 +16,7 @@ help:
 	@echo "make check      format, lint, types and fast tests"
 	@echo "make map        write docs/map.md, one line for each file of the code"
 	@echo "make ui         MLflow's pages over this folder's runs and models"
+	@echo "make look       pictures of MLflow's pages of a small sweep, in screenshots/"
 
 # A stamp is older than what it was installed from exactly when the installation is out of date.
 .venv/installed: pyproject.toml constraints.txt
@@ -45,5 +46,9 @@ check: .venv/installed-dev
 map: .venv/installed-dev
 	$(BIN)/python -m tests.support.code_map
 
+# One worker: beside a running sweep, MLflow's default of four takes minutes to start on two cores.
 ui: .venv/installed
-	$(BIN)/mlflow ui
+	$(BIN)/mlflow ui --workers 1
+
+look: .venv/installed-dev
+	$(BIN)/python -m pytest -rs tests/look/mlflow_pages.py
