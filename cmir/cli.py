@@ -72,16 +72,13 @@ def add_loudness(parser: ArgumentParser) -> None:
     )
 
 
-def same_decimals(values: Sequence[object]) -> list[str]:
-    """The cells of a column: all its numbers with as many decimals as its largest needs.
+def same_decimals(values: Sequence[object], decimals: int = 4) -> list[str]:
+    """The cells of a column: all its fractions with so many decimals.
 
     Example:
-        >>> same_decimals([0.71, 0.7266, None]), same_decimals([13.8, 4.0]), same_decimals([3])
-        (['0.7100', '0.7266', ''], ['13.80', '4.00'], ['3'])
+        >>> same_decimals([0.71, 1.2, None]), same_decimals([13.8, 4.0], 1), same_decimals([3])
+        (['0.7100', '1.2000', ''], ['13.8', '4.0'], ['3'])
     """
-    numbers = [abs(value) for value in values if isinstance(value, float)]
-    whole = len(str(int(max(numbers, default=0.0))))
-    decimals = 4 if max(numbers, default=0.0) < 1 else max(0, 4 - whole)
 
     def cell(value: object) -> str:
         if isinstance(value, float):

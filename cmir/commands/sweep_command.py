@@ -254,7 +254,10 @@ def _table(frame: pl.DataFrame, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in frame.columns:
         table.add_column(column)
-    cells = [same_decimals(column.to_list()) for column in frame.get_columns()]
+    cells = [
+        same_decimals(column.to_list(), 1 if column.name == "seconds" else 4)
+        for column in frame.get_columns()
+    ]
     for row in zip(*cells, strict=True):
         table.add_row(*row)
     return table

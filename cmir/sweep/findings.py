@@ -128,9 +128,11 @@ def _attach_models(
 
 
 def _summary(records: Sequence[TrialRecord], prepared: PreparedSweep) -> dict[str, float]:
-    """Scores of the best trial; how many there are is in the curves."""
-    best = best_trial(records, prepared.file.objective)
-    return {f"best/{key}": value for key, value in best.ending.metrics.items()} if best else {}
+    """The objective's metric of the best trial on all its splits; the counts are curves."""
+    best, metric = best_trial(records, prepared.file.objective), prepared.file.objective
+    names = [metric.partition("/")[2], f"{metric.partition('/')[2]}_std"]
+    found = {} if best is None else best.ending.metrics
+    return {f"best/{key}": v for key, v in found.items() if key.partition("/")[2] in names}
 
 
 def _description(
