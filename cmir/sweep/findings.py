@@ -97,15 +97,21 @@ def show_so_far(
     schemes = schemes_compared(records, prepared.file.objective)
     text = _description(tracker, records, prepared, schemes, is_running=True)
     tracker.show(text, _summary(records, prepared))
-    _attach_pictures(tracker, records, prepared)
+    _attach_pictures(tracker, records, prepared, is_running=True)
 
 
 def _attach_pictures(
-    tracker: SweepTracker, records: Sequence[TrialRecord], prepared: PreparedSweep
+    tracker: SweepTracker,
+    records: Sequence[TrialRecord],
+    prepared: PreparedSweep,
+    is_running: bool = False,
 ) -> None:
     starts = range(len(prepared.file.start_from))
     over_trials = partial(objective_over_trials, start_points=starts)
     for name, draw in (PICTURES | {"objective_over_trials": over_trials}).items():
+        # Whoever ends a sweep waits for no picture that is drawn again at its end.
+        if is_running and tracker.writer.is_ending:
+            return
         tracker.attach_figure(draw(records, prepared.file.objective), f"{name}.png")
 
 

@@ -24,11 +24,12 @@ from tests.support.small_sweep import write_data, write_space
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "screenshots"
+pytestmark = pytest.mark.timeout(3000)
 SPACE = {
-    "trials": 6,
-    "epochs": 150,
+    "trials": 4,
+    "epochs": 24,
     "gates": OPEN_GATES,
-    "early_stopping": {"grace": 20, "reduction": 2},
+    "early_stopping": {"grace": 2, "reduction": 2},
 }
 Look = Callable[[str, str], str]
 
@@ -66,10 +67,6 @@ def look(folder: Path) -> Iterator[Look]:
         end(process)
 
 
-def command(name: str, *words: str) -> list[str]:
-    return [sys.executable, str(ROOT / "workflows" / f"{name}.py"), *words]
-
-
 def experiment(client: MlflowClient) -> str:
     found = client.get_experiment_by_name("small")
     return "" if found is None else str(found.experiment_id)
@@ -96,9 +93,10 @@ def pages(folder: Path, look: Look) -> dict[str, str]:
     """Words on the pages, by the names of their pictures."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     space = write_space(folder, **SPACE)
-    sweep = command("sweep", "--space", str(space), "--concurrency", "1", "--live", "1")
+    sweep = [sys.executable, "-m", "tests.look.slow_sweep", str(space)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (folder / "sweep.log").open("wb") as log:
-        process = subprocess.Popen(sweep, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(sweep, cwd=folder, stdout=log, stderr=log, env=environment)
     found: dict[str, str] = {}
     try:
         run = awaited(client, "tags.kind = 'trial' and attributes.status = 'RUNNING'", process)
@@ -110,13 +108,14 @@ def pages(folder: Path, look: Look) -> dict[str, str]:
         found["2 a trial that trains"] = look(
             "2 a trial that trains", f"{place}/runs/{run.info.run_id}/model-metrics"
         )
-        assert process.wait(240) == 0, (folder / "sweep.log").read_text()
+        assert process.wait(1200) == 0, (folder / "sweep.log").read_text()
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(60)
-    promotion = command("promote", "--seeds", "2", "--top", "1", "--quiet")
-    subprocess.run(promotion, cwd=folder, check=True, timeout=240, capture_output=True)
+    script = str(ROOT / "workflows" / "promote.py")
+    promotion = [sys.executable, script, "--seeds", "2", "--top", "1", "--quiet"]
+    subprocess.run(promotion, cwd=folder, check=True, timeout=1200, capture_output=True)
     (parent,) = runs(client, "tags.kind = 'sweep'")
     (best,) = runs(client, "tags.rank = '1'")
     for name, path in {

@@ -66,7 +66,7 @@ class TrialWriter:
         self._shown: dict[int, int] = {}
         self._backlog: deque[TrialRecord] = deque()
         self._failures, self._rests_until = 0, 0.0
-        self._is_ending = False
+        self.is_ending = False
         self._last_beat = time.monotonic()
         self.fault: PlaceError | None = None
         self.waiting: queue.Queue[TrialRecord | None] = queue.Queue()
@@ -98,7 +98,7 @@ class TrialWriter:
 
     def stop(self) -> int:
         """Ends the thread, tries once more what failed; returns how many are still missing."""
-        self._is_ending = True
+        self.is_ending = True
         self.waiting.put(None)
         self._thread.join()
         self._failures = min(self._failures, 1)
@@ -112,7 +112,7 @@ class TrialWriter:
 
     def _write_all(self) -> None:
         """The thread's loop: what failed waits in the backlog until the server answers again."""
-        while not self._is_ending or not self.waiting.empty():
+        while not self.is_ending or not self.waiting.empty():
             with suppress(queue.Empty):
                 record = self.waiting.get(timeout=min(self._every, YOUNG) or None)
                 self._backlog += [record] if record is not None else []
@@ -156,7 +156,7 @@ class TrialWriter:
     def _show_training(self) -> None:
         """Begins the runs of trials that are not young any more; writes new points in time."""
         now = time.monotonic()
-        if self._is_ending or not (self._training and self._every) or now < self._rests_until:
+        if self.is_ending or not (self._training and self._every) or now < self._rests_until:
             return
         is_beat = now - self._last_beat >= self._every
         self._try(lambda: self._show_each(list(self._training.values()), is_beat))
@@ -167,7 +167,7 @@ class TrialWriter:
 
     def _show_each(self, trials: Iterable[TrialInFlight], is_beat: bool) -> None:
         for trial in trials:
-            if self._is_ending or self._training.get(trial.number) is not trial:
+            if self.is_ending or self._training.get(trial.number) is not trial:
                 continue
             begun, is_young = self._begun.get(trial.number), self._is_young(trial)
             is_begun = begun is not None and begun.started == milliseconds(trial.began)
