@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # `make check COVERAGE=--cov` also measures what the fast tests run; they take half as long again.
 COVERAGE ?=
 
-.PHONY: help sweep test test-slow check map ui docs
+.PHONY: help sweep test test-slow check map ui docs look
 
 help:
 	@echo "make sweep      install, then run or continue the sweep of SPACE ($(SPACE))"
@@ -17,6 +17,7 @@ help:
 	@echo "make map        write docs/map.md, one line for each file of the code"
 	@echo "make docs       the documentation as a site, in site/"
 	@echo "make ui         MLflow's pages over this folder's runs and models"
+	@echo "make look       pictures of MLflow's pages of a small sweep, in screenshots/"
 
 # A stamp is older than what it was installed from exactly when the installation is out of date.
 .venv/installed: pyproject.toml constraints.txt
@@ -53,5 +54,9 @@ map: .venv/installed-dev
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+# One worker: beside a running sweep, MLflow's default of four takes minutes to start on two cores.
 ui: .venv/installed
-	$(BIN)/mlflow ui
+	$(BIN)/mlflow ui --workers 1
+
+look: .venv/installed-dev
+	$(BIN)/python -m pytest -rs tests/look/mlflow_pages.py

@@ -124,7 +124,7 @@ def of_tracking(parts: Parts, folder: Path, records: Sequence[TrialRecord]) -> N
         tracker.flush()
 
     parts.time(f"write {len(records)} trials to MLflow", write)
-    parts.time("look for them", tracker._look)
+    parts.time("look for them", tracker.writer.look)
 
 
 def main(arguments: list[str] | None = None) -> int:

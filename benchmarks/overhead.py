@@ -32,8 +32,8 @@ FEW_EPOCHS, FEW_TRIALS = 5, 20
 Measured = tuple[list[Row], list[Row]]
 
 
-def noop(trials: int, epochs: int, timeout: float = 3600.0) -> dict[str, Any]:
-    """One sweep of trials that train nothing.
+def noop(trials: int, epochs: int, timeout: float = 3600.0, live: int = 20) -> dict[str, Any]:
+    """One sweep of trials that train nothing; `live` is the option of `sweep.py`.
 
     Returns:
         what `noop_sweep` leaves, the numbers of trials and epochs, the timing of the command.
@@ -41,7 +41,7 @@ def noop(trials: int, epochs: int, timeout: float = 3600.0) -> dict[str, Any]:
     Raises:
         BenchmarkError: a trial did not finish, or is not in MLflow.
     """
-    sizes = {"trials": trials, "epochs": epochs}
+    sizes = {"trials": trials, "epochs": epochs, "live": live}
     with scratch() as folder:
         command = [sys.executable, "-m", "benchmarks.support.noop_sweep", *map(str, sizes.values())]
         timing = timed(command, folder, timeout)

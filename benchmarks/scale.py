@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
     end_as_interrupt()
     timeout = 300 + MOST_SECONDS_PER_TRIAL * given.trials
-    record = noop(given.trials, given.epochs, timeout)
+    record = noop(given.trials, given.epochs, timeout, given.live)
     rows = windows(record)
     show("one more trial that trains nothing, two at a time", rows)
     show(
@@ -105,6 +105,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--trials", type=int, default=BOUNDS[-1])
     parser.add_argument("--epochs", type=int, default=5, help="of each trial")
+    parser.add_argument(
+        "--live", type=int, default=20, help="as of sweep.py; 0: trials appear when they end"
+    )
     parser.add_argument("--out", type=Path, help="Parquet file, in place of benchmarks/results")
     return parser.parse_args(arguments)
 

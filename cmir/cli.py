@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
@@ -60,6 +61,31 @@ def add_placement(parser: ArgumentParser, what: str) -> None:
         default=cluster_address(os.environ.get("RAY_ADDRESS")),
         help="address of a Ray cluster, host:port (default: RAY_ADDRESS, else this machine)",
     )
+
+
+def add_loudness(parser: ArgumentParser) -> None:
+    """The options for scripts: `--quiet` and `--json`."""
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    shown.add_argument(
+        "--json", action="store_true", help="print nothing but errors and, at the end, one object"
+    )
+
+
+def same_decimals(values: Sequence[object], decimals: int = 4) -> list[str]:
+    """The cells of a column: all its fractions with so many decimals.
+
+    Example:
+        >>> same_decimals([0.71, 1.2, None]), same_decimals([13.8, 4.0], 1), same_decimals([3])
+        (['0.7100', '1.2000', ''], ['13.8', '4.0'], ['3'])
+    """
+
+    def cell(value: object) -> str:
+        if isinstance(value, float):
+            return f"{value:.{decimals}f}"
+        return "" if value is None else str(value)
+
+    return [cell(value) for value in values]
 
 
 def print_error(error: InputError) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,4 +69,15 @@ def mismatches(folder: Path, name: str, kept: Kept, budget: int) -> int:
     wrong += sum(number not in kept.endings for number in trials)
     wrong += int(len(runs) - len(children) != 1)
     wrong += sum(run.info.status == "RUNNING" for run in runs)
+    wrong += _doubled(folder / "mlflow.db")
     return wrong + int(kept.counted != budget)
+
+
+def _doubled(database: Path) -> int:
+    """How many epochs of a run's curve have more than one point, in runs that are shown."""
+    query = (
+        "SELECT count(*) FROM (SELECT 1 FROM metrics JOIN runs USING (run_uuid) "
+        "WHERE lifecycle_stage = 'active' GROUP BY run_uuid, key, step HAVING count(*) > 1)"
+    )
+    with closing(sqlite3.connect(database)) as opened:
+        return int(opened.execute(query).fetchone()[0])

@@ -51,8 +51,10 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
     """The sweep's command in a folder, as the first process of a group of its own."""
     script = ROOT / "workflows" / "sweep.py"
     with (folder / "log").open("wb") as log:
+        # Trials of a few seconds shall have runs while they train.
+        options = ["--space", "kills.yaml", "--concurrency", "2", "--live", "0.5"]
         return subprocess.Popen(
-            [sys.executable, script, "--space", "kills.yaml", "--concurrency", "2"],
+            [sys.executable, script, *options],
             cwd=folder,
             stdout=log,
             stderr=log,

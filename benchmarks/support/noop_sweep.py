@@ -1,9 +1,10 @@
 """A sweep whose trials train nothing: what is left is the cost of the runner.
 
 Run by `benchmarks/overhead.py` and `benchmarks/scale.py` in an empty folder: `noop_sweep TRIALS
-EPOCHS`. Study, scheduler and tracking are the real ones, over the real space of MOSI; each
-report carries as many metrics as a real one. Leaves `noop.json`: seconds since the call of
-`run_sweep` at which trials ended, what the driver's memory was then, and the size of its files.
+EPOCHS LIVE`, the last as `--live` of `sweep.py`. Study, scheduler and tracking are the real ones,
+over the real space of MOSI; each report carries as many metrics as a real one. Leaves
+`noop.json`: seconds since the call of `run_sweep` at which trials ended, what the driver's memory
+was then, and the size of its files.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def write_sweep(folder: Path, trials: int, epochs: int) -> Path:
     return path
 
 
-def main(trials: int, epochs: int) -> None:
+def main(trials: int, epochs: int, live: int) -> None:
     """Runs the sweep in the current folder and leaves the record there."""
     write_small_data(Path("small"))
     path, paths = write_sweep(Path(), trials, epochs), Paths()
@@ -119,7 +120,8 @@ def main(trials: int, epochs: int) -> None:
     def watch(start: SweepStart) -> Progress:
         return Progress(on_end=on_end)
 
-    request = SweepRequest(path, {}, Placement(2), trainable=noop_trial(epochs))
+    trainable = noop_trial(epochs)
+    request = SweepRequest(path, {}, Placement(2), trainable=trainable, live_seconds=live)
     outcome = run_sweep(request, paths, watch)
     record = {
         "seconds": time.perf_counter() - began,

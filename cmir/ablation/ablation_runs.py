@@ -75,7 +75,7 @@ def _complete(
     now = int(time.time() * 1000)
     new = [Metric(key, value, now, 0) for key, value in numbers.items() if known.get(key) != value]
     families = {arm.family: None for arm in rows if arm.name in names}
-    tags = {"kind": "arm", "arm": ", ".join(names), "family": ", ".join(families)}
+    tags = {"arm": ", ".join(names), "family": ", ".join(families)}
     client.log_batch(run, metrics=new, tags=[RunTag(key, value) for key, value in tags.items()])
 
 

@@ -201,6 +201,7 @@ def compared_jobs(
         params: of the MLflow run.
     """
     name = study_of(plan, kind)
+    source = "workflows/ablate.py" if kind == "ablation" else f"workflows/{kind}.py"
     tags = provenance() | {
         kind: plan.name,
         "kind": kind,
@@ -213,7 +214,7 @@ def compared_jobs(
         plan.data,
         JobList(configs, labels, plan.data.checksum, code_checksum(), name),
         plan.full.training.epochs,
-        tracked=TrackedRun(plan.space_name, params, tags),
+        tracked=TrackedRun(plan.space_name, params, tags, kind="arm", source=source),
         threads=1,
         score=validation_scores,
     )

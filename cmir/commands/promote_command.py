@@ -11,18 +11,20 @@ Exit codes: 0 done, or a dry run that would be; 2 bad input; 3 refused; 130 inte
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.status import Status
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cmir.cli import add_placement, positive, print_error
+from cmir.cli import add_loudness, add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -52,7 +54,7 @@ from cmir.runner.display import RunDisplay
 from cmir.runner.paths import Paths
 from cmir.runner.runner import RunStart
 from cmir.runner.scheduling.placement import Placement
-from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.trials_in_flight import Progress as RunProgress
 from cmir.runner.tracking.sweep_tracker import answering, connect
 
 REFUSED = 3
@@ -61,7 +63,7 @@ REFUSED = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, promotes, prints what came of it; returns the exit code."""
     given = _parse(arguments)
-    console = _console()
+    console = _console(given.quiet or given.json)
     try:
         if given.list or given.compare or given.rollback:
             return _look(console, given)
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = plan_promotion(request, Paths())
         client = connect()
         _announce(console, plan)
-        with Watch(console) as watch, answering(client):
+        with Watch(console, 2 if request.dry_run else 4) as watch, answering(client):
             trainings = trainings_of(
                 plan,
                 Placement(given.concurrency, given.trials_per_gpu, given.address),
@@ -85,15 +87,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interruption.THIS.say()
         return interruption.INTERRUPTED
-    return _report(console, outcome, request)
+    code = _report(console, outcome, request)
+    if given.json:
+        print(json.dumps(_as_json(outcome)))
+    return code
 
 
 class Watch:
-    """A line for each step of a promotion, with what runs and the time left while it trains."""
+    """A line for each step of a promotion, with its number.
 
-    def __init__(self, console: Console) -> None:
-        self._console, self._steps = console, 0
-        self._status = Status("", console=console)
+    While it trains with the time left, else with the time that the step has taken.
+    """
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console, self._steps, self._step = console, steps, 0
+        self._status = _clock(console)
         self._display: RunDisplay | None = None
 
     def __enter__(self) -> Watch:
@@ -106,20 +114,27 @@ class Watch:
 
     def on_step(self, what: str) -> None:
         """Told of what is done next."""
-        self._steps += 1
+        self._step += 1
         self.__exit__()
-        self._console.print(f"step {self._steps}: {what}", highlight=False)
+        self._console.print(f"step {self._step} of {self._steps}: {what}", highlight=False)
         if self._console.is_terminal:
-            self._status.update(what)
+            self._status = _clock(self._console)
+            self._status.add_task(what, total=None)
             self._status.start()
 
-    def display(self, start: RunStart) -> Progress:
+    def display(self, start: RunStart) -> RunProgress:
         """Shows trainings; nothing where all were trained before."""
         self.__exit__()
         if start.done == start.total:
-            return Progress()
+            return RunProgress()
         self._display = RunDisplay(self._console, start).__enter__()
         return self._display.progress()
+
+
+def _clock(console: Console) -> Progress:
+    """What runs, and since when."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -150,6 +165,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
     add_placement(parser, "trainings")
+    add_loudness(parser)
     parser.add_argument("--force", action="store_true", help="register in spite of failed gates")
     parser.add_argument(
         "--why", default="", help="reason for --force or --rollback, recorded (default: none)"
@@ -185,10 +201,24 @@ def _request(given: argparse.Namespace) -> PromotionRequest:
     return PromotionRequest(**{name: getattr(given, name) for name in names})
 
 
-def _console() -> Console:
+def _console(is_quiet: bool) -> Console:
     """The terminal; where there is none, as wide as the tables need."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=140)
+    console = Console(quiet=is_quiet)
+    is_wide = console.is_terminal or "COLUMNS" in os.environ
+    return console if is_wide else Console(width=140, quiet=is_quiet)
+
+
+def _as_json(outcome: PromotionOutcome) -> dict[str, Any]:
+    """What a script asks of a promotion."""
+    winner = outcome.winner
+    return {
+        "status": outcome.status,
+        "model": outcome.plan.model_name,
+        "version": outcome.version,
+        "trial": None if winner is None else winner.record.number,
+        "failed_gates": [one.name for one in outcome.verdicts if not one.passed],
+        "heldout": dict(outcome.heldout),
+    }
 
 
 def _announce(console: Console, plan: PromotionPlan) -> None:
@@ -234,6 +264,7 @@ def _report_refusal(console: Console, outcome: PromotionOutcome) -> int:
                 f"[bold]refused[/bold]: {verdict.name}: required {verdict.required}, "
                 f"measured {verdict.measured}",
                 highlight=False,
+                soft_wrap=True,
             )
     if outcome.version is not None:
         console.print(

@@ -32,6 +32,12 @@ COMMANDS = {
 }
 
 
+# They import for seconds before they have anything to say of their own.
+SLOW = ("prepare", "embed", "sweep", "ablate", "rivals", "promote", "reproduce", "reproduce_paper")
+# What asks for an answer alone.
+PLAIN = {"-h", "--help", "--quiet", "--json", "--list", "--compare"}
+
+
 def main() -> NoReturn:
     """`cmir COMMAND ...`; exits with the command's code, or 2 where there is no such command."""
     words = sys.argv[1:]
@@ -53,6 +59,8 @@ def main() -> NoReturn:
 def run(name: str) -> NoReturn:
     """Runs a command with the words of `sys.argv`; from its first import on Ctrl-C ends it."""
     interruption.watch(COMMANDS[name][1])
+    if name in SLOW and not PLAIN & set(sys.argv[1:]):
+        print(f"cmir-sweep {__version__}: {COMMANDS[name][0]}", flush=True)
     module = importlib.import_module(f"cmir.commands.{name}_command")
     interruption.leave(module.main)
 

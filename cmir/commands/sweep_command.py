@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.cli import add_placement, positive, print_error
+from cmir.cli import add_loudness, add_placement, positive, print_error, same_decimals
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
 from cmir.process import interruption
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.disable()
     try:
         check_address(given.address)
-        return _run(given, Console())
+        return _run(given, Console(quiet=given.quiet or given.json))
     except InputError as error:
         print_error(error)
         return 2
@@ -66,6 +68,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         placement=Placement(given.concurrency, given.trials_per_gpu, given.address),
         fresh=given.fresh,
         storage=given.storage,
+        live_seconds=given.live,
     )
     displays: list[RunDisplay] = []
 
@@ -85,7 +88,10 @@ def _run(given: argparse.Namespace, console: Console) -> int:
     finally:
         for display in displays:
             display.__exit__()
-    return _report(console, outcome, given.storage)
+    code = _report(console, outcome, given.storage)
+    if given.json:
+        print(json.dumps(_as_json(outcome)))
+    return code
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -104,6 +110,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="start a new sweep beside the old one (default: continue)",
     )
     parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
+    parser.add_argument(
+        "--live",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="between two writings of running trials to MLflow (default: 20)\n"
+        "0: trials appear when they end",
+    )
+    add_loudness(parser)
     return parser.parse_args(arguments)
 
 
@@ -152,31 +167,57 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
     if findings.unwritten or findings.trouble:
         console.print(
             f"MLflow misses {findings.unwritten} trials ({findings.trouble or 'see above'}). "
-            "The study holds them: run the same command again to write them."
+            "The study holds them: run the same command again to write them.",
+            soft_wrap=True,
         )
     if findings.missing:
         numbers = ", ".join(map(str, findings.missing))
         console.print(
             f"The weights of trials {numbers}, among the best, are not on this machine: they lie "
-            "where the driver ran then. Promotion does not need them: it trains anew."
+            "where the driver ran then. Promotion does not need them: it trains anew.",
+            soft_wrap=True,
         )
     if finished.is_empty():
         console.print("No trial finished. The reasons are in the lines above and in MLflow.")
         return 1
     if 2 * outcome.failed > outcome.counted:
         console.print(
-            f"{outcome.failed} of {outcome.counted} trials failed: what is left is no search. The "
-            "reasons are in the lines above and in MLflow. Mend them, then start anew with --fresh."
+            f"{outcome.failed} of {outcome.counted} trials failed: what is left is no search. "
+            "The reasons are in the lines above and in MLflow. Mend them, then start anew with "
+            "--fresh.",
+            soft_wrap=True,
         )
         return 1
     folder = _own_commands()
     where = f" --storage {shlex.quote(without_secrets(storage))}" if storage else ""
     command = f"{folder}python workflows/promote.py --sweep {outcome.sweep}{where}"
     console.print(f"next:  {command}", highlight=False, soft_wrap=True, markup=False)
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
-    pages = without_secrets(server) if server.startswith("http") else f"{folder}mlflow ui"
-    console.print(f"look:  {pages}", highlight=False, soft_wrap=True)
+    _tell_where_to_look(console, findings.view, folder)
     return 0
+
+
+def _tell_where_to_look(console: Console, view: str, folder: str) -> None:
+    """The address of the trials, best first, and what must run for it."""
+    server = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    is_served = server.startswith("http")
+    address = f"{server.rstrip('/') if is_served else 'http://127.0.0.1:5000'}/{view}"
+    pages = "" if is_served else f"{folder}mlflow ui --workers 1    and then "
+    console.print(f"look:  {pages}{address}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _as_json(outcome: SweepOutcome) -> dict[str, Any]:
+    """What a script asks of an ended sweep."""
+    table = outcome.findings.table.filter(pl.col("outcome") == "finished")
+    found: dict[str, Any] = {
+        "sweep": outcome.sweep,
+        "complete": outcome.is_complete,
+        "budget": outcome.budget,
+        "trials": dict(Counter(record.outcome for record in outcome.records)),
+        "mlflow_misses": outcome.findings.unwritten,
+        "view": outcome.findings.view,
+        "weights": [str(path) for path in outcome.kept],
+    }
+    return found | {"best": None if table.is_empty() else table.row(0, named=True)}
 
 
 def _own_commands() -> str:
@@ -194,8 +235,9 @@ def _scores(finished: pl.DataFrame) -> pl.DataFrame:
     other = [
         name for name in finished.columns if "_val/" in name and name not in (objective, spread)
     ]
-    joined = pl.format("{} ± {}", pl.col(objective).round(4), pl.col(spread).round(3))
-    return finished.select("trial", "scheme", joined.alias(objective), *other, "seconds")
+    pairs = (same_decimals(finished[name].to_list()) for name in (objective, spread))
+    joined = pl.Series(objective, [f"{value} ± {std}" for value, std in zip(*pairs, strict=True)])
+    return finished.select("trial", "scheme", joined, *other, "seconds")
 
 
 def _explain_best(console: Console, finished: pl.DataFrame) -> None:
@@ -212,8 +254,12 @@ def _table(frame: pl.DataFrame, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in frame.columns:
         table.add_column(column)
-    for row in frame.rows():
-        table.add_row(*(_cell(value) for value in row))
+    cells = [
+        same_decimals(column.to_list(), 1 if column.name == "seconds" else 4)
+        for column in frame.get_columns()
+    ]
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
     return table
 
 

@@ -98,7 +98,7 @@ def promote(
         enough_seeds(len(plan.seeds), plan.gates),
     ]
     if not (_all_passed(verdicts) or request.force):
-        return _refuse(PromotionOutcome("refused", plan, verdicts), request, client)
+        return _refuse(PromotionOutcome("refused", plan, verdicts), request, client, began)
     # Threads that spin for each other while other programs run cost up to 25 times one thread.
     torch.set_num_threads(1)
     registry = Registry(client, plan.model_name)
@@ -107,13 +107,14 @@ def promote(
     winner = winner_of(candidates, plan.metric)
     verdicts.append(trained_through([candidate.fault for candidate in candidates]))
     if winner is None:
-        return _refuse(PromotionOutcome("refused", plan, verdicts, candidates), request, client)
+        lost = PromotionOutcome("refused", plan, verdicts, candidates)
+        return _refuse(lost, request, client, began)
     on_step("the gates: noise, baseline, groups, champion")
     evidence = judge(court, winner, to_the_end=request.force)
     evidence = replace(evidence, verdicts=[*verdicts, *evidence.verdicts])
     outcome = PromotionOutcome("dry run", plan, evidence.verdicts, candidates, winner)
     if not (_all_passed(evidence.verdicts) or request.force):
-        return _refuse(replace(outcome, status="refused"), request, client)
+        return _refuse(replace(outcome, status="refused"), request, client, began)
     if request.dry_run:
         return outcome
     return _register(outcome, request, evidence, court, began)
@@ -133,10 +134,15 @@ def trainings_of(
     """
     name = f"{plan.sweep}.promotion"
     tags = provenance() | {"sweep": plan.sweep, "kind": "promotion trainings"}
-    tracked = TrackedRun(plan.space_name, {"objective": plan.objective}, tags) if log else None
-    return RunnerTrainings(
-        Runner(plan.paths, placement, storage), name, plan.data, tracked, display
+    tracked = TrackedRun(
+        plan.space_name,
+        {"objective": plan.objective},
+        tags,
+        kind="promotion training",
+        source="workflows/promote.py",
     )
+    runner = Runner(plan.paths, placement, storage)
+    return RunnerTrainings(runner, name, plan.data, tracked if log else None, display)
 
 
 def _candidates(plan: PromotionPlan, court: Court) -> list[Candidate]:
@@ -170,19 +176,24 @@ def _register(
         findings, version = register_winner(plan, request, judged, court.registry, court.client)
     except OvertakenError as overtaken:
         verdicts = [*evidence.verdicts, unchanged_champion(overtaken.expected, overtaken.found)]
-        return _refuse(replace(outcome, status="refused", verdicts=verdicts), request, court.client)
+        refused = replace(outcome, status="refused", verdicts=verdicts)
+        return _refuse(refused, request, court.client, began)
     return replace(outcome, status="registered", findings=findings, version=version)
 
 
 def _refuse(
-    outcome: PromotionOutcome, request: PromotionRequest, client: MlflowClient
+    outcome: PromotionOutcome,
+    request: PromotionRequest,
+    client: MlflowClient,
+    began: tuple[float, float],
 ) -> PromotionOutcome:
     """Leaves a trace of the refusal in MLflow, unless it was only a rehearsal."""
     if request.dry_run:
         return outcome
     plan, winner = outcome.plan, outcome.winner
     reasons = failed_gates(outcome.verdicts)
-    with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
+    seconds = time.perf_counter() - began[0]
+    with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run, seconds) as run:
         describe_run(
             client,
             run,

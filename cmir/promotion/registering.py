@@ -74,7 +74,8 @@ def register_winner(
     with plan.paths.waiting_lock(LOCK):
         alias = judged_alias(request.alias)
         check_holder(client, registry.name, alias, judged.evidence.rival)
-        with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run) as run:
+        seconds = time.perf_counter() - judged.began[0]
+        with promotion_run(client, plan.space_name, plan.sweep, plan.parent_run, seconds) as run:
             heldout = _read(plan, request, judged.evidence, registry)
             version = _log_and_register(plan, request, judged, heldout, registry, client, run)
     return heldout, version
@@ -159,17 +160,38 @@ def _log_and_register(
     client.log_dict(run, {k: list(v) for k, v in winner.result.by_seed.items()}, "by_seed.json")
     metrics = {**winner.result.metrics, **probe_metrics(shown.probes), **heldout.scores}
     scores = recorded_scores(plan.objective, winner.result.metrics, heldout.scores)
+    registry.describe(_about(plan, registry.name))
     return registry.register(
         run,
         evidence.ensemble,
         plan.data,
         metrics=metrics,
-        tags=tags | {"trial": str(winner.record.number)} | scores | _plugin_tags(evidence),
+        tags=_readable(tags)
+        | {"trial": str(winner.record.number)}
+        | scores
+        | _plugin_tags(evidence),
         text=text,
         alias=request.alias,
         expected=None if request.is_candidate else evidence.rival,
         why=_why(plan, request, evidence),
     )
+
+
+def _about(plan: PromotionPlan, name: str) -> str:
+    """What the registered model is, whatever its version."""
+    inputs = ", ".join(plan.data.modalities)
+    return (
+        f"From {inputs} to a prediction ({plan.data.task}): models of the space "
+        f"`{plan.space_name}` over the data set `{plan.data.name}`.\n\n"
+        "Each version passed the gates of a promotion; its page has its scores, its run the model "
+        "card and the recipe that trains it again. `champion` is the version in use:\n\n"
+        f"    mlflow.pyfunc.load_model('models:/{name}@champion')"
+    )
+
+
+def _readable(tags: Mapping[str, str]) -> dict[str, str]:
+    """A version's tags; what was installed and where is in its recipe and on its run."""
+    return {k: v for k, v in tags.items() if not k.startswith("version.") and k != "machine"}
 
 
 def _reading_tags(heldout: HeldoutFindings) -> dict[str, str]:

@@ -97,6 +97,11 @@ class Registry:
             self._client.set_registered_model_tag(self.name, key, str(int(tags.get(key, 0)) + 1))
         return int(tags.get(ACCESSES, 0)) + 1
 
+    def describe(self, text: str) -> None:
+        """What the model is, in Markdown; makes the name if need be."""
+        self._tags()
+        self._client.update_registered_model(self.name, description=text)
+
     def _tags(self) -> dict[str, str]:
         try:
             known = self._client.get_registered_model(self.name)
@@ -168,15 +173,17 @@ class Registry:
 
 @contextmanager
 def promotion_run(
-    client: MlflowClient, space: str, sweep: str, parent: str | None
+    client: MlflowClient, space: str, sweep: str, parent: str | None, seconds: float = 0.0
 ) -> Iterator[str]:
     """A run beside the sweep's trials; FAILED where the block raises, KILLED where it is stopped.
 
-    It belongs to the sweep's run where the tracking store has it.
+    It belongs to the sweep's run where the tracking store has it, and has begun so many seconds
+    ago.
     """
     experiment, parents = _experiment_of(client, space, parent)
-    tags = {"sweep": sweep, **parents}
-    run = client.create_run(experiment, tags=tags, run_name=f"promotion {sweep}")
+    tags = {"sweep": sweep, "kind": "promotion", **parents}
+    began = int((time.time() - seconds) * 1000)
+    run = client.create_run(experiment, began, tags, f"promotion {sweep}")
     run_id = str(run.info.run_id)
     try:
         yield run_id

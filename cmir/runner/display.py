@@ -11,9 +11,10 @@ from rich.live import Live
 from rich.text import Text
 
 from cmir.runner.runner import RunStart
-from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.trials_in_flight import Progress, TrialInFlight
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.study import AskedTrial, counts
+from cmir.runner.time_left import TimeLeft
 
 REFRESH_SECONDS = 0.5
 
@@ -25,13 +26,13 @@ class RunDisplay:
         self._console, self._start = console, start
         self._budget = start.total
         self._done = start.done
-        self._ended = self._ended_epochs = 0
+        self._time = TimeLeft(start.epochs, start.resources.concurrency)
         self._outcomes: Counter[str] = Counter()
         self._running: dict[int, int] = {}
         self._best: TrialRecord | None = None
         for record in start.records:
             self._count(record)
-        self._began = self._shown = time.monotonic()
+        self._shown = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> RunDisplay:
@@ -52,31 +53,38 @@ class RunDisplay:
     def progress(self) -> Progress:
         """The hooks that a sweep calls."""
         return Progress(
-            self._on_start,
-            self._on_epoch,
-            self._on_end,
-            self._on_again,
-            self._say,
-            self._on_tick,
+            on_start=self._on_start,
+            on_training=self._on_training,
+            on_epoch=self._on_epoch,
+            on_end=self._on_end,
+            on_again=self._on_again,
+            on_notice=self._say,
+            on_tick=self._on_tick,
         )
 
     def _on_start(self, asked: AskedTrial) -> None:
         self._running[asked.number] = 0
+        self._time.begin(asked.number)
         self._on_tick(now=True)
+
+    def _on_training(self, trial: TrialInFlight) -> None:
+        self._time.begin(trial.number)
 
     def _on_epoch(self, number: int, epoch: int, objective: float) -> None:
         self._running[number] = epoch
+        self._time.epoch(number, epoch, self._budget - self._done)
 
     def _on_end(self, record: TrialRecord) -> None:
-        self._ended_epochs += self._running.pop(record.number, 0)
-        self._ended += 1
+        self._running.pop(record.number, None)
         self._done += counts(record)
+        self._time.end(record.number, self._budget - self._done)
         self._count(record)
         self._print(record)
         self._on_tick(now=True)
 
     def _on_again(self, number: int, why: str) -> None:
         self._running.pop(number, None)
+        self._time.let_go(number)
         if why:
             self._say(f"trial {number:>3}  begins again: {why}")
 
@@ -108,6 +116,7 @@ class RunDisplay:
             f"[{self._done}/{self._budget}, {self._left()}]{_why(record)}",
             markup=False,
             highlight=False,
+            soft_wrap=True,
         )
 
     def _line(self) -> Text:
@@ -122,18 +131,7 @@ class RunDisplay:
         )
 
     def _left(self) -> str:
-        """Time left at the pace so far, in which trials that still run count by their epochs."""
-        missing = self._budget - self._done
-        if missing <= 0:
-            return "done"
-        longest = self._start.epochs
-        usual = self._ended_epochs / self._ended if self._ended_epochs else longest
-        running = sum(min(1.0, epoch / usual) for epoch in self._running.values())
-        trained = self._ended + running
-        if trained == 0:
-            return "starting"
-        seconds = (time.monotonic() - self._began) / trained * max(0.0, missing - running)
-        return f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left"
+        return str(self._time) if self._done < self._budget else "done"
 
 
 class Displays:

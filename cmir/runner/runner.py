@@ -27,7 +27,7 @@ from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.placement import Placement, Resources
 from cmir.runner.scheduling.ray_session import ray_running
 from cmir.runner.scheduling.ray_tune import Plan, run_trials
-from cmir.runner.scheduling.trials_in_flight import Progress
+from cmir.runner.scheduling.trials_in_flight import Progress, TrialInFlight
 from cmir.runner.scheduling.worker import CmirTrial, Score
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from cmir.runner.tracking.sweep_tracker import SweepTracker
 
 NEVER = EarlyStopping(enabled=False)
+# Between two writings of trials that train to MLflow, whose pages look every 30 s.
+LIVE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,20 @@ class TrackedRun:
         params: of the parent run.
         tags: of the parent run, beside its data.
         files: folder to file, attached to the parent run.
+        kind: tag of the child runs, by which MLflow's table keeps them apart.
+        source: the command.
+        live_seconds: between two writings of trials that train; 0: they appear when they end.
+        page: shows what was found so far, now and then; see `Live`.
     """
 
     experiment: str
     params: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+    kind: str = "trial"
+    source: str = "workflows/sweep.py"
+    live_seconds: float = LIVE_SECONDS
+    page: Callable[[SweepTracker, Sequence[TrialRecord]], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +279,17 @@ class Session:
                 self.tracker.write(record)
             progress.on_end(record)
 
-        return replace(progress, on_end=on_end)
+        def on_training(trial: TrialInFlight) -> None:
+            if self.tracker is not None:
+                self.tracker.begin(trial)
+            progress.on_training(trial)
+
+        def on_again(number: int, why: str) -> None:
+            if self.tracker is not None:
+                self.tracker.let_go(number)
+            progress.on_again(number, why)
+
+        return replace(progress, on_end=on_end, on_training=on_training, on_again=on_again)
 
 
 def _tracking(jobs: Jobs) -> Callable[[TrialStudy], SweepTracker | None]:
@@ -280,19 +300,24 @@ def _tracking(jobs: Jobs) -> Callable[[TrialStudy], SweepTracker | None]:
     wanted = jobs.tracked
     if wanted is None:
         return lambda study: None
-    from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect, dataset_input
+    from cmir.runner.tracking import sweep_tracker as tracking
+    from cmir.runner.tracking.client_runs import origin_tags
 
-    client, data = connect(), jobs.data
+    client, data = tracking.connect(), jobs.data
+    origin = origin_tags(wanted.source, wanted.tags.get("git.commit", ""))
+    own_tags = {"kind": wanted.kind, "data": data.name, **origin}
+    live = tracking.Live(wanted.live_seconds, own_tags, wanted.page)
 
     def opened(study: TrialStudy) -> SweepTracker:
-        with answering(client):
-            tracker = SweepTracker(
-                client, wanted.experiment, jobs.name, study.parent_runs, study.key
+        with tracking.answering(client):
+            tracker = tracking.SweepTracker(
+                client, wanted.experiment, jobs.name, study.parent_runs, study.key, live
             )
             study.remember_parent_run(tracker.parent)
             profile = {split: len(part.rows) for split, part in data.splits.items()}
-            used = dataset_input(data.name, data.checksum, data.path, profile)
-            tracker.describe(wanted.params, wanted.tags, used)
+            used = tracking.dataset_input(data.name, data.checksum, data.path, profile)
+            tags = {"kind": "sweep", **origin, **wanted.tags}
+            tracker.describe(wanted.params, tags, used)
             for folder, file in wanted.files.items():
                 tracker.attach(file, folder)
         tracker.write_missing(study.records())

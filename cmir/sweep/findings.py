@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 
 from cmir.pages import page
-from cmir.runner.studies.records import OUTCOMES, TrialRecord
+from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.runner.weights import WeightsKeeper
+from cmir.sweep.experiment_page import view_path
 from cmir.sweep.interactive_plots import NAME, can_draw, interactive_page
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
 from cmir.sweep.pictures import pictures
@@ -31,6 +32,7 @@ class Findings:
         unwritten: trials that MLflow does not hold yet.
         trouble: why something could not be published, empty if all was.
         missing: of the best trials, those whose weights are not here.
+        view: where MLflow's pages show the trials, below the address of a server.
     """
 
     table: pl.DataFrame
@@ -38,6 +40,7 @@ class Findings:
     unwritten: int
     trouble: str = ""
     missing: Sequence[int] = ()
+    view: str = ""
 
 
 def publish(
@@ -55,14 +58,15 @@ def publish(
     objective = prepared.file.objective
     table, schemes = leaderboard(records, objective), schemes_compared(records, objective)
     unwritten, missing = tracker.flush(), keeper.missing()
+    view = view_path(tracker.experiment)
     try:
         _publish(tracker, records, prepared, keeper, table, schemes)
         tracker.close(complete=counted >= prepared.file.trials)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         logging.getLogger(__name__).debug("publishing failed", exc_info=True)
         trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return Findings(table, schemes, unwritten, trouble, missing)
-    return Findings(table, schemes, unwritten, missing=missing)
+        return Findings(table, schemes, unwritten, trouble, missing, view)
+    return Findings(table, schemes, unwritten, missing=missing, view=view)
 
 
 def _publish(
@@ -73,32 +77,59 @@ def _publish(
     table: pl.DataFrame,
     schemes: pl.DataFrame,
 ) -> None:
-    objective = prepared.file.objective
     with tempfile.TemporaryDirectory() as folder:
         table.write_parquet(Path(folder, "leaderboard.parquet"))
         table.write_csv(Path(folder, "leaderboard.csv"))
         schemes.write_csv(Path(folder, "schemes.csv"))
         for file in sorted(Path(folder).iterdir()):
             tracker.attach(file)
-    of = f"sweep {prepared.file.name}, data {prepared.data.name}"
-    for name, figure in pictures(records, objective, len(prepared.file.start_from), of):
-        tracker.attach_figure(figure, name)
-    _attach_page(tracker, records, objective, of)
+    _attach_pictures(tracker, records, prepared)
+    _attach_page(tracker, records, prepared)
     _attach_models(tracker, records, keeper)
     text = _description(tracker, records, prepared, schemes)
     tracker.show(text, _summary(records, prepared))
 
 
+def show_so_far(
+    tracker: SweepTracker, ended: Sequence[TrialRecord], prepared: PreparedSweep
+) -> None:
+    """Writes what is known while trials still train: the parent's description and pictures."""
+    records = sorted(ended, key=lambda record: record.number)
+    schemes = schemes_compared(records, prepared.file.objective)
+    text = _description(tracker, records, prepared, schemes, is_running=True)
+    tracker.show(text, _summary(records, prepared))
+    _attach_pictures(tracker, records, prepared, is_running=True)
+
+
+def _attach_pictures(
+    tracker: SweepTracker,
+    records: Sequence[TrialRecord],
+    prepared: PreparedSweep,
+    is_running: bool = False,
+) -> None:
+    starts = len(prepared.file.start_from)
+    for name, figure in pictures(records, prepared.file.objective, starts, _of(prepared)):
+        # Whoever ends a sweep waits for no picture that is drawn again at its end.
+        if is_running and tracker.writer.is_ending:
+            return
+        tracker.attach_figure(figure, name)
+
+
 def _attach_page(
-    tracker: SweepTracker, records: Sequence[TrialRecord], objective: str, of: str
+    tracker: SweepTracker, records: Sequence[TrialRecord], prepared: PreparedSweep
 ) -> None:
     """The page to click in, where what draws it is installed."""
-    text = interactive_page(records, objective, of) if can_draw() else ""
+    objective = prepared.file.objective
+    text = interactive_page(records, objective, _of(prepared)) if can_draw() else ""
     if text:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, NAME)
             file.write_text(text, encoding="utf-8")
             tracker.attach(file)
+
+
+def _of(prepared: PreparedSweep) -> str:
+    return f"sweep {prepared.file.name}, data {prepared.data.name}"
 
 
 def _attach_models(
@@ -120,12 +151,11 @@ def _attach_models(
 
 
 def _summary(records: Sequence[TrialRecord], prepared: PreparedSweep) -> dict[str, float]:
-    counts = {
-        f"trials.{outcome}": float(sum(record.outcome == outcome for record in records))
-        for outcome in OUTCOMES
-    }
-    best = best_trial(records, prepared.file.objective)
-    return counts | (dict(best.ending.metrics) if best else {})
+    """The objective's metric of the best trial on all its splits; the counts are curves."""
+    best, metric = best_trial(records, prepared.file.objective), prepared.file.objective
+    names = [metric.partition("/")[2], f"{metric.partition('/')[2]}_std"]
+    found = {} if best is None else best.ending.metrics
+    return {f"best/{key}": v for key, v in found.items() if key.partition("/")[2] in names}
 
 
 def _description(
@@ -133,6 +163,7 @@ def _description(
     records: Sequence[TrialRecord],
     prepared: PreparedSweep,
     schemes: pl.DataFrame,
+    is_running: bool = False,
 ) -> str:
     """Markdown for the parent's page: which trial is best, why, and where to click."""
     best = best_trial(records, prepared.file.objective)
@@ -140,7 +171,9 @@ def _description(
         "sweep/sweep_page.md.j2",
         file=prepared.file,
         is_synthetic=prepared.is_synthetic,
+        is_running=is_running,
         trials=len(records),
+        view=view_path(tracker.experiment),
         best=best,
         experiment=tracker.experiment,
         run=tracker.run_of(best.number) if best else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from ray.tune import Trainable
 from cmir.process.interruption import THIS
 from cmir.runner.paths import Paths
 from cmir.runner.provenance import provenance
-from cmir.runner.runner import Jobs, Runner, RunStart, TrackedRun
+from cmir.runner.runner import LIVE_SECONDS, Jobs, Runner, RunStart, TrackedRun
 from cmir.runner.scheduling.placement import Placement
 from cmir.runner.scheduling.trials_in_flight import Progress
 from cmir.runner.scheduling.worker import CmirTrial
@@ -26,6 +27,7 @@ from cmir.sweep.preparation import PreparedSweep, prepare_sweep, sweep_name
 
 # MLflow and what draws take seconds to import: a faulty file is refused without them.
 if TYPE_CHECKING:
+    from cmir.runner.tracking.sweep_tracker import SweepTracker
     from cmir.sweep.findings import Findings
 
 
@@ -40,6 +42,7 @@ class SweepRequest:
         fresh: begin a new sweep beside the old one.
         storage: of the study, in place of a journal file.
         trainable: the class that trains.
+        live_seconds: between two writings of running trials to MLflow; 0: none.
     """
 
     space: Path
@@ -48,6 +51,7 @@ class SweepRequest:
     fresh: bool = False
     storage: str | None = None
     trainable: type[Trainable] = CmirTrial
+    live_seconds: float = LIVE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ def run_sweep(
     check_memory(prepared, request.placement)
     name = sweep_name(prepared.file.name, _known_sweeps(request, paths), request.fresh)
     runner = Runner(paths, request.placement, request.storage, request.trainable)
-    with runner.opened(_jobs(name, prepared, paths)) as session:
+    jobs = _jobs(name, prepared, paths, request.live_seconds)
+    with runner.opened(jobs) as session:
+        _introduce(session.tracker, prepared)
         session.train(lambda run: display(SweepStart(prepared, run)))
         if THIS.is_told:
             session.close()
@@ -128,7 +134,18 @@ def run_sweep(
         return SweepOutcome(name, records, prepared.file.trials, counted, findings, kept)
 
 
-def _jobs(name: str, prepared: PreparedSweep, paths: Paths) -> Jobs:
+def _introduce(tracker: SweepTracker | None, prepared: PreparedSweep) -> None:
+    """Writes the experiment's page; a server that went away since is no error yet."""
+    from cmir.sweep.experiment_page import introduce
+
+    try:
+        assert tracker is not None
+        introduce(tracker, prepared)
+    except Exception:  # MLflow, requests and SQLAlchemy each raise their own.
+        logging.getLogger(__name__).debug("the experiment's page", exc_info=True)
+
+
+def _jobs(name: str, prepared: PreparedSweep, paths: Paths, live_seconds: float) -> Jobs:
     file, data = prepared.file, prepared.data
     facts = {
         "dataset": paths.recorded(data.path),
@@ -144,11 +161,11 @@ def _jobs(name: str, prepared: PreparedSweep, paths: Paths) -> Jobs:
         early_stopping=file.early_stopping,
         keep=file.keep_models,
         facts=facts,
-        tracked=_tracked(name, prepared),
+        tracked=_tracked(name, prepared, live_seconds),
     )
 
 
-def _tracked(name: str, prepared: PreparedSweep) -> TrackedRun:
+def _tracked(name: str, prepared: PreparedSweep, live_seconds: float) -> TrackedRun:
     file, data = prepared.file, prepared.data
     tags = provenance() | {
         "sweep": name,
@@ -159,7 +176,14 @@ def _tracked(name: str, prepared: PreparedSweep) -> TrackedRun:
         "data.synthetic": str(prepared.is_synthetic).lower(),
     }
     params = {key: getattr(file, key) for key in ("objective", "trials", "seeds", "epochs")}
-    return TrackedRun(file.name, params, tags, {"space": prepared.path})
+
+    def so_far(tracker: SweepTracker, ended: Sequence[TrialRecord]) -> None:
+        from cmir.sweep.findings import show_so_far
+
+        show_so_far(tracker, ended, prepared)
+
+    files = {"space": prepared.path}
+    return TrackedRun(file.name, params, tags, files, live_seconds=live_seconds, page=so_far)
 
 
 def _known_sweeps(request: SweepRequest, paths: Paths) -> list[str]:

@@ -55,6 +55,15 @@ def test_a_command_is_called_by_its_own_name(tmp_path: Path) -> None:
     assert "Traceback" not in faulty.stderr
 
 
+def test_a_command_that_imports_for_seconds_says_at_once_what_it_is(tmp_path: Path) -> None:
+    told = cmir("sweep", "--space", "nothing.yaml", cwd=tmp_path)
+    assert told.stdout.startswith("cmir-sweep ")
+    assert told.stdout.splitlines()[0].endswith(": run or continue a sweep")
+    quiet = cmir("sweep", "--space", "nothing.yaml", "--json", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stdout) == (2, "")
+    assert "nothing.yaml" in quiet.stderr
+
+
 def test_a_shipped_space_is_found_by_its_name_and_a_file_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,16 @@ METRICS = {"ood_val/mae": 0.7, "train/corr": -math.inf, "train/loss": math.nan}
 PARTITION = {"scheme": "random", "metrics": {"partition/p": 0.3}}
 CONFIG = trial_config({"environments.view": "swap", "model.hidden_size": 48}, seeds=(0, 1))
 FINISHED = Ending(
-    "finished", 0.7, METRICS, {"ood_val/mae": [0.6, 0.8]}, (2, 3), CURVE, 1.5, "", PARTITION
+    "finished",
+    0.7,
+    METRICS,
+    {"ood_val/mae": [0.6, 0.8]},
+    (2, 3),
+    CURVE,
+    1.5,
+    partition=PARTITION,
+    times=(2.5, 4.0, 10.5),
+    began=10.0,
 )
 RECORD = TrialRecord(0, {"environments.view": "swap"}, CONFIG, FINISHED, None, 10.0, 20.5)
 TRACEBACK = "Traceback (most recent call last):\n  ...\nRuntimeError: planted\n"
@@ -100,7 +109,7 @@ def test_every_ending_becomes_a_run_that_has_ended(
     client: MlflowClient, tracker: SweepTracker
 ) -> None:
     runs = children(client, written(tracker))
-    assert [runs[n].info.status for n in range(4)] == ["FINISHED", "KILLED", "FAILED", "FAILED"]
+    assert [runs[n].info.status for n in range(4)] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
     shown = [runs[number].data.tags["outcome"] for number in range(4)]
     assert shown == ["finished", "pruned", "diverged", "failed"]
     assert {(run.info.start_time, run.info.end_time) for run in runs.values()} == {(10_000, 20_500)}
@@ -130,16 +139,17 @@ def test_curves_and_kept_values_are_points_of_metrics(
     run = children(client, written(tracker, [RECORD]))[0]
     own = run.info.run_id
     assert points(client, own, "objective") == [
-        (1, "0.9", 20_500),
-        (2, "0.7", 20_500),
+        (1, "0.9", 12_500),
+        (2, "0.7", 14_000),
         (3, "0.8", 20_500),
-        (4, "0.7", 20_500),
     ]
+    assert points(client, own, "best/objective") == [(3, "0.7", 20_500)]
     found = [value for _, value, _ in points(client, own, "train/corr")]
-    assert found == ["nan", "0.2", str(LARGEST), str(-LARGEST)]
+    assert found == ["nan", "0.2", str(LARGEST)]
     assert math.isnan(run.data.metrics.pop("train/loss"))
-    latest = {"objective": 0.7, "ood_val/mae": 0.7, "train/corr": -LARGEST, "seconds": 1.5}
-    assert run.data.metrics == latest | {"partition/p": 0.3}
+    latest = {"objective": 0.8, "ood_val/mae": 0.7, "train/corr": LARGEST, "seconds": 1.5}
+    kept = {"best/objective": 0.7, "best/train/corr": -LARGEST, "partition/p": 0.3}
+    assert run.data.metrics == latest | kept
     query = "metrics.`ood_val/mae` < 0.71 and params.`environments.view` = 'swap'"
     assert [r.info.run_id for r in client.search_runs([tracker.experiment], query)] == [own]
 
@@ -161,7 +171,8 @@ def test_a_continued_sweep_writes_what_is_missing_alone(
     before = children(client, written(tracker, ENDED[:2]))
     cut = client.create_run(
         tracker.experiment,
-        tags={"mlflow.parentRunId": tracker.parent, "trial": "2", "outcome": "diverged"},
+        10_000,
+        {"mlflow.parentRunId": tracker.parent, "trial": "2", "outcome": "diverged"},
     )
     name = client.get_experiment(tracker.experiment).name
     again = SweepTracker(client, name, "s", [tracker.parent])
@@ -207,13 +218,13 @@ def test_a_sweep_is_described_shown_and_closed(
     tracker.describe({"trials": 9}, {"a": "c"}, dataset)
     (tmp_path / "table.csv").write_text("a,b\n")
     tracker.attach(tmp_path / "table.csv", "tables")
-    tracker.show("**best**", {"trials.finished": 4.0})
+    tracker.show("**best**", {"best/ood_val/mae": 4.0})
     tracker.flush()
     tracker.close(complete=False)
     run = client.get_run(tracker.parent)
     assert (run.data.params["trials"], run.data.tags["a"]) == ("4", "c")
     assert (run.data.tags["mlflow.note.content"], run.info.status) == ("**best**", "KILLED")
-    assert run.data.metrics == {"trials.finished": 4.0}
+    assert run.data.metrics == {"best/ood_val/mae": 4.0}
     assert [f.path for f in client.list_artifacts(tracker.parent, "tables")] == ["tables/table.csv"]
     assert run.inputs is not None
     assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["d"]
@@ -234,7 +245,7 @@ def test_of_two_runs_that_one_question_made_one_is_left(
 ) -> None:
     tags = {"mlflow.parentRunId": tracker.parent, "trial": "0", "outcome": "finished"}
     for _ in range(2):
-        client.create_run(tracker.experiment, tags=tags)
+        client.create_run(tracker.experiment, 10_000, tags)
     name = client.get_experiment(tracker.experiment).name
     again = written(SweepTracker(client, name, "s", [tracker.parent]), [RECORD])
     runs = client.search_runs([tracker.experiment], "tags.trial = '0'")

@@ -115,20 +115,26 @@ def test_mlflow_shows_parent_children_curves_and_models(outcome: SweepOutcome) -
     shown = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"leaderboard.parquet", "leaderboard.csv", "space"} <= shown
     best = next(run for run in children if run.data.tags.get("rank") == "1")
-    assert len(client.get_metric_history(best.info.run_id, "ood_val/mae")) == 4
+    history = client.get_metric_history(best.info.run_id, "ood_val/mae")
+    assert [point.step for point in history] == [1, 2, 3]
+    assert best.info.start_time < history[0].timestamp < history[2].timestamp
+    assert history[2].timestamp <= best.info.end_time
+    assert {run.data.tags["kind"] for run in children} == {"trial"}
+    assert (parent.data.tags["kind"], parent.data.metrics["trials/failed"]) == ("sweep", 3.0)
     assert best.data.params["training.learning_rate"] == "0.002"
     kept = {file.path for file in client.list_artifacts(best.info.run_id, "model")}
     assert kept == {"model/config.json", "model/00000.safetensors"}
 
 
 @pytest.mark.slow
-def test_the_kept_value_is_the_last_point_of_its_curve(outcome: SweepOutcome) -> None:
+def test_the_kept_value_is_a_metric_of_its_own(outcome: SweepOutcome) -> None:
     client = MlflowClient()
     experiment = client.get_experiment_by_name("fragile")
     assert experiment is not None
     best = client.search_runs([experiment.experiment_id], "tags.rank = '1'")[0]
     record = next(record for record in outcome.records if record.outcome == "finished")
-    assert best.data.metrics["ood_val/mae"] == pytest.approx(record.objective)
+    assert best.data.metrics["best/ood_val/mae"] == pytest.approx(record.objective)
+    assert best.data.metrics["best/objective"] == pytest.approx(record.objective)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from dataclasses import replace
 
 import pytest
@@ -36,23 +35,11 @@ def test_a_sweep_that_continues_remembers_the_best_of_its_earlier_starts(
     assert (f"{score:.4f} *" in text) == is_best
 
 
-def test_the_time_left_falls_while_a_trial_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    display, left = RunDisplay(Console(file=io.StringIO()), started(2, [])), []
-    hooks = display.progress()
-    for epoch in range(1, 10):
-        now = 100.0 + epoch
-        hooks.on_epoch(0, epoch, 1.0)
-        left.append(display._left())
-    assert left == [f"{20 - epoch} s left" for epoch in range(1, 10)]
-
-
 def test_a_failure_is_one_line_that_says_where_its_traceback_is() -> None:
     failed = record(3, None, "failed", scheme="swap")
     ending = replace(failed.ending, reason="ValueError at x.py:3: a\nb", traceback="...")
-    text = " ".join(told([], replace(failed, ending=ending)).split())
-    assert "x.py:3: a (traceback.txt of its run in MLflow, 003 swap)" in text
+    (line,) = told([], replace(failed, ending=ending)).splitlines()
+    assert line.endswith("x.py:3: a (traceback.txt of its run in MLflow, 003 swap)")
 
 
 def test_an_interrupted_sweep_tells_its_best() -> None:

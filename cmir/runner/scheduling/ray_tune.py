@@ -157,6 +157,12 @@ class Ticks(Callback):
         """Nothing: see `StudySearcher`."""
         return {}
 
+    def on_trial_start(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """Once a trial has a process."""
+        self._in_flight.begin(trial.trial_id)
+
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Once per turn of Ray Tune's loop."""
         if THIS.is_told or self._in_flight.fault is not None:

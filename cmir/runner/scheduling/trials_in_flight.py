@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ class Progress:
     """Watches a sweep; every method may be called at any time from the driver's loop."""
 
     on_start: Callable[[AskedTrial], None] = lambda trial: None
+    on_training: Callable[[TrialInFlight], None] = lambda trial: None
     on_epoch: Callable[[int, int, float], None] = lambda number, epoch, objective: None
     on_end: Callable[[TrialRecord], None] = lambda record: None
     on_again: Callable[[int, str], None] = lambda number, why: None
@@ -30,14 +32,25 @@ class Progress:
 
 @dataclass
 class TrialInFlight:
-    """A trial that was handed to a worker: its place, curve, last report, and seconds."""
+    """A trial that was handed to a worker: its place, curve, last report, and seconds.
 
-    number: int
+    Another thread may read it while it trains: the first `len(times)` epochs of its curves are
+    complete.
+    """
+
+    asked: AskedTrial
     place: Place
+    began: float = field(default_factory=time.time)
     curve: dict[str, list[float]] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     partition: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """Its number in the study."""
+        return self.asked.number
 
     def note(self, report: WorkerReport, seconds: float) -> None:
         """Takes a worker's report."""
@@ -50,11 +63,12 @@ class TrialInFlight:
         for name, value in report.metrics.items():
             if not name.endswith("_std"):
                 self.curve.setdefault(name, []).append(round(float(value), 6))
+        self.times.append(round(time.time() - self.began, 3))
 
     def ended(self, outcome: Mapping[str, Any]) -> Ending:
         """Its ending, with what is known of its way there."""
         known = {"curve": self.curve, "seconds": self.seconds, "partition": self.partition}
-        return Ending(**{**known, **outcome})
+        return Ending(**{**known, "times": self.times, "began": self.began, **outcome})
 
     def pruned(self) -> Ending:
         """Its ending where it lagged at a rung: with its last values."""
@@ -100,9 +114,16 @@ class TrialsInFlight:
     def start(self, name: str, asked: AskedTrial) -> Place:
         """Takes a trial that is about to train; returns where it shall."""
         place = self._hosts.place(self._places(), self._deaths.tried(asked.number))
-        self._trials[name] = TrialInFlight(asked.number, place)
+        self._trials[name] = TrialInFlight(asked, place)
         self._progress.on_start(asked)
         return place
+
+    def begin(self, name: str) -> None:
+        """A trial has its worker: it trains from now on."""
+        trial = self._trials.get(name)
+        if trial is not None:
+            trial.began = time.time()
+            self._progress.on_training(trial)
 
     def take(self, name: str, report: WorkerReport, seconds: float) -> bool:
         """Takes the report of an epoch, which took so many seconds.

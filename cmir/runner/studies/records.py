@@ -30,6 +30,8 @@ class Ending:
         by_seed: `split/metric` to one value per seed; empty unless finished.
         best_epochs: of each seed; empty unless finished.
         curve: metric to its value after epoch 1, 2, ...
+        times: seconds from `began` to the end of epoch 1, 2, ...; empty of an older record.
+        began: when its worker began with it, seconds since the epoch; 0 of an older record.
         seconds: time spent in training.
         partition: the diagnosis of its partition as plain values; empty without one, and where
             the trial ended before its first epoch did.
@@ -49,12 +51,15 @@ class Ending:
     partition: Mapping[str, Any] = field(default_factory=dict)
     traceback: str = ""
     is_final: bool = False
+    times: Sequence[float] = ()
+    began: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as plain values; `is_final` only where it is said."""
+        """The fields as plain values; the last three only where they are said."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if not self.is_final:
-            del values["is_final"]
+        for name in ("is_final", "times", "began"):
+            if not values[name]:
+                del values[name]
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
@@ -97,8 +102,7 @@ class TrialRecord:
     @property
     def scheme(self) -> str:
         """View and partition in one word, e.g. `swap`, `none + kmeans`."""
-        view, partition = self.config.environments.view, self.config.environments.partition
-        return view if partition == "none" else f"{view} + {partition}"
+        return scheme_of(self.config)
 
     @property
     def name(self) -> str:
@@ -108,6 +112,12 @@ class TrialRecord:
     def trial(self, seeds: Sequence[int]) -> TrialConfig:
         """The configuration with other seeds."""
         return self.config.model_copy(update={"seeds": tuple(seeds)})
+
+
+def scheme_of(config: TrialConfig) -> str:
+    """View and partition of a configuration in one word, e.g. `swap`, `none + kmeans`."""
+    view, partition = config.environments.view, config.environments.partition
+    return view if partition == "none" else f"{view} + {partition}"
 
 
 def config_of(flat: Mapping[str, Any], where: str) -> TrialConfig:

@@ -22,7 +22,7 @@ from optuna.trial import Trial, TrialState
 from cmir.config import TrialConfig
 from cmir.errors import InputError
 from cmir.metrics.metric_directions import direction
-from cmir.runner.studies.records import Ending, TrialRecord
+from cmir.runner.studies.records import Ending, TrialRecord, scheme_of
 from cmir.runner.studies.trial_serialisation import (
     CONFIG,
     ENDING,
@@ -85,11 +85,20 @@ class JobSource(Protocol):
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial to run: its number in the study, the whole configuration, and what it is called."""
+    """A trial to run: its number in the study, the whole configuration, and what it is called.
+
+    `retry_of` is the number of the failed trial that it repeats.
+    """
 
     number: int
     config: TrialConfig
     label: str = ""
+    retry_of: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called: the label that it was given, else its scheme."""
+        return self.label or scheme_of(self.config)
 
 
 class TrialStudy:
@@ -165,7 +174,7 @@ class TrialStudy:
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, config.flat())
         label = str(trial.user_attrs.get(LABEL, ""))
-        return AskedTrial(trial.number, config, label)
+        return AskedTrial(trial.number, config, label, trial.user_attrs.get(RETRY_OF))
 
     def hand_back(self, number: int) -> None:
         """Takes back a trial that shall be asked for again, under its number, before new ones."""

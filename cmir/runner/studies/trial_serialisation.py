@@ -61,13 +61,16 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     values = json.loads(text)
     values |= {field: StoredTable(text, field) for field in LARGE}
     values["metrics"] = {sys.intern(key): value for key, value in values["metrics"].items()}
-    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    asked = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    ending = Ending(**values)
+    # A trial that was interrupted was asked for long before it began for the last time.
+    started = ending.began or asked
     ended = trial.datetime_complete.timestamp() if trial.datetime_complete else started
     return TrialRecord(
         number=trial.number,
         params=dict(trial.params),
         config=config_of(trial.user_attrs[CONFIG], f"trial {trial.number}"),
-        ending=Ending(**values),
+        ending=ending,
         retry_of=trial.user_attrs.get(RETRY_OF),
         started=started,
         ended=ended,

@@ -1,23 +1,16 @@
-"""MLflow, written by the driver only: one parent run per sweep, one child run per trial.
-
-A trial is written once, when it has ended, from the record that the study keeps; a background
-thread does it, so that no trial waits for a server. What could not be written is written at the
-end, or when the sweep is continued: the study is the record, MLflow its display.
-"""
+"""MLflow, written by the driver only: one parent run per sweep, one child run per trial."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
@@ -25,13 +18,20 @@ from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Ru
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
-from cmir.errors import InputError, PlaceError, place_fault
+from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
 from cmir.runner.sqlite_files import sqlite_file
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.client_runs import SOURCE, ClientRuns, milliseconds
-from cmir.runner.tracking.local_store import first_line, is_fault_of_file, opened_store, unanswered
+from cmir.runner.tracking.host_load import HostLoad
+from cmir.runner.tracking.local_store import is_fault_of_file, opened_store, unanswered
 from cmir.runner.tracking.moved_store import settle
+from cmir.runner.tracking.sweep_curves import COUNTS, SweepCurves
+from cmir.runner.tracking.trial_writer import TrialWriter
+
+# Ray is imported with it, which this does without.
+if TYPE_CHECKING:
+    from cmir.runner.scheduling.trials_in_flight import TrialInFlight
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -40,11 +40,9 @@ SETTINGS = {
     # Else each ended run is told to the terminal where the store is a server.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# Seconds for which a server that failed is not asked again: each question may wait for half a
-# minute, and a sweep may end a trial a second.
-REST = 30.0
-# More failures in a row are the server's, not those of single trials.
-MOST_FAILURES = 2
+# The page of a sweep takes at most so much of the time, and is drawn no more often than that.
+PAGE_SHARE, PAGE_SECONDS = 0.01, 60.0
+MOST_POINTS = 1000
 UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
 NOTE = "mlflow.note.content"
 # Opens the experiment in the pages for trained models, not in those for language model traces.
@@ -97,6 +95,22 @@ def answering(client: MlflowClient) -> Iterator[None]:
         raise InputError(unanswered(uri, error, "answers no longer")) from error
 
 
+@dataclass(frozen=True)
+class Live:
+    """What MLflow is told while trials train.
+
+    Attributes:
+        seconds: between two writings; 0: nothing before a trial has ended.
+        tags: of every trial's run.
+        page: shows what the sweep has found so far, now and then; it is given the tracker and the
+            ended trials, in a thread of its own.
+    """
+
+    seconds: float = 20.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    page: Callable[[SweepTracker, Sequence[TrialRecord]], None] | None = None
+
+
 class SweepTracker:
     """The runs of one sweep."""
 
@@ -107,6 +121,7 @@ class SweepTracker:
         sweep: str,
         runs: Sequence[str] = (),
         key: str = "",
+        live: Live = Live(),
     ) -> None:
         """Opens the parent run, or begins one in the experiment where this store has none yet.
 
@@ -116,23 +131,23 @@ class SweepTracker:
             sweep: its name.
             runs: parent runs that the study knows of, of this store and of others.
             key: of the study, by which a run is found that was begun and not remembered.
+            live: what is told while trials train.
         """
         self._client, self._sweep, self._key = client, sweep, key
         self.uri = without_secrets(str(client.tracking_uri))
         self.experiment = experiment_id(client, experiment)
         known = next((run for run in runs if _exists(client, run)), None) or self._begun_before()
         self.parent = known or self._begin()
-        self._runs = ClientRuns(client, self.experiment, self.parent)
-        self._written: dict[int, str] = {}
-        self._begun: dict[int, str] = {}
-        # The store holds what an earlier run of the command wrote: the writer looks first.
-        self._is_doubtful = known is not None
-        self._backlog: deque[TrialRecord] = deque()
-        self._failures, self._rests_until = 0, 0.0
-        self.fault: PlaceError | None = None
-        self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
-        self._writer = threading.Thread(target=self._write_all, daemon=True)
-        self._writer.start()
+        if known:
+            client.update_run(known, "RUNNING")
+        self._curves = SweepCurves(_endings(client, known) if known else 0)
+        self._runs = ClientRuns(client, self.experiment, self.parent, live.tags)
+        self._live, self._records = live, list[TrialRecord]()
+        self._load = HostLoad()
+        self._next_page = time.monotonic() + PAGE_SECONDS
+        self.writer = TrialWriter(
+            self._runs, self.uri, live.seconds, self._beat, is_new=known is None
+        )
 
     def describe(
         self, params: Mapping[str, Any], tags: Mapping[str, str], dataset: Dataset
@@ -150,35 +165,46 @@ class SweepTracker:
         Raises:
             PlaceError: the disk of a store in a file here gave way; the study holds what it lacks.
         """
-        self._waiting.put(record)
-        if self.fault is not None:
-            raise self.fault
+        self._records.append(record)
+        self._curves.add(record)
+        self.writer.end(record)
+
+    def begin(self, trial: TrialInFlight) -> None:
+        """Takes a trial that trains from now on; its curves are read while they grow."""
+        self.writer.begin(trial)
+
+    def let_go(self, number: int) -> None:
+        """Takes back a trial that will begin anew."""
+        self.writer.let_go(number)
 
     def write_missing(self, records: Iterable[TrialRecord]) -> None:
         """Hands over all that ended; the writer passes over what is in the store already."""
-        for record in records:
+        for record in sorted(records, key=lambda record: (record.ended, record.number)):
             self.write(record)
 
     def flush(self) -> int:
         """Waits for the writer, tries once more what failed; returns how many are still missing."""
-        self._waiting.put(None)
-        self._writer.join()
-        self._failures = min(self._failures, 1)
-        for _ in range(len(self._backlog)):
-            if not self._backlog or self._failures > MOST_FAILURES:
-                break
-            self._write_next()
-        return len(self._backlog)
+        missing = self.writer.stop()
+        if not missing:
+            with suppress(MlflowException, RequestException):
+                self._add_curves()
+        return missing
 
     def run_of(self, number: int) -> str | None:
         """The run of a trial, if it has been written."""
-        return self._written.get(number)
+        return self.writer.run_of(number)
 
     def show(self, text: str, metrics: Mapping[str, float]) -> None:
-        """The parent's description in Markdown, and its summary metrics."""
+        """The parent's description in Markdown, and its summary metrics, as of the last ending."""
         self._client.set_tag(self.parent, NOTE, text)
-        now = milliseconds(time.time())
-        self._client.log_batch(self.parent, [Metric(k, v, now, 0) for k, v in metrics.items()])
+        ended = milliseconds(max((record.ended for record in self._records), default=time.time()))
+        points = [Metric(k, v, ended, len(self._records)) for k, v in metrics.items()]
+        self._client.log_batch(self.parent, points)
+
+    def describe_experiment(self, text: str, tags: Mapping[str, str]) -> None:
+        """The description of the experiment in Markdown, and tags; all its sweeps share them."""
+        for key, value in {NOTE: text, **tags}.items():
+            self._client.set_experiment_tag(self.experiment, key, value)
 
     def attach(self, path: Path, folder: str | None = None, run: str | None = None) -> None:
         """Logs a file as an artifact of the parent, or of another run."""
@@ -213,69 +239,30 @@ class SweepTracker:
         run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
         return str(run.info.run_id)
 
-    def _look(self) -> None:
-        """Finds the runs of trials: those that are written, and those that were cut off."""
-        cut: dict[int, list[str]] = {}
-        for found in self._runs.find():
-            if found.is_whole:
-                self._written[found.trial] = found.run
-            else:
-                cut.setdefault(found.trial, []).append(found.run)
-        for trial, runs in cut.items():
-            # A question that was asked twice, because its answer was lost, has made two runs.
-            for run in runs if trial in self._written else runs[1:]:
-                self._client.delete_run(run)
-            self._begun[trial] = runs[0]
-        self._is_doubtful = False
+    def _beat(self) -> None:
+        """What is written beside the trials while they train, by the writer's thread."""
+        self._add_curves()
+        self._runs.add(self.parent, self._load.points())
+        if self._live.page is not None and time.monotonic() >= self._next_page:
+            began = time.monotonic()
+            try:
+                self._live.page(self, list(self._records))
+            except Exception:  # What is drawn half-way must not end a sweep; it is drawn again.
+                logging.getLogger(__name__).debug("the sweep's page", exc_info=True)
+            cost = time.monotonic() - began
+            self._next_page = time.monotonic() + max(PAGE_SECONDS, cost / PAGE_SHARE)
 
-    def _write_all(self) -> None:
-        """The writer's loop: what failed waits in the backlog until the server answers again."""
-        while (record := self._waiting.get()) is not None:
-            self._backlog.append(record)
-            self._write_backlog()
-        self._write_backlog()
+    def _add_curves(self) -> None:
+        """How far the sweep is."""
+        while points := self._curves.points(MOST_POINTS):
+            self._runs.add(self.parent, points)
+            self._curves.keep(len(points))
 
-    def _write_backlog(self) -> None:
-        while self._backlog and time.monotonic() >= self._rests_until:
-            if not self._write_next():
-                break
 
-    def _write_next(self) -> bool:
-        """Writes the first of the backlog; one that fails goes to the end, and all rest."""
-        record = self._backlog.popleft()
-        try:
-            self._written[record.number] = self._write_one(record)
-        except Exception as error:  # A server that went away must not end the sweep.
-            logging.getLogger(__name__).warning(
-                "trial %d is not in MLflow yet: %s", record.number, first_line(error)
-            )
-            self._note_fault(error)
-            self._backlog.append(record)
-            self._is_doubtful = True
-            self._failures += 1
-            self._rests_until = time.monotonic() + REST
-            return False
-        self._failures = 0
-        return True
-
-    def _note_fault(self, error: Exception) -> None:
-        """A server that fails may come back by itself; a full disk here does not."""
-        if place_fault(error) and self.uri.startswith("sqlite:"):
-            self.fault = PlaceError(
-                f"MLflow at {self.uri} cannot be written: {first_line(error)} The study holds "
-                "every trial that has ended: make room, then run the same command again."
-            )
-
-    def _write_one(self, record: TrialRecord) -> str:
-        if self._is_doubtful:
-            # What was thought to have failed may have arrived, and only its answer been lost.
-            self._look()
-        if record.number in self._written:
-            return self._written[record.number]
-        if record.number not in self._begun:
-            self._begun[record.number] = self._runs.begin(record)
-        self._runs.fill(self._begun[record.number], record)
-        return self._begun[record.number]
+def _endings(client: MlflowClient, parent: str) -> int:
+    """How many endings the curves of a sweep's run have."""
+    metrics = client.get_run(parent).data.metrics
+    return sum(int(metrics.get(key, 0)) for key in COUNTS.values())
 
 
 def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,8 @@ from requests.exceptions import RequestException
 from cmir.config import trial_config
 from cmir.errors import InputError, PlaceError
 from cmir.runner.studies.records import Ending, TrialRecord
-from cmir.runner.tracking.sweep_tracker import (
-    MOST_FAILURES,
-    SweepTracker,
-    answering,
-    connect,
-)
+from cmir.runner.tracking.sweep_tracker import SweepTracker, answering, connect
+from cmir.runner.tracking.trial_writer import MOST_FAILURES
 from tests.support.small_promotion import open_store
 
 
@@ -106,7 +103,7 @@ def test_a_server_that_failed_is_left_in_peace_for_a_while(
     monkeypatch.setattr(client, "create_run", create_when_up)
     for number in range(5):
         tracker.write(record(number))
-    while not tracker._waiting.empty():
+    while not tracker.writer.waiting.empty():
         time.sleep(0.01)
     assert len(asked) == 1
     down[0] = False
@@ -134,14 +131,16 @@ def test_a_server_that_stays_away_is_not_asked_for_each_trial(
 def test_one_trial_that_cannot_be_written_does_not_keep_back_the_others(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cmir.runner.tracking.sweep_tracker.REST", 0.0)
+    monkeypatch.setattr("cmir.runner.tracking.trial_writer.REST", 0.0)
     tracker = SweepTracker(client, "e", "s")
     log = client.log_batch
 
-    def log_all_but_one(run: str, *arguments: Any, **named: Any) -> None:
-        if any(param.value == "[7]" for param in named.get("params", [])):
+    def log_all_but_one(
+        run: str, points: Sequence[Any] = (), params: Sequence[Any] = (), *tags: Any
+    ) -> None:
+        if any(param.value == "[7]" for param in params):
             raise ValueError("refused")
-        log(run, *arguments, **named)
+        log(run, points, params, *tags)
 
     monkeypatch.setattr(client, "log_batch", log_all_but_one)
     bad = record(0)
@@ -171,7 +170,7 @@ def test_an_answer_that_was_lost_makes_no_second_run(
     assert tracker.flush() == 0
     (run,) = children(client, tracker)
     assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
-    assert len(client.get_metric_history(run.info.run_id, "ood_val/mae")) == 3
+    assert len(client.get_metric_history(run.info.run_id, "ood_val/mae")) == 2
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_a_full_disk_stops_a_sweep_whose_runs_lie_on_it(
 
     monkeypatch.setattr(client, "log_batch", fails)
     tracker.write(record(0))
-    while tracker.fault is None:
+    while tracker.writer.fault is None:
         time.sleep(0.01)
     with pytest.raises(PlaceError, match=rf"cannot be written: .*{words}.* make room"):
         tracker.write(record(1))
