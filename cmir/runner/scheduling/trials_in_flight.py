@@ -114,6 +114,8 @@ class TrialsInFlight:
         if trial is None or self.fault is not None:
             return False
         trial.note(report, seconds)
+        if report.notice:
+            self._progress.on_notice(f"host {self._hosts.name(report.host)}: {report.notice}")
         if report.epoch:
             self._progress.on_epoch(trial.number, report.epoch, float(report.objective))
         lags = self._lags(report)

@@ -278,9 +278,9 @@ class SweepTracker:
         return self._begun[record.number]
 
 
-def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
-    """A data set as MLflow lists it among a run's inputs."""
-    source = json.dumps({"uri": str(path)})
+def dataset_input(name: str, checksum: str, place: str, profile: Mapping[str, Any]) -> Dataset:
+    """A data set as MLflow lists it among a run's inputs; its place is a folder or a URL."""
+    source = json.dumps({"uri": place})
     return Dataset(name, checksum[:32], "local", source, profile=json.dumps(profile))
 
 
