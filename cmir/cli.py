@@ -62,6 +62,15 @@ def add_placement(parser: ArgumentParser, what: str) -> None:
     )
 
 
+def add_artifacts(parser: ArgumentParser) -> None:
+    """The option `--artifacts`: where a driver that goes on elsewhere finds weights."""
+    parser.add_argument(
+        "--artifacts",
+        help="URL or shared folder where the best weights are kept as well, for a command that "
+        "goes on elsewhere (default: none)",
+    )
+
+
 def print_error(error: InputError) -> None:
     """Shows what is wrong with the input; its lines stay whole at any width of the terminal."""
     print(f"error: {without_secrets(str(error))}", file=sys.stderr)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.cli import add_placement, positive, print_error
+from cmir.cli import add_artifacts, add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
 from cmir.process import interruption
@@ -77,7 +77,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         return displays[0].progress()
 
     try:
-        outcome = run_sweep(request, Paths(), show)
+        outcome = run_sweep(request, Paths(artifacts=given.artifacts), show)
     except KeyboardInterrupt:
         done = " ".join(display.summary() for display in displays)
         interruption.THIS.say(f"{done} {interruption.NOTHING_LOST}".strip())
@@ -104,6 +104,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="start a new sweep beside the old one (default: continue)",
     )
     parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
+    add_artifacts(parser)
     return parser.parse_args(arguments)
 
 

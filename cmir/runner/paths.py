@@ -40,9 +40,16 @@ def is_control(sweep: str) -> bool:
 
 @dataclass(frozen=True)
 class Paths:
-    """The files of all sweeps below one folder, by default the one a command runs in."""
+    """The files of all sweeps below one folder, by default the one a command runs in.
+
+    Attributes:
+        root: the folder.
+        artifacts: a URL or a shared folder where the weights of the best trials are kept as well,
+            for a driver that goes on elsewhere; None: nowhere.
+    """
 
     root: Path = Path()
+    artifacts: str | None = None
 
     @property
     def studies(self) -> Path:

@@ -36,7 +36,8 @@ from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
 from cmir.runner.studies.study_lock import note_driver, study_lock
-from cmir.runner.weights import WeightsKeeper, write_packed
+from cmir.runner.weights import WeightsKeeper
+from cmir.runner.weights_mirror import WeightsMirror
 from cmir.space.space_file import EarlyStopping
 
 # MLflow takes seconds to import: what only looks at options does without it.
@@ -196,7 +197,11 @@ class Session:
     ) -> None:
         self._runner, self._jobs = runner, jobs
         self.study, self.tracker = study, tracker
-        self.keeper = WeightsKeeper(runner.paths, jobs.name, jobs.keep, study.sign, study.records())
+        paths, name = runner.paths, f"{jobs.name}-{study.key}"
+        mirror = None if paths.artifacts is None else WeightsMirror(paths.artifacts, name)
+        self.keeper = WeightsKeeper(
+            paths, jobs.name, jobs.keep, study.sign, study.records(), mirror
+        )
 
     def train(self, display: Display) -> None:
         """Trains what is missing, and returns early where the command is told to end.
@@ -268,7 +273,7 @@ class Session:
             early_stopping=jobs.early_stopping,
             worker_config=worker_config,
             storage=paths.scheduler(jobs.name),
-            keep=lambda number, packed: write_packed(packed, paths.weights_of(jobs.name, number)),
+            keep=self.keeper.keep,
             trainable=self._runner.trainable,
         )
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -38,7 +39,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             speakers=3,
         )
         shutil.copytree(data, head.seen("data", "small"))
-        fixed = {"model.modalities": ["text", "vision"]}
+        fixed: dict[str, Any] = {"model.modalities": ["text", "vision"]}
         fixed |= {"environments.partition": "kmeans", "environments.groups": 2}
         write_space(head.seen(), trials=3, fixed=SMALL["fixed"] | fixed)
         head.ray("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")

@@ -170,8 +170,7 @@ def explained(url: str, where: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise NoSuchDataError(
-            f"{where}: there is no such bucket or folder as {url}. Mend the URL, or copy a "
-            "dataset folder there."
+            f"{where}: there is no such bucket or folder as {url}. Mend the URL, or make it."
         ) from None
     except Exception as error:  # Each file system has its own, and its packages others.
         if place_fault(error):
@@ -185,7 +184,7 @@ def _reason(url: str, error: Exception) -> str:
         return f"{url} needs a package that is not installed: {told}."
     if isinstance(error, PermissionError):
         return f"{url} must be readable, but access is denied: {told}. {ADVICE}"
-    return f"{url} cannot be read: {told}. {ADVICE}"
+    return f"{url} cannot be read or written: {told}. {ADVICE}"
 
 
 def _first_line(error: Exception) -> str:

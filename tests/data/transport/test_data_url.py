@@ -124,7 +124,10 @@ def test_a_part_that_is_gone_from_its_url_is_no_error_of_the_place(whole: Path) 
     [
         ("file:///nowhere/at/all", r"there is no such bucket or folder as file:///nowhere/at/all"),
         ("memory://no-bucket/data", "there is no such bucket or folder as memory://no-bucket"),
-        ("nonsense://bucket/data", "nonsense://bucket/data cannot be read: Protocol not known"),
+        (
+            "nonsense://bucket/data",
+            "nonsense://bucket/data cannot be read or written: Protocol not known",
+        ),
         ("sftp://me:hidden@host/data", r"must hold no password or token, but is sftp://me:\*\*\*@"),
         ("https://host/data?token=abc", r"must hold no password or token, but is .*token=\*\*\*"),
     ],
