@@ -71,7 +71,7 @@ def measure(folder: Path, url: str) -> list[Row]:
         before: dict[str, float] = ray.get(server.memory.remote())
         size = ray.get(server.listing.remote()).size
         for what in ("brought", "in the cache"):
-            there = ray.remote(opened).options(resources={"there": 1}, max_calls=1)
+            there: Any = ray.remote(resources={"there": 1}, max_calls=1)(opened)
             found = ray.get(there.remote(identity))
             print(found["notice"])
             sender = ray.get(server.memory.remote())

@@ -115,7 +115,7 @@ def _in_cache(identity: DataIdentity, source: DataSource) -> tuple[Path, str]:
         began, listing = time.monotonic(), source.listing()
         check_room(folder, listing.size)
         passed = write_part(listing, source.sources(listing), folder)
-        took = f"{listing.size / 1e9:.2f} GB in {time.monotonic() - began:.1f} s"
+        took = f"{listing.size / 1e6:.0f} MB in {time.monotonic() - began:.1f} s"
         told.append(f"the data was brought into {folder.parent} ({took})")
         told.extend(f"not from {reason}" for reason in passed)
 

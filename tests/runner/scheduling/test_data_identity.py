@@ -118,7 +118,7 @@ def test_data_that_is_not_here_is_brought_once(identity: DataIdentity, cache: Pa
     found = data_here(wanted)
     assert found.data.checksum == wanted.checksum
     assert found.data.path == cache / wanted.checksum
-    assert found.notice.startswith(f"the data was brought into {cache} (0.00 GB in ")
+    assert found.notice.startswith(f"the data was brought into {cache} (0 MB in ")
     assert found.told_once()
     assert not found.told_once()
     data_here.cache_clear()
