@@ -88,6 +88,15 @@ def same_decimals(values: Sequence[object], decimals: int = 4) -> list[str]:
     return [cell(value) for value in values]
 
 
+def add_artifacts(parser: ArgumentParser) -> None:
+    """The option `--artifacts`: where a driver that goes on elsewhere finds weights."""
+    parser.add_argument(
+        "--artifacts",
+        help="URL or shared folder where the best weights are kept as well, for a command that "
+        "goes on elsewhere (default: none)",
+    )
+
+
 def print_error(error: InputError) -> None:
     """Shows what is wrong with the input; its lines stay whole at any width of the terminal."""
     print(f"error: {without_secrets(str(error))}", file=sys.stderr)

@@ -47,6 +47,7 @@ class AblationRequest:
         families: of arms.
         final: read the held-out splits once all arms are trained.
         storage: of the studies; None: a journal file each.
+        artifacts: see `Paths`.
     """
 
     space: Path
@@ -58,6 +59,7 @@ class AblationRequest:
     families: Sequence[str] = FAMILIES
     final: bool = False
     storage: str | None = None
+    artifacts: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

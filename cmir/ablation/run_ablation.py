@@ -135,7 +135,7 @@ def tune_baseline(
     space searches nothing that the ERM baseline has, or no trial finished.
     """
     baseline, _ = untuned_baseline(plan.full, plan.data)
-    file = tuning_file(plan.file, plan.full, baseline, str(plan.data.path))
+    file = tuning_file(plan.file, plan.full, baseline, plan.data.found_at)
     if not file.search:
         return None, ""
     name = control_name(plan.space_name, file.fingerprint)

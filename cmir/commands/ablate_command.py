@@ -23,7 +23,7 @@ from cmir.ablation.ablation_table import Cells, notes, score_cells
 from cmir.ablation.arm import FAMILIES, Arm
 from cmir.ablation.arm_results import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
-from cmir.cli import add_placement, positive, print_error
+from cmir.cli import add_artifacts, add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = plan_ablation(request, Paths())
         client = connect()
         _announce(console, plan)
-        runner = Runner(Paths(), placement, request.storage)
+        runner = Runner(Paths(artifacts=request.artifacts), placement, request.storage)
         with Shown(console, plan) as shown:
             outcome = ablate(plan, request, client, runner, shown.watch())
     except InputError as error:
@@ -119,6 +119,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[AblationRequest, Placement]
         help="one test-set access, once all arms are trained (default: none)",
     )
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
+    add_artifacts(parser)
     add_placement(parser, "trainings")
     given = vars(parser.parse_args(arguments))
     where = Placement(*(given.pop(name) for name in ("concurrency", "trials_per_gpu", "address")))

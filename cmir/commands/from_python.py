@@ -58,6 +58,7 @@ def sweep(
     epochs: int | None = None,
     fresh: bool = False,
     storage: str | None = None,
+    artifacts: str | None = None,
     concurrency: int | None = None,
     trials_per_gpu: int = 4,
     address: str | None = None,
@@ -72,6 +73,7 @@ def sweep(
         epochs: of a trial at most.
         fresh: begin a new sweep beside the old one.
         storage: Optuna storage URL; None: a journal file.
+        artifacts: URL or shared folder where the best weights are kept as well; None: nowhere.
         concurrency: trials at a time; None: as many as there is room for.
         trials_per_gpu: that share a GPU.
         address: of a Ray cluster; None: this machine.
@@ -92,7 +94,9 @@ def sweep(
         storage=storage,
     )
     with Displays(Console(quiet=quiet)) as shown:
-        outcome = run_sweep(request, Paths(), lambda start: shown.show(start.run))
+        outcome = run_sweep(
+            request, Paths(artifacts=artifacts), lambda start: shown.show(start.run)
+        )
     records = outcome.records
     ranked = best_first(records, str(records[0].config.objective)) if records else []
     best = ranked[0].config if ranked else None
@@ -109,6 +113,7 @@ def promote(
     alias: str = CHAMPION,
     dry_run: bool = False,
     storage: str | None = None,
+    artifacts: str | None = None,
     force: bool = False,
     why: str = "",
     concurrency: int | None = None,
@@ -116,7 +121,8 @@ def promote(
 ) -> PromotionOutcome:
     """Judges the best trials of a sweep and registers the winner, as `cmir promote` does.
 
-    The arguments are those of `PromotionRequest`; `concurrency` is of its trainings.
+    The arguments are those of `PromotionRequest`; `concurrency` is of its trainings, and
+    so is `artifacts`, a URL or shared folder where their weights are kept as well.
 
     Raises:
         InputError: there is no such sweep, or its data has changed.
@@ -125,7 +131,7 @@ def promote(
     if force and not why:
         raise InputError("force: needs a reason, which the version carries: give why.")
     request = PromotionRequest(sweep, rule, top, seeds, alias, dry_run, storage, force, why)
-    plan, client = plan_promotion(request, Paths()), connect()
+    plan, client = plan_promotion(request, Paths(artifacts=artifacts)), connect()
     with Displays(Console(quiet=quiet)) as shown, answering(client):
         placement = Placement(concurrency)
         trainings = trainings_of(plan, placement, storage, shown.show, log=not dry_run)

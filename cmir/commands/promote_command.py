@@ -24,7 +24,7 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cmir.cli import add_loudness, add_placement, positive, print_error
+from cmir.cli import add_artifacts, add_loudness, add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _look(console, given)
         check_address(given.address)
         request = _request(given)
-        plan = plan_promotion(request, Paths())
+        plan = plan_promotion(request, Paths(artifacts=given.artifacts))
         client = connect()
         _announce(console, plan)
         with Watch(console, 2 if request.dry_run else 4) as watch, answering(client):
@@ -164,6 +164,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--dry-run", action="store_true", help="judge only: no test-set access, register nothing"
     )
     parser.add_argument("--storage", help="Optuna storage URL (default: a journal file)")
+    add_artifacts(parser)
     add_placement(parser, "trainings")
     add_loudness(parser)
     parser.add_argument("--force", action="store_true", help="register in spite of failed gates")

@@ -20,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cmir.cli import add_placement, positive, print_error
+from cmir.cli import add_artifacts, add_placement, positive, print_error
+from cmir.data.transport.data_url import is_url
 from cmir.errors import InputError
 from cmir.paper.language_setting import with_backbone
 from cmir.paper.paper_table import Entry, entry, tables
@@ -102,6 +103,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_placement(parser, "trials")
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
+    add_artifacts(parser)
     parser.add_argument(
         "--stand-in",
         action="store_true",
@@ -119,8 +121,9 @@ def _spaces(given: argparse.Namespace) -> list[Path]:
 def _entry(space: Path, given: argparse.Namespace, console: Console) -> Entry:
     file = read_sweep_file(space)
     known = entry(file.name, None)
-    paths = Paths()
-    if not (paths.root / file.data.path).exists() and not given.stand_in:
+    paths = Paths(artifacts=given.artifacts)
+    is_here = is_url(file.data.path) or (paths.root / file.data.path).exists()
+    if not is_here and not given.stand_in:
         console.print(
             f"{known.row.title}: there is no data at {file.data.path}; {space} says how to make it",
             highlight=False,

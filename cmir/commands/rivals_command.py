@@ -22,7 +22,7 @@ from rich.table import Table
 from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
 from cmir.ablation.ablation_report import heldout_sentence
 from cmir.ablation.ablation_table import Cells
-from cmir.cli import add_placement, positive, print_error
+from cmir.cli import add_artifacts, add_placement, positive, print_error
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = RivalsRequest(_names(given.only), given.test_set, _why(given))
         _announce(console, plan)
         placement = Placement(given.concurrency, given.trials_per_gpu, given.address)
-        runner = Runner(Paths(), placement, given.storage)
+        runner = Runner(Paths(artifacts=given.artifacts), placement, given.storage)
         with Shown(console) as shown:
             outcome = compare_rivals(plan, request, connect(), runner, shown.watch())
     except InputError as error:
@@ -101,6 +101,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     why = "reason of the test-set access, which needs one (default: none)"
     parser.add_argument("--why", default="", help=why)
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
+    add_artifacts(parser)
     add_placement(parser, "trainings")
     return parser.parse_args(arguments)
 

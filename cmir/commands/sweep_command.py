@@ -21,7 +21,14 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from cmir.cli import add_loudness, add_placement, positive, print_error, same_decimals
+from cmir.cli import (
+    add_artifacts,
+    add_loudness,
+    add_placement,
+    positive,
+    print_error,
+    same_decimals,
+)
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
 from cmir.process import interruption
@@ -80,7 +87,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
         return displays[0].progress()
 
     try:
-        outcome = run_sweep(request, Paths(), show)
+        outcome = run_sweep(request, Paths(artifacts=given.artifacts), show)
     except KeyboardInterrupt:
         done = " ".join(display.summary() for display in displays)
         interruption.THIS.say(f"{done} {interruption.NOTHING_LOST}".strip())
@@ -119,6 +126,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "0: trials appear when they end",
     )
     add_loudness(parser)
+    add_artifacts(parser)
     return parser.parse_args(arguments)
 
 

@@ -66,7 +66,8 @@ class SplitData:
 class DevelopmentData:
     """What training and selection may see. No field leads to a held-out label.
 
-    `checksum` covers the rows of the three splits and the feature files.
+    `checksum` covers the rows of the three splits and the feature files; `url` is where the folder
+    was brought from, empty where it lay here.
     """
 
     name: str
@@ -77,6 +78,12 @@ class DevelopmentData:
     ood_val: SplitData
     checksum: str
     path: Path
+    url: str = ""
+
+    @property
+    def found_at(self) -> str:
+        """The URL that it was brought from, else its folder."""
+        return self.url or str(self.path)
 
     @property
     def splits(self) -> dict[str, SplitData]:
@@ -119,7 +126,11 @@ class HeldoutData:
 
 @dataclass(frozen=True, eq=False)
 class MultimodalDataset:
-    """An opened dataset folder. `checksum` covers every sample and every feature file."""
+    """An opened dataset folder. `checksum` covers every sample and every feature file.
+
+    `array_hashes` are the sha256 of the feature files, by modality; `url` is where the folder was
+    brought from, empty where it lay here.
+    """
 
     name: str
     task: Task
@@ -127,8 +138,9 @@ class MultimodalDataset:
     checksum: str
     path: Path
     manifest: Manifest
+    array_hashes: Mapping[str, str]
     _samples: pl.DataFrame
-    _array_hashes: Mapping[str, str]
+    url: str = ""
 
     @property
     def metadata(self) -> pl.DataFrame:
@@ -142,16 +154,21 @@ class MultimodalDataset:
         counts = self._samples["split"].to_list()
         return {name: counts.count(name) for name in SPLITS if name in counts}
 
+    @property
+    def development_samples(self) -> pl.DataFrame:
+        """The table of the samples that a sweep may see, labels and all."""
+        return self._samples.filter(pl.col("split").is_in(DEVELOPMENT_SPLITS))
+
     def development(self) -> DevelopmentData:
         """The splits a sweep may see. Changing every held-out label changes nothing here."""
         splits = {name: self._split(name) for name in DEVELOPMENT_SPLITS}
-        visible = self._samples.filter(pl.col("split").is_in(DEVELOPMENT_SPLITS))
         return DevelopmentData(
             name=self.name,
             task=self.task,
             modalities=self.modalities,
-            checksum=_checksum(visible, self._array_hashes, self.task),
+            checksum=_checksum(self.development_samples, self.array_hashes, self.task),
             path=self.path,
+            url=self.url,
             **splits,
         )
 
@@ -224,8 +241,8 @@ def load_dataset(path: Path | str) -> MultimodalDataset:
         checksum=_checksum(samples, hashes, manifest.task),
         path=folder,
         manifest=manifest,
+        array_hashes=hashes,
         _samples=samples,
-        _array_hashes=hashes,
     )
 
 

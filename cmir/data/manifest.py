@@ -66,6 +66,9 @@ class Manifest(BaseModel):
     nonfinite: dict[str, Any] = Field(default_factory=dict)
     # The sha256 of what is computed of the features and kept beside them, by file.
     derived: dict[str, str] = Field(default_factory=dict)
+    # By modality, the sha256 of the whole feature file, in a folder that holds the rows of the
+    # development splits alone.
+    cut_from: dict[str, str] = Field(default_factory=dict, exclude_if=lambda hashes: not hashes)
 
     @field_validator("label_range")
     @classmethod
@@ -150,7 +153,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     return parse_manifest(content, str(file))
 
 
+def manifest_text(manifest: Manifest) -> str:
+    """The text of `dataset.json`."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `dataset.json` into a dataset folder."""
-    content = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
-    (folder / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(manifest_text(manifest), encoding="utf-8")

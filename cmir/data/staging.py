@@ -56,7 +56,7 @@ def check_target(target: Path, overwrite: bool) -> None:
             f"{target}: the folder is not empty and is not a dataset, so it stays as it is. "
             "Give another folder."
         )
-    foreign = sorted(name for name in content if not _belongs(name))
+    foreign = sorted(name for name in content if not is_part_of_a_dataset(name))
     if foreign:
         raise InputError(
             f"{target}: the dataset folder also holds {', '.join(foreign)}, which replacing it "
@@ -82,7 +82,8 @@ def _content(target: Path) -> set[str]:
         raise InputError(f"{target}: the folder cannot be read: {error.strerror}.") from None
 
 
-def _belongs(name: str) -> bool:
+def is_part_of_a_dataset(name: str) -> bool:
+    """Whether a file of a dataset folder may be called so."""
     known = {MANIFEST_FILE, SAMPLES_FILE, STATISTICS_FILE, "ground_truth.json", "ground_truth.npz"}
     return name in known | {"splits.json", "annealing.png"} or name.endswith(".npy")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
+from cmir.data import DevelopmentData, MultimodalDataset
 from cmir.errors import InputError, nearest
 from cmir.hidden_secrets import without_secrets
 from cmir.plugins import load_plugins
@@ -127,7 +127,7 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
     ledger_lines(paths)
     sweep, attributes, records = _read_study(request, paths)
     load_plugins(attributes["question"].get("plugins", ()), f"sweep {sweep}")
-    dataset = load_dataset(paths.found(attributes["dataset"]))
+    dataset = paths.dataset(attributes["dataset"])
     dataset.verify()
     data = dataset.development()
     _check_data(data, attributes, sweep)

@@ -152,7 +152,7 @@ def _log_and_register(
         text=text,
         data=plan.data,
     )
-    folder = plan.paths.recorded(plan.dataset.path)
+    folder = plan.paths.recorded(plan.data.found_at)
     recipe = recipe_of(winner.result, plan.dataset, folder, judged.device, provenance())
     card = model_card(values, evidence, shown, _time_used(plan, judged.began))
     client.log_text(run, recipe.model_dump_json(indent=1), RECIPE)

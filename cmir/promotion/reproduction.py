@@ -80,7 +80,7 @@ def reproduce_version(
         InputError: there is no such data set, its files were changed since it was prepared, its
             development part is not that of the recipe, or the training diverged.
     """
-    dataset = load_dataset(folder or Paths().found(recipe.dataset))
+    dataset = load_dataset(folder) if folder else Paths().dataset(recipe.dataset)
     dataset.verify()
     data = dataset.development()
     if data.checksum != recipe.development_checksum:

@@ -212,7 +212,7 @@ def describe_run(
         [RunTag(key, value) for key, value in {**tags, NOTE: text}.items()],
     )
     profile = {name: len(split) for name, split in data.splits.items()}
-    used = dataset_input(data.name, data.checksum, data.path, profile)
+    used = dataset_input(data.name, data.checksum, data.found_at, profile)
     client.log_inputs(run, [DatasetInput(used)])
 
 

@@ -70,7 +70,7 @@ def rival_file(
     content = {
         **{key: dumped[key] for key in ("objective", "seeds", "early_stopping", "plugins")},
         "name": name,
-        "data": {"path": str(data.path)},
+        "data": {"path": data.found_at},
         "epochs": epochs,
         "keep_models": 0,
         "fixed": fixed,

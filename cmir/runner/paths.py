@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmir.data import MultimodalDataset, load_dataset
+from cmir.data.transport.data_url import is_url, opened_url
 from cmir.errors import InputError
 from cmir.shared_files import sweep_lock, waiting_lock
 
@@ -38,9 +40,16 @@ def is_control(sweep: str) -> bool:
 
 @dataclass(frozen=True)
 class Paths:
-    """The files of all sweeps below one folder, by default the one a command runs in."""
+    """The files of all sweeps below one folder, by default the one a command runs in.
+
+    Attributes:
+        root: the folder.
+        artifacts: a URL or a shared folder where the weights of the best trials are kept as well,
+            for a driver that goes on elsewhere; None: nowhere.
+    """
 
     root: Path = Path()
+    artifacts: str | None = None
 
     @property
     def studies(self) -> Path:
@@ -98,9 +107,14 @@ class Paths:
         files = sorted(self.studies.glob("*.journal"), key=lambda file: file.stat().st_mtime)
         return [file.stem for file in files if "." not in file.stem]
 
-    def recorded(self, path: Path) -> str:
-        """A path as it is written down: from the root on where it lies below, so that it moves."""
-        whole, root = path.resolve(), self.root.resolve()
+    def recorded(self, place: str) -> str:
+        """A path as it is written down: from the root on where it lies below, so that it moves.
+
+        A URL stays as it is.
+        """
+        if is_url(place):
+            return place
+        whole, root = Path(place).resolve(), self.root.resolve()
         return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
 
     def found(self, recorded: str) -> Path:
@@ -115,6 +129,12 @@ class Paths:
         parts = Path(recorded).parts
         moved = [self.root.joinpath(*parts[start:]) for start in range(1, len(parts))]
         return next((one for one in moved if one.exists()), path)
+
+    def dataset(self, recorded: str) -> MultimodalDataset:
+        """The data set that was written down; raises InputError where it cannot be opened."""
+        if is_url(recorded):
+            return opened_url(recorded, "the data set of the record")
+        return load_dataset(self.found(recorded))
 
     def make(self) -> None:
         """Makes the folders.

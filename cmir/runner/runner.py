@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,15 @@ from optuna.storages import BaseStorage
 from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
+from cmir.errors import InputError
+from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
 from cmir.runner.driver_disk import DriverDisk, driver_disk
 from cmir.runner.paths import Paths
 from cmir.runner.place_check import place_check
 from cmir.runner.scheduling.data_identity import DataIdentity
+from cmir.runner.scheduling.data_server import data_served
 from cmir.runner.scheduling.placement import Placement, Resources
 from cmir.runner.scheduling.ray_session import ray_running
 from cmir.runner.scheduling.ray_tune import Plan, run_trials
@@ -33,7 +36,8 @@ from cmir.runner.studies.records import TrialRecord
 from cmir.runner.studies.storage import journal_storage, release_left_lock, storage_at, storing
 from cmir.runner.studies.study import AskedTrial, JobSource, TrialStudy, open_study
 from cmir.runner.studies.study_lock import note_driver, study_lock
-from cmir.runner.weights import WeightsKeeper, write_packed
+from cmir.runner.weights import WeightsKeeper
+from cmir.runner.weights_mirror import WeightsMirror
 from cmir.space.space_file import EarlyStopping
 
 # MLflow takes seconds to import: what only looks at options does without it.
@@ -203,7 +207,11 @@ class Session:
     ) -> None:
         self._runner, self._jobs = runner, jobs
         self.study, self.tracker = study, tracker
-        self.keeper = WeightsKeeper(runner.paths, jobs.name, jobs.keep, study.sign, study.records())
+        paths, name = runner.paths, f"{jobs.name}-{study.key}"
+        mirror = None if paths.artifacts is None else WeightsMirror(paths.artifacts, name)
+        self.keeper = WeightsKeeper(
+            paths, jobs.name, jobs.keep, study.sign, study.records(), mirror
+        )
 
     def train(self, display: Display) -> None:
         """Trains what is missing, and returns early where the command is told to end.
@@ -219,9 +227,11 @@ class Session:
         with driver_disk(mark) as disk, ray_running(placement) as (hosts, processes):
             resources = hosts.resources
             progress = self._keeping(display(self._start(resources)))
-            data, kept = self._jobs.data.path, self._runner.paths.studies
-            check = place_check(data, kept, processes.check)
-            run_trials(self.study, self._plan(resources, disk), hosts, progress, check)
+            data, paths = self._jobs.data, self._runner.paths
+            check = place_check(data.path, paths.studies, processes.check)
+            with data_served(resources.address, data, paths.partitions) as source:
+                plan = self._plan(resources, disk, DataIdentity.of(data, source))
+                run_trials(self.study, plan, hosts, progress, check)
 
     def close(self) -> None:
         """Writes what MLflow lacks and ends the parent run; a server that is away is no error."""
@@ -246,10 +256,11 @@ class Session:
             records=self.study.records(),
         )
 
-    def _plan(self, resources: Resources, disk: DriverDisk) -> Plan:
+    def _plan(self, resources: Resources, disk: DriverDisk, data: DataIdentity) -> Plan:
         jobs, paths = self._jobs, self._runner.paths
+        partitions = Partitions(jobs.data, paths.partitions)
         shared = {
-            "data": DataIdentity.of(jobs.data),
+            "data": data,
             "disk": disk,
             "partitions": str(paths.partitions.resolve()),
             "language": str(paths.language.resolve()),
@@ -258,6 +269,10 @@ class Session:
         }
 
         def worker_config(asked: AskedTrial) -> dict[str, Any]:
+            if data.source is not None:
+                # Computed once, here, and handed out; what is wrong with it, a worker says.
+                with suppress(InputError):
+                    partitions.prepare(*partition_of(asked.config.environments))
             weights = paths.weights_of(jobs.name, asked.number).resolve()
             own = {"trial": asked.config, "plugins": needed_plugins(asked.config)}
             return {**own, "weights": str(weights), **shared}
@@ -268,7 +283,7 @@ class Session:
             early_stopping=jobs.early_stopping,
             worker_config=worker_config,
             storage=paths.scheduler(jobs.name),
-            keep=lambda number, packed: write_packed(packed, paths.weights_of(jobs.name, number)),
+            keep=self.keeper.keep,
             trainable=self._runner.trainable,
         )
 
@@ -315,7 +330,7 @@ def _tracking(jobs: Jobs) -> Callable[[TrialStudy], SweepTracker | None]:
             )
             study.remember_parent_run(tracker.parent)
             profile = {split: len(part.rows) for split, part in data.splits.items()}
-            used = tracking.dataset_input(data.name, data.checksum, data.path, profile)
+            used = tracking.dataset_input(data.name, data.checksum, data.found_at, profile)
             tags = {"kind": "sweep", **origin, **wanted.tags}
             tracker.describe(wanted.params, tags, used)
             for folder, file in wanted.files.items():

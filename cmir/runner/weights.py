@@ -19,6 +19,7 @@ from cmir.method.language.pretrained.trained_backbone import weights_below
 from cmir.method.training.reports import TrialResult
 from cmir.runner.paths import Paths
 from cmir.runner.studies.records import TrialRecord
+from cmir.runner.weights_mirror import WeightsMirror
 from cmir.shared_files import written_whole
 
 WEIGHTS, SCORES, BACKBONE, BASES = "weights", "scores.", "backbone", "bases"
@@ -139,7 +140,11 @@ def _loaded(path: Path, start: str) -> dict[str, Tensor]:
 
 
 class WeightsKeeper:
-    """Keeps the weights of the best finished trials so far, `count` of them or all."""
+    """Keeps the weights of the best finished trials so far, `count` of them or all.
+
+    With a mirror they are copied there, and those that an earlier driver has kept elsewhere are
+    brought from it.
+    """
 
     def __init__(
         self,
@@ -148,11 +153,35 @@ class WeightsKeeper:
         count: int | None,
         sign: float,
         records: Sequence[TrialRecord],
+        mirror: WeightsMirror | None = None,
     ) -> None:
         self._paths, self._sweep, self._count, self._sign = paths, sweep, count, sign
+        self._mirror: WeightsMirror | None = None
         self._finished: list[tuple[float, int]] = []
         for record in records:
             self.add(record)
+        if mirror is not None:
+            self._mirror = mirror
+            for number in self.missing():
+                mirror.fetch(number, self._path(number))
+
+    def keep(self, number: int, objective: float, packed: bytes) -> None:
+        """Sees to it that the weights of a finished trial are where they are kept.
+
+        It has not been added yet: the weights come first.
+
+        Args:
+            number: of the trial.
+            objective: its own.
+            packed: its weights, where they came with its report.
+
+        Raises:
+            PlaceError: they cannot be written.
+        """
+        if packed:
+            write_packed(packed, self._path(number))
+        if self._mirror is not None and self._enters(objective):
+            self._mirror.put(number, self._path(number))
 
     def add(self, record: TrialRecord) -> None:
         """Takes note of an ended trial."""
@@ -161,15 +190,25 @@ class WeightsKeeper:
             self._finished.sort()
             worse = [] if self._count is None else self._finished[self._count :]
             for _, number in worse:
-                self._paths.weights_of(self._sweep, number).unlink(missing_ok=True)
+                self._path(number).unlink(missing_ok=True)
+                if self._mirror is not None:
+                    self._mirror.remove(number)
             del self._finished[len(self._finished) - len(worse) :]
 
     def best(self) -> list[tuple[int, Path]]:
         """Trial number and weights of the best trials, best first."""
-        paths = [(n, self._paths.weights_of(self._sweep, n)) for _, n in self._finished]
+        paths = [(n, self._path(n)) for _, n in self._finished]
         return [(number, path) for number, path in paths if path.exists()]
 
     def missing(self) -> list[int]:
         """Numbers of the best trials whose weights are not here, best first."""
         here = {number for number, _ in self.best()}
         return [number for _, number in self._finished if number not in here]
+
+    def _path(self, number: int) -> Path:
+        return self._paths.weights_of(self._sweep, number)
+
+    def _enters(self, objective: float) -> bool:
+        """Whether a trial will be among those whose weights stay."""
+        better = sum(value <= -self._sign * objective for value, _ in self._finished)
+        return self._count is None or better < self._count

@@ -116,7 +116,7 @@ class SyntheticSection(Section):
 class DataSection(Section):
     """Where the features are; `if_missing: synthetic` lets the built-in generator stand in."""
 
-    path: str
+    path: str = Field(description="a dataset folder, or the URL of one: s3://bucket/mosei")
     if_missing: Literal["fail", "synthetic"] = "fail"
     synthetic: SyntheticSection = SyntheticSection()
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmir.data import DevelopmentData, load_dataset
+from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.synthetic.generation import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
+from cmir.data.transport.data_url import NoSuchDataError, is_url, opened_url
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions
 from cmir.method.training.fitting import check
@@ -62,10 +63,11 @@ def prepare_sweep(path: Path, overrides: Mapping[str, Any], paths: Paths) -> Pre
     """
     file = read_sweep_file(path).model_copy(update=overrides)
     checked_space(file, str(path))
-    folder, is_synthetic = _find_data(file, str(path), paths)
+    found = _find_data(file, str(path), paths)
+    is_synthetic = found is None
+    dataset = _stand_in(file, str(path), paths) if found is None else found
     if is_synthetic:
         file = file.model_copy(update={"name": file.name + SYNTHETIC})
-    dataset = load_dataset(folder)
     dataset.verify()
     data = dataset.development()
     space = SearchSpace(file, str(path))
@@ -94,23 +96,37 @@ def sweep_name(base: str, known: Iterable[str], fresh: bool) -> str:
     return base if number == 1 else f"{base}-{number}"
 
 
-def _find_data(file: SweepFile, where: str, paths: Paths) -> tuple[Path, bool]:
+def _find_data(file: SweepFile, where: str, paths: Paths) -> MultimodalDataset | None:
+    """The data set of a sweep file; None where it is missing and may be."""
+    may_be_missing = file.data.if_missing == "synthetic"
+    if is_url(file.data.path):
+        try:
+            return opened_url(file.data.path, f"{where}: data.path")
+        except NoSuchDataError:
+            if may_be_missing:
+                return None
+            raise
     path = paths.root / file.data.path
     if path.exists():
-        return path, False
-    if file.data.if_missing == "fail":
-        raise InputError(
-            f"{where}: data.path must be a dataset folder, but there is no {path}. Make it with "
-            f"`python workflows/prepare.py mmsa FILE {file.data.path}`, or say "
-            "`if_missing: synthetic` to try the sweep without it."
-        )
+        return load_dataset(path)
+    if may_be_missing:
+        return None
+    raise InputError(
+        f"{where}: data.path must be a dataset folder, but there is no {path}. Make it with "
+        f"`python workflows/prepare.py mmsa FILE {file.data.path}`, or say "
+        "`if_missing: synthetic` to try the sweep without it."
+    )
+
+
+def _stand_in(file: SweepFile, where: str, paths: Paths) -> MultimodalDataset:
     try:
-        return _stand_in(file.name, file.data.synthetic, paths), True
+        folder = _generated(file.name, file.data.synthetic, paths)
     except InputError as error:
         raise InputError(f"{where}: data.synthetic: {error}") from None
+    return load_dataset(folder)
 
 
-def _stand_in(name: str, wanted: SyntheticSection, paths: Paths) -> Path:
+def _generated(name: str, wanted: SyntheticSection, paths: Paths) -> Path:
     """Generates the stand-in once; the folder's name tells what was asked for."""
     settings = wanted.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

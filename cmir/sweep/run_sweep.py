@@ -148,7 +148,7 @@ def _introduce(tracker: SweepTracker | None, prepared: PreparedSweep) -> None:
 def _jobs(name: str, prepared: PreparedSweep, paths: Paths, live_seconds: float) -> Jobs:
     file, data = prepared.file, prepared.data
     facts = {
-        "dataset": paths.recorded(data.path),
+        "dataset": paths.recorded(data.found_at),
         "space_name": file.name,
         "space_file": str(prepared.path),
         "gates": file.gates.model_dump(mode="json"),
@@ -171,7 +171,7 @@ def _tracked(name: str, prepared: PreparedSweep, live_seconds: float) -> Tracked
         "sweep": name,
         "space": str(prepared.path),
         "space.fingerprint": file.fingerprint,
-        "data": str(data.path),
+        "data": data.found_at,
         "data.checksum": data.checksum,
         "data.synthetic": str(prepared.is_synthetic).lower(),
     }

@@ -213,7 +213,7 @@ def test_ranks_are_those_of_the_last_publication(
 def test_a_sweep_is_described_shown_and_closed(
     client: MlflowClient, tracker: SweepTracker, tmp_path: Path
 ) -> None:
-    dataset = dataset_input("d", "c" * 64, tmp_path, {})
+    dataset = dataset_input("d", "c" * 64, str(tmp_path), {})
     tracker.describe({"trials": 4}, {"a": "b"}, dataset)
     tracker.describe({"trials": 9}, {"a": "c"}, dataset)
     (tmp_path / "table.csv").write_text("a,b\n")

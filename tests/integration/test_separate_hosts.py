@@ -8,29 +8,40 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from benchmarks.support.timed import ROOT
+from cmir.data.synthetic.generation import generate
+from cmir.data.transport.development_part import PIECE
 from tests.support.separate_hosts import PORT, SeparateHost, separate_hosts
-from tests.support.small_sweep import write_data, write_space
+from tests.support.small_sweep import SMALL, write_space
 
 Pair = tuple[SeparateHost, SeparateHost]
+# Of a modality that is not trained on: more than one piece, as pieces travel.
+LARGE = (600, 100)
 
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A head without processors, and a worker that has a copy of its data."""
+    """A head that has the data but no processors, and a worker."""
     site = tmp_path_factory.mktemp("site")
     with (
         tempfile.TemporaryDirectory(dir="/tmp") as short,
         separate_hosts(site, Path(short)) as (head, worker),
     ):
-        data = write_data(tmp_path_factory.mktemp("data") / "small")
-        for host in (head, worker):
-            shutil.copytree(data, host.seen("data", "small"))
-        write_space(head.seen(), trials=3)
+        data = generate(
+            tmp_path_factory.mktemp("data") / "small",
+            modalities={"text": (6, 3), "vision": 5, "scene": LARGE},
+            samples={"train": 64, "id_val": 24, "ood_val": 24, "id_test": 24, "ood_test": 24},
+            speakers=3,
+        )
+        shutil.copytree(data, head.seen("data", "small"))
+        fixed: dict[str, Any] = {"model.modalities": ["text", "vision"]}
+        fixed |= {"environments.partition": "kmeans", "environments.groups": 2}
+        write_space(head.seen(), trials=3, fixed=SMALL["fixed"] | fixed)
         head.ray("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
         worker.ray(f"--address={head.address}:{PORT}", "--num-cpus=1")
         yield head, worker
@@ -48,28 +59,39 @@ def weights(host: SeparateHost) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_weights_come_back_to_the_driver_and_none_stay_on_the_worker(hosts: Pair) -> None:
+def test_data_goes_to_the_worker_and_weights_come_back(hosts: Pair) -> None:
     head, worker = hosts
     done = swept(head)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.count("the data was brought into") == 1
     assert weights(head) == [f"{number:05d}.safetensors" for number in range(3)]
-    assert weights(worker) == []
+    (folder,) = worker.cached("development").glob("*/")
+    splits = pl.read_parquet(folder / "samples.parquet")["split"].unique()
+    assert sorted(splits) == ["id_val", "ood_val", "train"]
+    assert (folder / "scene.npy").stat().st_size > PIECE
+    # Computed by the driver, and not a second time.
+    kept = [path.read_bytes() for path in sorted(head.seen("mlruns", "partitions").iterdir())]
+    assert len(kept) == 2
+    assert [path.read_bytes() for path in sorted(worker.cached("partitions").iterdir())] == kept
+    assert list(worker.seen().iterdir()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_worker_with_other_data_trains_nothing_and_the_last_one_ends_the_sweep(
+def test_a_worker_that_cannot_get_the_data_trains_nothing_and_the_last_one_ends_the_sweep(
     hosts: Pair,
 ) -> None:
     head, worker = hosts
-    table = worker.seen("data", "small", "samples.parquet")
-    frame = pl.read_parquet(table)
-    frame.with_columns(pl.col("label").reverse()).write_parquet(table)
+    cache = worker.cached()
+    cache.rename(cache.with_name("away"))
+    cache.write_text("no folder")
     done = swept(head, "--fresh")
     assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-2000:]
     assert "no host is left that can train:\n  host-b (" in done.stderr
-    assert "must be the driver's data" in done.stderr
+    assert "data is kept here, but it cannot be written" in done.stderr
     assert "finished" not in done.stdout
-    frame.write_parquet(table)
+    cache.unlink()
+    cache.with_name("away").rename(cache)
     again = swept(head)
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+    assert "the data was brought into" not in again.stdout

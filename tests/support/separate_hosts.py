@@ -42,10 +42,16 @@ class SeparateHost:
         """A file of its site, as seen from outside."""
         return Path(f"/proc/{self.first}/root{self.site}", *parts)
 
+    def cached(self, *parts: str) -> Path:
+        """A file of its cache, likewise."""
+        return Path(f"/proc/{self.first}/root{self.short}", ".cache", "cmir", *parts)
+
     def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in it."""
         enter = ["nsenter", "-t", str(self.first), "-n", "-m", "-u", "-i", "-p", "--"]
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "XDG_"))
+        }
         own = {"HOME": str(self.short), "TMPDIR": str(self.short), "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             [*enter, "env", "-C", str(self.site), *words],

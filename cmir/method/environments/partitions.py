@@ -6,6 +6,7 @@ samples is a partition too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cmir.data import DevelopmentData
 from cmir.errors import InputError, did_you_mean
 from cmir.extensions import PARTITIONS, Settings
 from cmir.method.environments.diagnosis import Diagnosis, check_sizes, diagnose
-from cmir.method.environments.partition_cache import recalled
+from cmir.method.environments.partition_cache import Ask, recalled
 from cmir.method.environments.partition_schemes import Wanted
 from cmir.method.environments.reference import Reference, train_reference
 
@@ -33,11 +34,14 @@ class Partitions:
     """The partitions of one data set, each computed once, and the reference predictor they share.
 
     With a cache folder the costly parts (the reference's scores, clusters) are kept there, so that
-    all trials and processes of a sweep share them. Only the training split is read.
+    all trials and processes of a sweep share them; what the folder lacks is asked of who else may
+    have it before it is computed. Only the training split is read.
     """
 
-    def __init__(self, data: DevelopmentData, cache: Path | None = None) -> None:
-        self._data, self._cache = data, cache
+    def __init__(
+        self, data: DevelopmentData, cache: Path | None = None, ask: Ask | None = None
+    ) -> None:
+        self._data, self._cache, self._ask = data, cache, ask
         self._reference: Reference | None = None
         self._groups: dict[tuple[Any, ...], IntArray] = {}
         self._diagnoses: dict[tuple[Any, ...], Diagnosis] = {}
@@ -51,9 +55,7 @@ class Partitions:
         """
         if self._reference is None:
             data = self._data
-            scores = recalled(
-                self._cache, self._key("reference"), lambda: train_reference(data).scores
-            )
+            scores = self._recalled(self._key("reference"), lambda: train_reference(data).scores)
             labels = data.train.labels.astype(np.float64)
             self._reference = Reference(scores, labels, data.task)
         return self._reference
@@ -76,6 +78,18 @@ class Partitions:
                 check_sizes(scheme, groups, least)
             self._groups[wanted] = groups
         return self._groups[wanted].copy()
+
+    def prepare(
+        self, scheme: str, count: int | None = None, settings: Settings = NO_SETTINGS
+    ) -> None:
+        """Sees to it that what a partition and its diagnosis cost to compute is kept.
+
+        Raises:
+            InputError: as `groups`.
+        """
+        if scheme != "none":
+            self.groups(scheme, count, settings)
+            _ = self.reference
 
     def diagnosis(
         self, scheme: str, count: int | None = None, settings: Settings = NO_SETTINGS
@@ -102,7 +116,10 @@ class Partitions:
         own = entry.filled(settings)
         more = {"revision": entry.revision, **({"settings": own} if own else {})}
         key = self._key(scheme, count=wanted.count, **more)
-        return recalled(self._cache, key, lambda: _made(scheme, wanted, settings))
+        return self._recalled(key, lambda: _made(scheme, wanted, settings))
+
+    def _recalled(self, key: dict[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
+        return recalled(self._cache, key, compute, self._ask)
 
     def _key(self, what: str, **more: Any) -> dict[str, Any]:
         """What an array follows from; another library may settle on other clusters."""

@@ -128,7 +128,9 @@ def _shared_data(
             f"versions {a.number} and {b.number} of {a.model} do not say where their data is: give "
             "its folder with --data."
         )
-    data = load_dataset(folder or Paths().found(recipe.dataset if recipe else "")).development()
+    recorded = recipe.dataset if recipe else ""
+    dataset = load_dataset(folder) if folder else Paths().dataset(recorded)
+    data = dataset.development()
     if data.checksum != a.tags.get(CHECKSUM):
         raise InputError(
             f"{data.path}: must be the data of versions {a.number} and {b.number} (development "

@@ -23,7 +23,7 @@ from cmir.errors import InputError
 from cmir.process.interruption import THIS, signals_noted
 from cmir.runner.scheduling.hosts import Hosts, Place
 from cmir.runner.scheduling.rungs import Rungs
-from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
+from cmir.runner.scheduling.trials_in_flight import Keep, Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import REPORT, CmirTrial
 from cmir.runner.scheduling.worker_deaths import death_of
 from cmir.runner.studies.study import AskedTrial, TrialStudy
@@ -45,7 +45,7 @@ class Plan:
         early_stopping: ASHA's settings.
         worker_config: from a trial, what `trainable` gets.
         storage: folder for Ray's own files, removed afterwards.
-        keep: takes a trial's number and the weights that a worker has sent.
+        keep: see `TrialsInFlight`.
         trainable: the class that trains.
     """
 
@@ -54,7 +54,7 @@ class Plan:
     early_stopping: EarlyStopping
     worker_config: Callable[[AskedTrial], dict[str, Any]]
     storage: Path
-    keep: Callable[[int, bytes], None] = lambda number, weights: None
+    keep: Keep = lambda number, objective, weights: None
     trainable: type[Trainable] = CmirTrial
 
 

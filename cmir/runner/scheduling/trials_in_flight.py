@@ -16,6 +16,9 @@ from cmir.runner.scheduling.worker_deaths import DIED, NOTICE, Death, Deaths
 from cmir.runner.studies.records import Ending, TrialRecord
 from cmir.runner.studies.study import AskedTrial, TrialStudy
 
+# From a finished trial's number, objective and packed weights.
+Keep = Callable[[int, float, bytes], None]
+
 
 @dataclass
 class Progress:
@@ -85,13 +88,14 @@ class TrialsInFlight:
         progress: Progress,
         hosts: Hosts,
         check_place: Callable[[], None] = lambda: None,
-        keep: Callable[[int, bytes], None] = lambda number, weights: None,
+        keep: Keep = lambda number, objective, weights: None,
     ) -> None:
         """Starts with none; `rungs` are told of the study's ended trials.
 
         `check_place` is called before a failure counts. Where it raises PlaceError, or the study
         cannot be told, that is the `fault`: the trial stays in flight, and nothing more begins.
-        `keep` takes the weights that a report brings.
+        `keep` is told of a finished trial before it counts: number, objective, and the weights
+        that came with its report.
         """
         self._study, self._rungs, self._progress = study, rungs, progress
         self._hosts, self._check_place, self._keep = hosts, check_place, keep
@@ -135,6 +139,8 @@ class TrialsInFlight:
         if trial is None or self.fault is not None:
             return False
         trial.note(report, seconds)
+        if report.notice:
+            self._progress.on_notice(f"host {self._hosts.name(report.host)}: {report.notice}")
         if report.epoch:
             self._progress.on_epoch(trial.number, report.epoch, float(report.objective))
         lags = self._lags(report)
@@ -184,10 +190,10 @@ class TrialsInFlight:
             self._tell(trial, trial.ended(report.ending) if report.ending else trial.pruned())
 
     def _has_kept(self, trial: TrialInFlight, report: WorkerReport) -> bool:
-        """Keeps weights that came along, before the trial counts as ended."""
+        """Keeps the weights of a finished trial, before it counts as ended."""
         try:
-            if report.weights:
-                self._keep(trial.number, report.weights)
+            if report.ending.get("outcome") == "finished":
+                self._keep(trial.number, float(report.objective), report.weights)
         except InputError as fault:
             self.fault = fault
         return self.fault is None

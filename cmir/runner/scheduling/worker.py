@@ -17,13 +17,15 @@ from ray.tune import Trainable
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
+from cmir.data.transport.node_cache import node_cache
 from cmir.errors import PlaceError, place_fault
+from cmir.hidden_secrets import without_secrets
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import Diverged, EpochReport, TrialResult
 from cmir.plugins import load_plugins
 from cmir.runner.driver_disk import DriverDisk
-from cmir.runner.scheduling.data_identity import DataIdentity, same_data
+from cmir.runner.scheduling.data_identity import DataIdentity, data_here, same_data
 from cmir.runner.scheduling.placement import device_of
 from cmir.runner.weights import packed_weights, save_weights
 
@@ -48,7 +50,8 @@ class WorkerReport:
         ending: fields of `Ending` that the worker knows; empty while the trial goes on.
         place: why the place, not the trial, is at fault: the trial has not ended, it shall run
             again. Empty where all is well.
-        host: Ray's id of the host that is this place.
+        host: Ray's id of the host that trains, or that is this place.
+        notice: what the driver shall say of this host, with the first report only.
         weights: packed, of a finished trial on a host that does not see the driver's disk.
     """
 
@@ -59,6 +62,7 @@ class WorkerReport:
     ending: Mapping[str, Any] = field(default_factory=dict)
     place: str = ""
     host: str = ""
+    notice: str = ""
     weights: bytes = b""
 
     @property
@@ -77,8 +81,9 @@ class CmirTrial(Trainable):
 
     The configuration that Ray hands over holds `trial` (a `TrialConfig`), `plugins` (modules that
     it needs), `weights` (file for its weights once it has finished), `disk` (a `DriverDisk`, which
-    tells whether that file can be reached), `data` (a `DataIdentity`),
-    `partitions` and `language` (folders in which workers share what is costly to compute),
+    tells whether the driver's files can be reached), `data` (a `DataIdentity`),
+    `partitions` and `language` (the driver's folders in which workers share what is costly to
+    compute; workers that do not see its disk share folders of their host),
     `threads` and, where finished trainings are scored there, `score`. A step returns a
     `WorkerReport`.
     """
@@ -114,6 +119,8 @@ class CmirTrial(Trainable):
         found = WorkerReport(report.epoch, report.objective, dict(report.metrics))
         if report.epoch == 1:
             found.partition = self._diagnosis()
+            found.host = own_host()
+            found.notice = data_here(self._config["data"]).told_once()
         if report.result is not None:
             found.weights = self._kept(report.result)
             found.ending = _ending(report.result)
@@ -132,8 +139,7 @@ class CmirTrial(Trainable):
         torch.set_num_threads(int(self._config["threads"]))
         load_plugins(self._config.get("plugins", ()), "worker")
         data = same_data(self._config["data"])
-        language = Path(self._config["language"])
-        return fit(data, self._trial(), own_device(), self._partitions(), language)
+        return fit(data, self._trial(), own_device(), self._partitions(), self._shared("language"))
 
     def _scores(self, result: TrialResult) -> Arrays:
         score: Score | None = self._config.get("score")
@@ -145,7 +151,12 @@ class CmirTrial(Trainable):
         return trial
 
     def _partitions(self) -> Partitions:
-        return partitions_of(self._config["data"], self._config["partitions"])
+        return partitions_of(self._config["data"], self._shared("partitions"))
+
+    def _shared(self, what: str) -> Path:
+        """The folder that processes share: the driver's, or this host's own."""
+        disk: DriverDisk = self._config["disk"]
+        return Path(self._config[what]) if disk.is_here() else node_cache() / what
 
     def _diagnosis(self) -> Mapping[str, Any]:
         found = self._partitions().diagnosis(*partition_of(self._trial().environments))
@@ -155,7 +166,7 @@ class CmirTrial(Trainable):
 def _failed(error: Exception) -> WorkerReport:
     fault = place_fault(error)
     if fault:
-        return WorkerReport(place=fault, host=own_host())
+        return WorkerReport(place=without_secrets(fault), host=own_host())
     told = "".join(traceback.format_exception(error))
     return WorkerReport(
         ending={"outcome": "failed", "reason": _explained(error), "traceback": shortened(told)}
@@ -176,9 +187,10 @@ def _explained(error: Exception) -> str:
 
 
 @lru_cache(maxsize=1)
-def partitions_of(identity: DataIdentity, cache: str) -> Partitions:
-    """The partitions of a data set, shared by all trials of a process."""
-    return Partitions(same_data(identity), Path(cache))
+def partitions_of(identity: DataIdentity, cache: Path) -> Partitions:
+    """The partitions of a data set, shared by all trials of a process; the driver has them."""
+    ask = None if identity.source is None else identity.source.partition
+    return Partitions(same_data(identity), cache, ask)
 
 
 def own_host() -> str:

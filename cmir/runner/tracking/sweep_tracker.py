@@ -265,9 +265,9 @@ def _endings(client: MlflowClient, parent: str) -> int:
     return sum(int(metrics.get(key, 0)) for key in COUNTS.values())
 
 
-def dataset_input(name: str, checksum: str, path: Path, profile: Mapping[str, Any]) -> Dataset:
-    """A data set as MLflow lists it among a run's inputs."""
-    source = json.dumps({"uri": str(path)})
+def dataset_input(name: str, checksum: str, place: str, profile: Mapping[str, Any]) -> Dataset:
+    """A data set as MLflow lists it among a run's inputs; its place is a folder or a URL."""
+    source = json.dumps({"uri": place})
     return Dataset(name, checksum[:32], "local", source, profile=json.dumps(profile))
 
 

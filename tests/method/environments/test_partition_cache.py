@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cmir.errors import InputError
-from cmir.method.environments.partition_cache import recalled
+from cmir.method.environments.partition_cache import kept_file, recalled
 
 KEY = {"array": "clusters", "count": 4}
 VALUES = np.arange(6)
@@ -111,3 +111,37 @@ def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file: partitions of the data are kept here.*cannot be"):
         recalled(tmp_path / "file", KEY, Counted())
+
+
+def test_what_another_host_has_is_taken_from_there_to_the_bit(tmp_path: Path) -> None:
+    recalled(tmp_path / "there", KEY, Counted())
+    asked = []
+
+    def ask(name: str) -> bytes | None:
+        asked.append(name)
+        return kept_file(tmp_path / "there", name)
+
+    other = Counted(-VALUES)
+    for _ in range(2):
+        assert recalled(tmp_path / "here", KEY, other, ask).tolist() == VALUES.tolist()
+    assert (other.calls, len(asked)) == (0, 1)
+    assert recalled(tmp_path / "here", {**KEY, "count": 9}, other, ask).tolist() == (
+        (-VALUES).tolist()
+    )
+    assert (other.calls, len(asked)) == (1, 2)
+
+
+def test_a_file_that_came_damaged_is_not_used(tmp_path: Path) -> None:
+    recalled(tmp_path / "there", KEY, Counted())
+    (file,) = (tmp_path / "there").iterdir()
+    content = file.read_bytes()[:-1] + b"x"
+    assert recalled(tmp_path / "here", KEY, Counted(), lambda name: content).tolist() == (
+        VALUES.tolist()
+    )
+
+
+def test_only_kept_files_are_handed_out(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("no array")
+    (tmp_path / "kept").mkdir()
+    assert kept_file(tmp_path / "kept", "../secret") is None
+    assert kept_file(tmp_path / "kept", f"{'0' * 24}.array") is None

@@ -188,11 +188,13 @@ def test_an_unfit_host_is_named_once_and_its_trials_run_elsewhere() -> None:
 def test_weights_that_were_sent_are_kept_before_the_trial_counts() -> None:
     study, kept = opened(), dict[int, tuple[bytes, int]]()
     in_flight = started(study, 2)
-    in_flight._keep = lambda number, weights: kept.update({number: (weights, study.counted)})
+    in_flight._keep = lambda number, objective, weights: kept.update(
+        {number: (weights, study.counted)}
+    )
     ending = replace(last(1, 0.5), weights=b"w")
     in_flight.take("0", ending, 1.0)
     assert (kept, study.counted, ending.weights) == ({0: (b"w", 0)}, 1, b"")
-    in_flight._keep = lambda number, weights: unsound()
+    in_flight._keep = lambda number, objective, weights: unsound()
     in_flight.take("1", replace(last(1, 0.5), weights=b"w"), 1.0)
     assert isinstance(in_flight.fault, PlaceError)
     assert (study.counted, study.in_flight) == (1, 1)
