@@ -155,6 +155,7 @@ class Penalty(Extension):
 
     memory: Callable[[int, Any], Any] | None = None
     is_share: bool = False
+    parts: Callable[[Any, int], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,7 @@ def penalty(
     *,
     memory: Callable[[int, Any], Any] | None = None,
     is_share: bool = False,
+    parts: Callable[[Any, int], Mapping[str, Any]] | None = None,
     settings: type[BaseModel] | None = None,
 ) -> Callable[[Function], Function]:
     """Adds a penalty: `f(batch)` gives one value per replica `(replica,)`, and its memory.
@@ -274,9 +276,11 @@ def penalty(
         memory: what it knows of an environment before the first step: from the number of
             environments and the `TrialConfig` to `(environment, numbers)`; default: nothing.
         is_share: whether its weight is a share, at most 1.
+        parts: weights that it trains beside the network's, by names that begin with `penalty.`:
+            from the `Network` and the number of environments to a `Part` each; default: none.
         settings: of its own, searched as `loss.penalty_settings.<name>.<setting>`.
     """
-    return lambda make: _added(PENALTIES, Penalty(name, make, settings, memory, is_share))
+    return lambda make: _added(PENALTIES, Penalty(name, make, settings, memory, is_share, parts))
 
 
 def unimodal(

@@ -43,7 +43,10 @@ def test_a_door_opens_with_what_this_project_brings() -> None:
     assert {door: list(found) for door, found in DOORS.items()} == {
         "view": ["noise", "erase", "swap"],
         "partition": ["random", "kmeans", "label_kmeans", "error", "eiil", "oracle"],
-        "penalty": ["vrex", "irm", "group_dro", "coral", "fishr"],
+        "penalty": [
+            *("vrex", "irm", "group_dro", "coral", "fishr"),
+            *("mmd", "dann", "sal", "mixup"),
+        ],
         "unimodal": ["pool", "transformer", "transformer_conv", "mlp"],
         "file_format": ["mmsa", "npz", "mag", "funny", "folder", "dialogues", "mintrec"],
         "baseline": ["plain"],

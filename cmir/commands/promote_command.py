@@ -249,7 +249,7 @@ def _report(console: Console, outcome: PromotionOutcome, request: PromotionReque
     assert outcome.winner is not None
     if outcome.status == "dry run":
         console.print(
-            f"dry run: trial {outcome.winner.record.number} passes. Without --dry-run its held-out "
+            f"dry run: {outcome.winner.title} passes. Without --dry-run its held-out "
             f"scores would be read now and it would become {plan.model_name}@{request.alias}.",
             highlight=False,
         )
@@ -267,6 +267,8 @@ def _report_refusal(console: Console, outcome: PromotionOutcome) -> int:
                 highlight=False,
                 soft_wrap=True,
             )
+    if outcome.may_be_candidate:
+        console.print("It is better on average: with --alias candidate it can be registered.")
     if outcome.version is not None:
         console.print(
             f"Held-out data was read, and version {outcome.version} is there without the alias.",
@@ -291,6 +293,11 @@ def _report_version(console: Console, outcome: PromotionOutcome, request: Promot
     else:
         console.print("The data set has no held-out split: no unbiased score is known.")
     name = outcome.plan.model_name
+    if outcome.winner is not None and outcome.winner.baseline:
+        console.print(
+            f"No candidate is better than the baseline: registered is {outcome.winner.baseline}.",
+            highlight=False,
+        )
     console.print(
         f"registered [bold]{name}[/bold] version {outcome.version}, alias {request.alias}",
         highlight=False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special, stats
 
 from cmir.data.task import Task
 from cmir.errors import InputError
@@ -90,10 +91,23 @@ class Spread:
     degrees: float
 
 
+def effective_number(groups: IntArray) -> float:
+    """The number of equal groups that say as much as groups `(n,)` of unequal size.
+
+    (sum_g n_g)^2 / sum_g n_g^2 (Kish 1965; of clusters Carter, Schnepel and Steigerwald 2017).
+
+    Example:
+        >>> effective_number(np.array([0, 0, 1, 1])), round(effective_number(np.arange(7) // 6), 2)
+        (2.0, 1.32)
+    """
+    sizes = np.bincount(groups).astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 def crossed_spread(
     whole: tuple[FloatArray, FloatArray],
     drawn: tuple[FloatArray, FloatArray],
-    groups: int,
+    groups: float,
     rng: np.random.Generator,
 ) -> Spread:
     """The standard error of two crossed levels: its square is V_seeds + V_groups - V_both.
@@ -101,7 +115,7 @@ def crossed_spread(
     Args:
         whole: the metric of each seed of A and of B on all items, `(seed,)`.
         drawn: the same on draws of groups, `(draw, seed)`; draws where it is NaN do not count.
-        groups: number of groups.
+        groups: effective number of groups.
         rng: draws the seeds.
 
     Raises:
@@ -112,20 +126,31 @@ def crossed_spread(
     defined = ~np.isnan(of_groups)
     if not defined.any():
         raise InputError(
-            f"groups: the metric must be defined on some draw of {groups} groups, but is not on "
-            f"any of {len(defined)}: each lacks a class. Give more groups, or other ones."
+            "groups: the metric must be defined on some draw of groups, but is not on any of "
+            f"{len(defined)}: each lacks a class. Give more groups, or other ones."
         )
     of_groups, of_both = of_groups[defined], of_both[defined]
-    parts = [*_seed_variances(whole), (float(of_groups.var()), groups - 1)]
+    parts = [*_seed_variances(whole), (float(of_groups.var()), max(groups - 1, 1.0))]
     levels, total = sum(variance for variance, _ in parts), float(of_both.var())
     # Seeds and groups drawn together count what they have in common three times: once in each
     # level and once more between them. Once is right.
     shared = max(total - levels, 0.0)
     by_level = (sum(variance for variance, _ in parts[:-1]), parts[-1][0])
     variance = max(levels - shared, *by_level)
-    squares = sum(part**2 / degrees for part, degrees in parts)
-    degrees = levels**2 / squares if squares > 0 else float(groups - 1)
-    return Spread(float(np.sqrt(variance)), degrees)
+    return Spread(float(np.sqrt(variance)), _degrees(parts))
+
+
+def _degrees(parts: list[tuple[float, float]]) -> float:
+    """Degrees of freedom of the sum of variances that have their own each (Cochran and Cox 1950).
+
+    Those with which Student's t reaches as far, in 95 % of cases, as the mean of the t of all
+    levels, weighed by their variances: never farther from the truth than the weaker level says.
+    """
+    quantiles = stats.t.ppf(0.975, [degrees for _, degrees in parts])
+    variances = np.array([variance for variance, _ in parts])
+    if variances.sum() == 0 or len(parts) == 1:
+        return float(parts[-1][1])
+    return float(special.stdtridf(0.975, variances @ quantiles / variances.sum()))
 
 
 def _draw(count: int, draws: int, rng: np.random.Generator) -> IntArray:
@@ -153,8 +178,8 @@ def _with_drawn_seeds(drawn: tuple[FloatArray, FloatArray], rng: np.random.Gener
     return difference
 
 
-def _seed_variances(whole: tuple[FloatArray, FloatArray]) -> list[tuple[float, int]]:
+def _seed_variances(whole: tuple[FloatArray, FloatArray]) -> list[tuple[float, float]]:
     """Variance of the mean over seeds, with its degrees of freedom; one for each drawing."""
     a, b = whole
     samples = [a - b] if len(a) == len(b) else [a, b]
-    return [(float(x.var(ddof=1) / len(x)), len(x) - 1) for x in samples if len(x) > 1]
+    return [(float(x.var(ddof=1) / len(x)), float(len(x) - 1)) for x in samples if len(x) > 1]

@@ -30,11 +30,13 @@ class Contender:
         name: what it is, in a few words.
         origin: where its settings come from.
         ensemble: its seeds.
+        result: of the training that left them.
     """
 
     name: str
     origin: str
     ensemble: Ensemble
+    result: TrialResult
 
 
 def has_no_scheme(record: TrialRecord) -> bool:
@@ -112,4 +114,4 @@ def _trained(
             best = (worth, origin, training.result)
     if best is None:
         return None
-    return Contender(name, best[1], ensemble_of(best[2], plan.data))
+    return Contender(name, best[1], ensemble_of(best[2], plan.data), best[2])

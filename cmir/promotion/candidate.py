@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cmir.config import TrialConfig
 from cmir.method.training.reports import TrialResult
@@ -17,17 +17,24 @@ FIRST_SEED = 1000
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A trial trained again.
+    """A trial trained again, or the baseline where it is better than the best of these.
 
     Attributes:
         record: the trial as the sweep knows it.
         result: of the fresh seeds; None if one of them diverged.
         fault: why there is no result.
+        baseline: what it is called and where its settings come from, if it is no trial.
     """
 
     record: TrialRecord
     result: TrialResult | None
     fault: str = ""
+    baseline: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.baseline or f"trial {self.record.number}"
 
     def score(self, metric: str) -> float | None:
         """Mean over the fresh seeds of `split/metric`."""
@@ -67,6 +74,12 @@ def candidate_of(record: TrialRecord, training: Training) -> Candidate:
     """A trial and its new training."""
     fault = f"trial {record.number}: {training.fault}" if training.fault else ""
     return Candidate(record, training.result, fault)
+
+
+def as_candidate(winner: Candidate, result: TrialResult, title: str) -> Candidate:
+    """The baseline in the place of a winner that is not better."""
+    record = replace(winner.record, config=result.config, params={})
+    return Candidate(record, result, baseline=title)
 
 
 def winner_of(candidates: Sequence[Candidate], metric: str) -> Candidate | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,16 +12,28 @@ import torch
 from cmir.data import DevelopmentData, HeldoutData, SplitData
 from cmir.data.task import Task
 from cmir.evaluation.bootstrap_groups import resampled_groups
-from cmir.evaluation.paired_tests import Difference, paired_difference
+from cmir.evaluation.paired_tests import (
+    Difference,
+    minimum_detectable_effect,
+    paired_difference,
+)
+from cmir.evaluation.worst_groups import units_within, worst_group_difference
 from cmir.method.networks.predictions import predict
 from cmir.method.training.language_features import features_with_language
-from cmir.method.training.split_scores import GROUP_COLUMNS, WORST, evaluation_groups
+from cmir.method.training.split_scores import (
+    GROUP_COLUMNS,
+    WORST,
+    counted_samples,
+    evaluation_groups,
+)
 from cmir.method.training.task_metrics import task_item_values
 from cmir.metrics.metric_directions import direction
 from cmir.serving.outputs import Scores
 from cmir.serving.predictor import Ensemble
 
 POOLED = "small groups"
+# That any interval of a family misses, all of them together.
+MISSED = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,8 +46,10 @@ class GroupChange:
         own: mean absolute error, or accuracy, of the model; mean over its seeds.
         other: of the other model.
         gain: by how much the model is better, negative where it falls.
-        low: lower end of the gain's 95 % interval, over seeds and the group's samples.
+        low: lower end of the gain's interval, over seeds and the group's samples; 95 % for all
+            groups together (Bonferroni).
         high: upper end.
+        detectable: the smallest gain or loss that such a comparison finds in four of five cases.
     """
 
     group: str
@@ -44,6 +59,7 @@ class GroupChange:
     gain: float
     low: float
     high: float
+    detectable: float = math.nan
 
 
 def scores_of(
@@ -70,16 +86,21 @@ def difference(
 ) -> Difference:
     """Own less other in a metric, paired, its interval over seeds and groups.
 
-    Of a worst group the plain metric is compared: a maximum over groups is no quantity whose groups
-    could be resampled.
+    Of a worst group it is over seeds and what is in each group: the groups are those of the split.
     """
-    return paired_difference(
-        own,
-        other,
-        split.labels,
-        resampled_groups(split).codes,
-        metric.removeprefix(WORST),
-        task=task,
+    clusters = resampled_groups(split).codes
+    if not metric.startswith(WORST):
+        return paired_difference(own, other, split.labels, clusters, metric, task=task)
+    chosen = counted_samples(split)
+    groups = np.unique(evaluation_groups(split)[chosen], return_inverse=True)[1]
+    return worst_group_difference(
+        own[:, chosen],
+        other[:, chosen],
+        split.labels[chosen],
+        groups,
+        units_within(groups, clusters[chosen]),
+        task,
+        metric,
     )
 
 
@@ -92,17 +113,22 @@ def group_changes(own: Scores, other: Scores, split: SplitData, task: Task) -> l
     metric = task.group_metric
     sign = 1.0 if direction(metric) == "max" else -1.0
     found = []
-    for code, name in enumerate(names):
+    judged = [(code, name) for code, name in enumerate(names) if (codes == code).sum() > 1]
+    missed = MISSED / max(len(judged), 1)
+    for code, name in judged:
         chosen = codes == code
-        if chosen.sum() < 2:
-            continue
         a, b, labels = own[:, chosen], other[:, chosen], split.labels[chosen]
-        change = paired_difference(a, b, labels, np.arange(len(labels)), metric, task=task)
-        ends = sorted((sign * change.low, sign * change.high))
+        samples = np.arange(len(labels))
+        change = paired_difference(a, b, labels, samples, metric, task=task, level=1 - missed)
+        detectable = minimum_detectable_effect(change, level=missed)
+        ends = (
+            min(sign * change.low, sign * change.high),
+            max(sign * change.low, sign * change.high),
+        )
         level = _mean_metric(b, labels, task)
         gain = sign * change.estimate
         found.append(
-            GroupChange(name, len(labels), level + change.estimate, level, gain, ends[0], ends[1])
+            GroupChange(name, len(labels), level + change.estimate, level, gain, *ends, detectable)
         )
     return sorted(found, key=lambda change: change.gain)
 

@@ -1,4 +1,4 @@
-"""What the gates judge: the winner beside the ERM baseline, the champion, and noise."""
+"""What the gates judge: the winner, or the baseline that it does not beat, beside all others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 from cmir.config import TrialConfig
 from cmir.evaluation.paired_tests import Difference
 from cmir.method.baseline_recipes import is_erm
+from cmir.method.training.reports import TrialResult
 from cmir.promotion.baselines import Contender, baseline_training
-from cmir.promotion.candidate import Candidate
+from cmir.promotion.candidate import Candidate, as_candidate
 from cmir.promotion.comparison import (
     GroupChange,
     difference,
@@ -21,11 +22,14 @@ from cmir.promotion.comparison import (
 from cmir.promotion.gates import (
     HeldChampion,
     Verdict,
+    baseline_is_best,
     better_than_baseline,
     better_than_constant,
     constant_score,
+    constant_scores,
     group_margin,
     holds_under_noise,
+    is_better,
     no_group_falls,
     not_worse_than_champion,
     opponent,
@@ -39,6 +43,9 @@ from cmir.registry.versions import ensemble_of_version, recipe_of_version, versi
 from cmir.serving.outputs import Scores
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of, with_temperature
+from cmir.space.space_file import Gates
+
+VALIDATION = ("id_val", "ood_val")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +53,17 @@ class Evidence:
     """What is known of a winner before held-out data is read.
 
     Attributes:
+        winner: whom it is of: the best candidate, or the baseline where that is not better.
         ensemble: the winner's seeds.
         verdicts: of the gates that were reached.
-        baseline: with its origin, where it was asked for and did not diverge.
+        baseline: with its origin, where it was asked for and did not diverge; where the winner is
+            the baseline itself, the candidate that it was compared with.
         differences: winner less the ERM baseline, by `split/metric` of validation data.
         groups: of `ood_val`, the one that falls most first.
         rival: version that the gates saw as the alias's holder, empty for none.
     """
 
+    winner: Candidate
     ensemble: Ensemble
     verdicts: list[Verdict]
     baseline: Contender | None = None
@@ -73,6 +83,8 @@ class Court:
         alias: whose holder must not be better.
         trainings: of the ERM baseline and of the champion.
         on_step: told of what is looked at next.
+        is_for_candidate: whether the version only becomes the candidate, which must be better than
+            the baseline on average, however sure that is.
     """
 
     plan: PromotionPlan
@@ -81,47 +93,127 @@ class Court:
     alias: str
     trainings: Trainings
     on_step: Callable[[str], None] = lambda what: None
+    is_for_candidate: bool = False
+
+    @property
+    def gates(self) -> Gates:
+        """Those of the sweep file, as they are for this alias."""
+        gates = self.plan.gates
+        if self.is_for_candidate and gates.against_plain == "confident":
+            return gates.model_copy(update={"against_plain": "better"})
+        return gates
 
 
-def judge(court: Court, winner: Candidate, *, to_the_end: bool) -> Evidence:
-    """Runs the gates on a winner, the cheap ones first.
+@dataclass(frozen=True, eq=False)
+class _Seat:
+    """A model before the gates: its seeds, and their scores by validation split."""
+
+    candidate: Candidate
+    ensemble: Ensemble
+    scores: Mapping[str, Scores]
+
+    @property
+    def result(self) -> TrialResult:
+        assert self.candidate.result is not None
+        return self.candidate.result
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """How two models differ on validation data, and in each group of `ood_val`."""
+
+    differences: Mapping[str, Difference]
+    groups: Sequence[GroupChange]
+
+
+def judge(court: Court, winner: Candidate, *, to_the_end: bool, candidates: int = 1) -> Evidence:
+    """Runs the gates on a winner, the cheap ones first; on the baseline where that is no worse.
 
     Args:
         court: where.
         winner: trained with the fresh seeds.
-        to_the_end: look at everything even where an early gate has failed.
+        to_the_end: look at everything even where an early gate has failed, and at this winner
+            whatever the baseline is.
+        candidates: of which it is the best.
     """
-    plan, metric = court.plan, court.plan.ood_metric
-    assert winner.result is not None
-    ensemble = ensemble_of(winner.result, plan.data)
-    score = winner.result.metrics[metric]
-    constant = constant_score(plan.data, metric)
-    verdicts = [better_than_constant(score, constant, metric)]
+    plan, metric, gates = court.plan, court.plan.ood_metric, court.gates
+    seat = _seat(court, winner)
+    verdicts = [_against_constant(court, seat)]
     if not (verdicts[0].passed or to_the_end):
-        return Evidence(ensemble, verdicts)
-    loss = noise_loss(ensemble, plan.data, metric, constant)
-    verdicts.append(holds_under_noise(loss, metric, plan.gates))
-    validation = {name: plan.data.splits[name] for name in ("id_val", "ood_val")}
-    scores = scores_of(ensemble, plan.data, validation)
-    ensemble = with_temperature(ensemble, scores, plan.data)
+        return Evidence(winner, seat.ensemble, verdicts)
     baseline, why = _baseline(court, winner)
-    differences: dict[str, Difference] = {}
-    groups: list[GroupChange] = []
+    compared = _Compared({}, [])
     if baseline is not None:
-        others = scores_of(baseline.ensemble, plan.data, validation)
-        differences = {
-            f"{name}/{metric_of(metric)}": _difference(plan, scores, others, name, metric)
-            for name in validation
-        }
-        split = plan.data.ood_val
-        groups = group_changes(scores["ood_val"], others["ood_val"], split, plan.data.task)
+        other = _seat(court, as_candidate(winner, baseline.result, _title(baseline)))
+        compared = _compared(plan, seat, other)
+        if not (is_better(compared.differences[metric], metric) or to_the_end):
+            return _judge_baseline(court, other, seat)
+    score, found = seat.result.metrics[metric], compared.differences.get(metric)
+    margin = group_margin(plan.data, gates)
     verdicts += [
-        better_than_baseline(score, differences.get(metric), why, metric, plan.gates),
-        no_group_falls(groups, group_margin(plan.data, plan.gates), why, opponent(plan.gates)),
+        _under_noise(court, seat),
+        better_than_baseline(score, found, why, metric, gates, candidates),
+        no_group_falls(compared.groups, margin, why, opponent(gates)),
     ]
-    rival, held = _champion(court, scores)
-    verdicts.append(not_worse_than_champion(score, metric, held, plan.gates))
-    return Evidence(ensemble, verdicts, baseline, differences, groups, rival)
+    rival, held = _champion(court, seat.scores)
+    verdicts.append(not_worse_than_champion(score, metric, held, gates))
+    shown = compared.differences, compared.groups
+    return Evidence(winner, seat.ensemble, verdicts, baseline, *shown, rival)
+
+
+def _judge_baseline(court: Court, seat: _Seat, beaten: _Seat) -> Evidence:
+    """The baseline before the gates that do not name it, beside the sweep's winner."""
+    plan, metric = court.plan, court.plan.ood_metric
+    compared = _compared(plan, seat, beaten)
+    score, found = seat.result.metrics[metric], compared.differences[metric]
+    rival, held = _champion(court, seat.scores)
+    title = beaten.candidate.title
+    verdicts = [
+        _against_constant(court, seat),
+        _under_noise(court, seat),
+        baseline_is_best(score, found, title, metric, court.gates),
+        not_worse_than_champion(score, metric, held, court.gates),
+    ]
+    origin = f"the best candidate of {plan.sweep}"
+    other = Contender(title, origin, beaten.ensemble, beaten.result)
+    shown = compared.differences, compared.groups
+    return Evidence(seat.candidate, seat.ensemble, verdicts, other, *shown, rival)
+
+
+def _seat(court: Court, candidate: Candidate) -> _Seat:
+    data = court.plan.data
+    assert candidate.result is not None
+    ensemble = ensemble_of(candidate.result, data)
+    scores = scores_of(ensemble, data, {name: data.splits[name] for name in VALIDATION})
+    return _Seat(candidate, with_temperature(ensemble, scores, data), scores)
+
+
+def _title(baseline: Contender) -> str:
+    return f"{baseline.name} ({baseline.origin})"
+
+
+def _compared(plan: PromotionPlan, own: _Seat, other: _Seat) -> _Compared:
+    metric, split = plan.ood_metric, plan.data.ood_val
+    differences = {
+        f"{name}/{metric_of(metric)}": _difference(plan, own.scores, other.scores, name, metric)
+        for name in VALIDATION
+    }
+    scores = own.scores[split.name], other.scores[split.name]
+    return _Compared(differences, group_changes(*scores, split, plan.data.task))
+
+
+def _against_constant(court: Court, seat: _Seat) -> Verdict:
+    data, metric = court.plan.data, court.plan.ood_metric
+    constant = constant_scores(data, metric)
+    found = difference(seat.scores["ood_val"], constant, data.ood_val, metric_of(metric), data.task)
+    score, level = seat.result.metrics[metric], constant_score(data, metric)
+    return better_than_constant(score, level, metric, found)
+
+
+def _under_noise(court: Court, seat: _Seat) -> Verdict:
+    data, metric = court.plan.data, court.plan.ood_metric
+    loss = noise_loss(seat.ensemble, data, metric, constant_score(data, metric))
+    return holds_under_noise(loss, metric, court.gates)
 
 
 def _baseline(court: Court, winner: Candidate) -> tuple[Contender | None, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cmir.data import DevelopmentData
 from cmir.data.task import Task
-from cmir.evaluation.paired_tests import Difference
+from cmir.evaluation.paired_tests import Difference, minimum_detectable_effect
 from cmir.method.training.split_scores import split_metrics
 from cmir.promotion.comparison import GroupChange
 from cmir.promotion.noise_loss import NoiseLoss
@@ -25,7 +25,8 @@ from cmir.space.space_file import Gates
 class Verdict:
     """One gate: what it requires, what was measured, whether that is enough.
 
-    `interval` holds 95 % of what else could have been measured; empty where there is none.
+    `interval` holds 95 % of what else could have been measured, and `detectable` is the smallest
+    difference that such a measurement finds in four of five cases; empty where there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Verdict:
     measured: str
     passed: bool
     interval: str = ""
+    detectable: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,13 @@ def trained_through(faults: Sequence[str]) -> Verdict:
     )
 
 
-def better_than_constant(score: float, constant: float, metric: str) -> Verdict:
-    """The mean over seeds must beat what a constant prediction reaches on the same split."""
+def better_than_constant(
+    score: float, constant: float, metric: str, difference: Difference | None = None
+) -> Verdict:
+    """The mean over seeds must beat what a constant prediction reaches on the same split.
+
+    `difference` of the two, paired, says how sure that is.
+    """
     sign = better_sign(metric)
     word = "above" if sign > 0 else "below"
     return Verdict(
@@ -84,11 +91,17 @@ def better_than_constant(score: float, constant: float, metric: str) -> Verdict:
         f"{word} {constant:.4f}",
         f"{score:.4f}",
         sign * (score - constant) > 0,
+        *(("", "") if difference is None else _reach(difference)),
     )
 
 
 def better_than_baseline(
-    score: float, difference: Difference | None, baseline: str, metric: str, gates: Gates
+    score: float,
+    difference: Difference | None,
+    baseline: str,
+    metric: str,
+    gates: Gates,
+    candidates: int = 1,
 ) -> Verdict:
     """Out of distribution the winner must be better than its baseline, of about equal budget.
 
@@ -97,19 +110,63 @@ def better_than_baseline(
         difference: winner less baseline, paired; None where there is none.
         baseline: what the baseline was, or why there is none.
         metric: `split/metric`.
-        gates: `against_plain` says whether the interval must exclude zero.
+        gates: `against_plain` says how sure that must be.
+        candidates: of which the winner is the best on the very samples of the comparison.
     """
     name = f"{metric} against {opponent(gates)}"
     if difference is None:
         return Verdict(name, baseline, f"{score:.4f}", True)
     sign = better_sign(metric)
     word = "above" if sign > 0 else "below"
-    required = f"difference {word} 0 ({baseline})"
-    passed = sign * difference.estimate > 0
+    required, passed = f"difference {word} 0", is_better(difference, metric)
+    measured = _measured(score, difference)
     if gates.against_plain == "certain":
-        required = f"interval {word} 0 ({baseline})"
+        required = f"interval {word} 0"
         passed = passed and sign * (difference.low if sign > 0 else difference.high) > 0
-    return Verdict(name, required, _measured(score, difference), passed, _interval(difference))
+    if gates.against_plain == "confident":
+        sure = confidence(difference, candidates)
+        required += f" with {gates.confidence:.0%} confidence"
+        measured += f", {sure:.0%} sure"
+        measured += f" as the best of {candidates}" if candidates > 1 else ""
+        passed = passed and sure >= gates.confidence
+    return Verdict(name, f"{required} ({baseline})", measured, passed, *_reach(difference))
+
+
+def baseline_is_best(
+    score: float, difference: Difference, winner: str, metric: str, gates: Gates
+) -> Verdict:
+    """Where the winner of the sweep is not better than the baseline, this one is registered.
+
+    Args:
+        score: of the baseline.
+        difference: baseline less winner, paired.
+        winner: the sweep's, in words.
+        metric: `split/metric`.
+        gates: name the baseline.
+    """
+    required = f"the better of it and {winner}, the simpler where they are equal"
+    measured = _measured(score, difference)
+    name = f"{metric} of {opponent(gates)}"
+    return Verdict(name, required, measured, True, *_reach(difference))
+
+
+def is_better(difference: Difference, metric: str) -> bool:
+    """Whether the first of two models is better on average."""
+    return better_sign(metric) * difference.estimate > 0
+
+
+def confidence(difference: Difference, candidates: int) -> float:
+    """How sure it is that the best of several candidates is better than what it is compared with.
+
+    1 - k (1 - p) for k candidates that each had their chance to look good (Bonferroni), whatever
+    they have in common; 0 where that is negative.
+
+    Example:
+        >>> d = Difference("mae", -0.1, -0.2, 0.0, 0.05, 8.0, 0.97, 0.06, 9, (5, 5))
+        >>> round(confidence(d, 1), 2), round(confidence(d, 3), 2)
+        (0.97, 0.91)
+    """
+    return max(0.0, 1 - candidates * (1 - difference.p_better))
 
 
 def not_worse_than_champion(score: float, metric: str, held: HeldChampion, gates: Gates) -> Verdict:
@@ -131,7 +188,7 @@ def not_worse_than_champion(score: float, metric: str, held: HeldChampion, gates
             f"difference {word} {-sign * margin:.4f} ({held.what})",
             _measured(score, difference),
             sign * difference.estimate + margin >= 0,
-            _interval(difference),
+            *_reach(difference),
         )
     if held.score is None:
         return Verdict(name, held.what, f"{score:.4f}", True)
@@ -169,6 +226,7 @@ def no_group_falls(
         measured,
         worst.gain >= -margin,
         f"[{worst.low:+.4f}, {worst.high:+.4f}]",
+        f"{worst.detectable:.4f}" if math.isfinite(worst.detectable) else "",
     )
 
 
@@ -181,6 +239,7 @@ def holds_under_noise(loss: NoiseLoss, metric: str, gates: Gates) -> Verdict:
         f"{loss.share:.0%} ({loss.clean:.4f} to {loss.noisy:.4f})",
         loss.share <= gates.noise_loss,
         f"[{loss.low:.0%}, {loss.high:.0%}]" if has_interval else "",
+        f"{loss.detectable:.0%}" if math.isfinite(loss.detectable) else "",
     )
 
 
@@ -212,10 +271,15 @@ def constant_score(data: DevelopmentData, metric: str) -> float:
     decides for the majority; so of classes, and of each of several labels.
     """
     split = data.splits[metric.partition("/")[0]]
-    constant = _constant(data.train.labels.astype(np.float64), data.task)
-    scores = np.tile(constant, (1, len(split), *[1] * np.ndim(constant)))
-    metrics = split_metrics(scores, split, data.task)
+    metrics = split_metrics(constant_scores(data, metric), split, data.task)
     return float(metrics[metric][0])
+
+
+def constant_scores(data: DevelopmentData, metric: str) -> np.ndarray:
+    """The scores of that constant on the split of `split/metric`, `(1, n)` or `(1, n, C)`."""
+    split = data.splits[metric.partition("/")[0]]
+    constant = _constant(data.train.labels.astype(np.float64), data.task)
+    return np.tile(constant, (1, len(split), *[1] * np.ndim(constant)))
 
 
 def ood_metric(objective: str) -> str:
@@ -227,8 +291,10 @@ def _measured(score: float, difference: Difference) -> str:
     return f"{score:.4f} ({difference.estimate:+.4f})"
 
 
-def _interval(difference: Difference) -> str:
-    return f"[{difference.low:+.4f}, {difference.high:+.4f}]"
+def _reach(difference: Difference) -> tuple[str, str]:
+    """The interval, and the smallest difference that would be found."""
+    detectable = minimum_detectable_effect(difference)
+    return f"[{difference.low:+.4f}, {difference.high:+.4f}]", f"{detectable:.4f}"
 
 
 def _constant(labels: np.ndarray, task: Task) -> np.ndarray:

@@ -25,6 +25,8 @@ class NoiseLoss:
         share: of the lead over a constant prediction that is lost; 1: no better than the constant.
         low: lower end of its 95 % interval over the seeds.
         high: upper end.
+        detectable: the smallest share that such a measurement tells from none in four of five
+            cases; NaN for one seed.
     """
 
     clean: float
@@ -32,6 +34,7 @@ class NoiseLoss:
     share: float
     low: float
     high: float
+    detectable: float = math.nan
 
 
 def noise_loss(ensemble: Ensemble, data: DevelopmentData, key: str, constant: float) -> NoiseLoss:
@@ -55,14 +58,15 @@ def noise_loss(ensemble: Ensemble, data: DevelopmentData, key: str, constant: fl
     if lead <= 0:
         return NoiseLoss(float(clean.mean()), float(noisy.mean()), math.inf, math.inf, math.inf)
     shares = better_sign(key) * (clean - noisy) / lead
-    reach = _half_width(shares)
-    share = float(shares.mean())
-    return NoiseLoss(float(clean.mean()), float(noisy.mean()), share, share - reach, share + reach)
+    reach, detectable = _reach(shares)
+    share, means = float(shares.mean()), (float(clean.mean()), float(noisy.mean()))
+    return NoiseLoss(*means, share, share - reach, share + reach, detectable)
 
 
-def _half_width(values: np.ndarray) -> float:
-    """Half of Student's 95 % interval of a mean; infinite for one value."""
+def _reach(values: np.ndarray) -> tuple[float, float]:
+    """Half of Student's 95 % interval of a mean, and the detectable mean; none for one value."""
     if len(values) < 2:
-        return math.inf
-    quantile = stats.t.ppf(0.975, len(values) - 1)
-    return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
+        return math.inf, math.nan
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    outer, inner = stats.t.ppf([0.975, 0.8], len(values) - 1)
+    return float(outer * error), float((outer + inner) * error)

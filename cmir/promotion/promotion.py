@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from mlflow import MlflowClient
 
+from cmir.evaluation.paired_tests import Difference
 from cmir.promotion.baselines import known_baseline, noise_training
 from cmir.promotion.candidate import (
     Candidate,
@@ -23,6 +24,8 @@ from cmir.promotion.gates import (
     Verdict,
     enough_seeds,
     enough_trials,
+    is_better,
+    opponent,
     trained_through,
     unchanged_champion,
 )
@@ -48,10 +51,12 @@ class PromotionOutcome:
         plan: what it started from.
         verdicts: of the gates that were reached.
         candidates: the trials that were trained again.
-        winner: the best of them.
+        winner: the best of them, or the baseline where that is not better.
         findings: of the one test-set access.
         version: registered, with its alias; of a refusal: left without it, because on a server
             another promotion was faster by less than this test-set access.
+        may_be_candidate: of a refusal: whether the winner only lacks certainty, and may be
+            registered as the candidate.
     """
 
     status: Literal["registered", "refused", "dry run"]
@@ -61,6 +66,7 @@ class PromotionOutcome:
     winner: Candidate | None = None
     findings: HeldoutFindings = field(default_factory=HeldoutFindings)
     version: str | None = None
+    may_be_candidate: bool = False
 
     @property
     def heldout(self) -> Mapping[str, float]:
@@ -102,7 +108,8 @@ def promote(
     # Threads that spin for each other while other programs run cost up to 25 times one thread.
     torch.set_num_threads(1)
     registry = Registry(client, plan.model_name)
-    court = Court(plan, client, registry, judged_alias(request.alias), trainings, on_step)
+    alias = judged_alias(request.alias)
+    court = Court(plan, client, registry, alias, trainings, on_step, request.is_candidate)
     candidates = _candidates(plan, court)
     winner = winner_of(candidates, plan.metric)
     verdicts.append(trained_through([candidate.fault for candidate in candidates]))
@@ -110,11 +117,14 @@ def promote(
         lost = PromotionOutcome("refused", plan, verdicts, candidates)
         return _refuse(lost, request, client, began)
     on_step("the gates: noise, baseline, groups, champion")
-    evidence = judge(court, winner, to_the_end=request.force)
+    trained = sum(candidate.result is not None for candidate in candidates)
+    evidence = judge(court, winner, to_the_end=request.force, candidates=trained)
     evidence = replace(evidence, verdicts=[*verdicts, *evidence.verdicts])
-    outcome = PromotionOutcome("dry run", plan, evidence.verdicts, candidates, winner)
+    outcome = PromotionOutcome("dry run", plan, evidence.verdicts, candidates, evidence.winner)
     if not (_all_passed(evidence.verdicts) or request.force):
-        return _refuse(replace(outcome, status="refused"), request, client, began)
+        unsure = lacks_certainty(evidence.verdicts, evidence.differences.get(plan.ood_metric), plan)
+        outcome = replace(outcome, status="refused", may_be_candidate=unsure)
+        return _refuse(outcome, request, client, began)
     if request.dry_run:
         return outcome
     return _register(outcome, request, evidence, court, began)
@@ -205,6 +215,16 @@ def _refuse(
         if winner is not None and winner.result is not None:
             log_metrics(client, run, winner.result.metrics)
     return outcome
+
+
+def lacks_certainty(
+    verdicts: Sequence[Verdict], found: Difference | None, plan: PromotionPlan
+) -> bool:
+    """Whether a winner is better than the baseline and fails for not being surely so alone."""
+    failed = [verdict.name for verdict in verdicts if not verdict.passed]
+    if found is None or failed != [f"{plan.ood_metric} against {opponent(plan.gates)}"]:
+        return False
+    return is_better(found, plan.ood_metric) and plan.gates.against_plain == "confident"
 
 
 def _all_passed(verdicts: Sequence[Verdict]) -> bool:

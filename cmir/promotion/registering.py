@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from cmir.method.baseline_recipes import is_erm
 from cmir.promotion.candidate import Candidate
 from cmir.promotion.evidence import Evidence, judged_alias
 from cmir.promotion.heldout_scores import ENSEMBLE, HeldoutFindings, read_once
@@ -36,7 +37,7 @@ class Judged:
 
     Attributes:
         candidates: the trials that were trained again.
-        winner: the best of them.
+        winner: the best of them, or the baseline where that is not better.
         evidence: of the gates.
         shown: what its card shows.
         began: `time.perf_counter()` and `time.process_time()` at the start of the promotion.
@@ -99,7 +100,7 @@ def params_of(plan: PromotionPlan, winner: Candidate | None) -> dict[str, Any]:
     """Parameters of the promotion's run."""
     chosen: dict[str, Any] = {}
     if winner is not None:
-        chosen = {"trial": winner.record.number, **winner.record.trial(plan.seeds).flat()}
+        chosen = {**_who(winner), **winner.record.trial(plan.seeds).flat()}
     return {"rule": plan.rule, "top": len(plan.shortlist), "finished": plan.finished, **chosen}
 
 
@@ -166,10 +167,7 @@ def _log_and_register(
         evidence.ensemble,
         plan.data,
         metrics=metrics,
-        tags=_readable(tags)
-        | {"trial": str(winner.record.number)}
-        | scores
-        | _plugin_tags(evidence),
+        tags=_readable(tags) | _who(winner) | scores | _plugin_tags(evidence),
         text=text,
         alias=request.alias,
         expected=None if request.is_candidate else evidence.rival,
@@ -192,6 +190,15 @@ def _about(plan: PromotionPlan, name: str) -> str:
 def _readable(tags: Mapping[str, str]) -> dict[str, str]:
     """A version's tags; what was installed and where is in its recipe and on its run."""
     return {k: v for k, v in tags.items() if not k.startswith("version.") and k != "machine"}
+
+
+def _who(winner: Candidate) -> dict[str, str]:
+    """The trial, or the baseline by its name and origin; a trial that is ERM says so as well."""
+    if winner.baseline:
+        return {"baseline": winner.baseline}
+    is_plain = is_erm(winner.record.config)
+    named = {"baseline": "the trial itself is empirical risk minimisation"} if is_plain else {}
+    return {"trial": str(winner.record.number)} | named
 
 
 def _reading_tags(heldout: HeldoutFindings) -> dict[str, str]:
@@ -218,7 +225,8 @@ def _plugin_tags(evidence: Evidence) -> dict[str, str]:
 def _why(plan: PromotionPlan, request: PromotionRequest, evidence: Evidence) -> str:
     is_forced = failed_gates(evidence.verdicts)
     gates = f"by force: {request.why}" if is_forced else "gates passed"
-    return f"promotion of {plan.sweep} by {plan.rule}; {gates}"
+    best = "; the baseline is the best" if evidence.winner.baseline else ""
+    return f"promotion of {plan.sweep} by {plan.rule}; {gates}{best}"
 
 
 def _time_used(plan: PromotionPlan, began: tuple[float, float]) -> TimeUsed:

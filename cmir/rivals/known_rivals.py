@@ -23,7 +23,7 @@ TERMS: Mapping[str, Any] = {"low": 1.0e-6, "high": 1.0, "log": True}
 
 def known_rivals(base: SweepFile, data: DevelopmentData) -> list[Rival]:
     """All rivals of a space on its data; those that the data does not allow are left out."""
-    every = [ERM, *_unimodal(base, data), DROPOUT, *_penalties(), PAPER]
+    every = [ERM, *_unimodal(base, data), DROPOUT, *_penalties(), SWAD, MODULATION, PAPER]
     return [one for one in every if one.space(base, data) is not None]
 
 
@@ -75,6 +75,20 @@ def _paper(base: SweepFile, data: DevelopmentData) -> Changes:
     return Changes(search, {"environments.view": "noise"})
 
 
+def _swad(base: SweepFile, data: DevelopmentData) -> Changes | None:
+    is_kept = base.fixed.get("training.backbone_layers") == 0
+    if not is_kept and any(key.startswith("model.backbone.") for key in base.fixed):
+        return None
+    return Changes({}, {"training.averaging": "swad"})
+
+
+def _modulated(base: SweepFile, data: DevelopmentData) -> Changes | None:
+    if len(modalities_of(base, data)) < 2:
+        return None
+    strength = {"training.modulation_strength": {"low": 0.1, "high": 1.0}}
+    return Changes(strength, {"training.modulation": "ogm_ge"})
+
+
 ERM = Rival("erm", "Empirical risk minimisation: the mean error, all modalities as they are.", _erm)
 DROPOUT = Rival(
     "modality dropout",
@@ -88,12 +102,37 @@ PAPER = Rival(
     "Eq. 3-9), over the ranges of its figures.",
     _paper,
 )
+SWAD = Rival(
+    "swad",
+    "Weights averaged over all steps of the epochs before the network overfits (Cha et al. 2021).",
+    _swad,
+)
+MODULATION = Rival(
+    "ogm_ge",
+    "Smaller gradients for modalities that are ahead, and noise on them (Peng et al. 2022).",
+    _modulated,
+)
 PENALTIES: Mapping[str, str] = {
     "vrex": "Variance of the groups' risks (Krueger et al. 2021).",
     "irm": "Gradient by the scale of the scores, in every group (Arjovsky et al. 2019).",
     "group_dro": "The worst groups weigh more (Sagawa et al. 2020).",
     "coral": "Moments of the representation, alike in every group (Sun and Saenko 2016).",
     "fishr": "Variance of the gradients, alike in every group (Rame et al. 2022).",
+    "mmd": "Distribution of the representation, alike in every group (Li et al. 2018).",
+    "dann": "An adversary that reads the group off the representation (Ganin et al. 2016).",
+    "sal": "Noise along what the representation has of each group (Wang et al. 2017, SAL).",
+    "mixup": "Samples between two samples of different groups (Zhang et al. 2018, Mixup).",
+}
+
+
+# What is searched of penalties that are a loss of their own at weight 1.
+OF_SHARES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "group_dro": {"loss.group_dro_step": {"low": 1.0e-3, "high": 1.0, "log": True}},
+    "sal": {
+        "loss.penalty_settings.sal.noise": {"low": 0.1, "high": 10.0, "log": True},
+        "loss.penalty_settings.sal.sparsity": {"low": 0.0, "high": 0.5},
+    },
+    "mixup": {"loss.penalty_settings.mixup.concentration": {"low": 0.1, "high": 2.0, "log": True}},
 }
 
 
@@ -133,9 +172,8 @@ def _penalties() -> list[Rival]:
 def _penalised(name: str) -> Any:
     def space(base: SweepFile, data: DevelopmentData) -> Changes:
         column = next((c for c in COLUMNS if c in data.environment_columns), None)
-        search: dict[str, Any] = {"loss.penalty_weight": dict(WEIGHTS)}
-        if name == "group_dro":
-            search = {"loss.group_dro_step": {"low": 1.0e-3, "high": 1.0, "log": True}}
+        own = OF_SHARES.get(name, {"loss.penalty_weight": WEIGHTS})
+        search: dict[str, Any] = {key: dict(form) for key, form in own.items()}
         search["environments.groups"] = {"low": 2, "high": _most_groups(data, column)}
         fixed = {"loss.penalty": name, "environments.partition": column or "kmeans"}
         return Changes(search, fixed)

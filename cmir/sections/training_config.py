@@ -15,8 +15,15 @@ DEFAULT_ADAPTER_LEARNING_RATE = 2e-4
 OF_TRAINED_BACKBONES = ("backbone_learning_rate", "backbone_batch_size", "backbone_rank")
 
 
+DEFAULT_MODULATION = 0.5
+
+
 def _is_not_given(value: object) -> bool:
     return value is None
+
+
+def _is_none(value: object) -> bool:
+    return value == "none"
 
 
 class TrainingConfig(Section):
@@ -53,9 +60,28 @@ class TrainingConfig(Section):
         description="of matrix products in training: float32, or reduced to TF32 on a GPU and "
         "bfloat16 on a CPU",
     )
-    averaging: Literal["none", "polynomial"] = Field(
-        "polynomial", description="of the weights over steps; the average is evaluated and kept"
+    averaging: Literal["none", "polynomial", "swad"] = Field(
+        "polynomial",
+        description="of the weights over steps; the average is evaluated and kept; swad: over the "
+        "epochs before the network overfits, and evaluated at the end",
     )
+    modulation: Literal["none", "ogm", "ogm_ge"] = Field(
+        "none",
+        exclude_if=_is_none,
+        description="of gradients: smaller for modalities that are ahead; ge: with noise",
+    )
+    modulation_strength: float | None = Field(
+        None, gt=0.0, exclude_if=_is_not_given, description="alpha of OGM; where not given .5"
+    )
+
+    @model_validator(mode="after")
+    def _modulation_is_used(self) -> TrainingConfig:
+        if self.modulation_strength is not None and self.modulation == "none":
+            raise ValueError(
+                "modulation_strength has no effect with modulation 'none': leave it out, or give "
+                "it a condition (when: {training.modulation: [...]})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _backbone_layers_are_some(self) -> TrainingConfig:

@@ -137,10 +137,17 @@ class Gates(Section):
     )
     finished_trials: int = Field(3, ge=1, description="fewest finished trials of the sweep")
     seeds: int = Field(3, ge=1, description="fewest seeds of the candidate")
-    against_plain: Literal["none", "better", "certain"] = Field(
-        "better",
-        description="out of distribution against the baseline: not asked; better on average; or "
-        "the 95 % interval of the difference excludes zero as well",
+    against_plain: Literal["none", "better", "confident", "certain"] = Field(
+        "confident",
+        description="out of distribution against the baseline: not asked; better on average; with "
+        "the confidence below; or with a 95 % interval of the difference that excludes zero",
+    )
+    confidence: float = Field(
+        0.9,
+        gt=0.5,
+        lt=1.0,
+        description="how sure it must be that the winner is better than the baseline, over seeds "
+        "and groups, corrected for the number of candidates; a candidate is registered without",
     )
     champion_margin: float = Field(
         0.0, ge=0.0, description="how much worse than the champion it may be out of distribution"

@@ -194,7 +194,7 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, object], message: 
 
 def test_groups_of_which_each_lacks_a_class_are_refused() -> None:
     scores, labels = np.arange(6.0)[None], np.array([0, 0, 0, 1, 1, 1])
-    with pytest.raises(InputError, match=r"groups: the metric must be defined on some draw of 2"):
+    with pytest.raises(InputError, match=r"groups: the metric must be defined on some draw"):
         paired_difference(scores, -scores, labels, labels, "auc", task=Task("binary"), draws=50)
 
 

@@ -32,4 +32,13 @@ def test_a_single_seed_is_judged_only_where_seeds_do_not_differ() -> None:
 def test_strong_groups_are_missed_by_an_interval_that_does_not_know_them() -> None:
     shares = shares_held(EFFECTS["groups, strong"], GROUPINGS["9"], 3, repetitions=40)
     assert shares["no groups"] < 0.7 < shares["interval"] <= shares["items too"]
-    assert shares["1.96"] <= shares["interval"]
+    assert shares["1.96"] <= shares["Satterthwaite"] <= shares["interval"]
+
+
+def test_unequal_groups_hold_the_samples_there_are() -> None:
+    for name, groups in GROUPINGS.items():
+        assert len(groups) == pytest.approx(200, abs=5)
+        assert set(groups) == set(range(groups.max() + 1))
+        if name.endswith("unequal"):
+            sizes = np.bincount(groups)
+            assert sizes.max() / sizes.min() == pytest.approx(8, rel=0.3)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from cmir.data import load_dataset
-from cmir.evaluation.paired_tests import Difference
+from cmir.evaluation.paired_tests import Difference, minimum_detectable_effect
 from cmir.promotion.comparison import GroupChange
 from cmir.promotion.gates import (
     HeldChampion,
+    baseline_is_best,
     better_than_baseline,
     better_than_constant,
     constant_score,
@@ -30,11 +31,11 @@ from cmir.space.space_file import Gates
 from tests.support.made_data.learning_data import write_learning
 
 
-def differs(metric: str, estimate: float, width: float) -> Difference:
+def differs(metric: str, estimate: float, width: float, sure: float = 0.5) -> Difference:
     """A difference whose interval reaches `width` to both sides."""
     ends = (estimate - width, estimate + width)
     name = metric.partition("/")[2]
-    return Difference(name, estimate, *ends, width / 2, 8.0, 0.5, 0.5, 9, (3, 3))
+    return Difference(name, estimate, *ends, width / 2, 8.0, sure, 0.5, 9, (3, 3))
 
 
 def test_trials_and_seeds_must_reach_what_the_sweep_file_asks_for() -> None:
@@ -123,6 +124,54 @@ def test_the_baseline_must_be_beaten_on_average_or_for_certain(
         assert verdict.passed is wanted
         assert "trial 3" in verdict.required
         assert verdict.interval == f"[{found.low:+.4f}, {found.high:+.4f}]"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "sure", "candidates", "passed"),
+    [
+        (-0.1, 0.97, 1, True),
+        (-0.1, 0.91, 1, True),
+        (-0.1, 0.89, 1, False),
+        # The best of three must be surer: each of them had its chance to look good.
+        (-0.1, 0.97, 3, True),
+        (-0.1, 0.96, 3, False),
+        (0.1, 0.97, 1, False),
+        (-0.1, float("nan"), 1, False),
+    ],
+)
+def test_by_default_the_baseline_must_be_beaten_with_confidence(
+    estimate: float, sure: float, candidates: int, passed: bool
+) -> None:
+    found = differs("ood_val/mae", estimate, 0.2, sure)
+    verdict = better_than_baseline(1.0, found, "trial 3", "ood_val/mae", Gates(), candidates)
+    assert verdict.passed is passed
+    assert "below 0 with 90% confidence" in verdict.required
+    assert ("as the best of 3" in verdict.measured) is (candidates == 3)
+
+
+def test_each_comparison_says_what_it_could_have_found() -> None:
+    found = differs("ood_val/mae", -0.1, 0.2, 0.97)
+    wanted = f"{minimum_detectable_effect(found):.4f}"
+    held = HeldChampion("version 4", found)
+    for verdict in (
+        better_than_baseline(1.0, found, "trial 3", "ood_val/mae", Gates()),
+        not_worse_than_champion(1.0, "ood_val/mae", held, Gates()),
+        better_than_constant(1.0, 2.0, "ood_val/mae", found),
+        baseline_is_best(1.0, found, "trial 3", "ood_val/mae", Gates()),
+    ):
+        assert verdict.detectable == wanted
+        assert verdict.interval
+    loss = NoiseLoss(0.8, 1.1, 0.3, 0.2, 0.4, 0.15)
+    assert holds_under_noise(loss, "ood_val/mae", Gates()).detectable == "15%"
+    assert enough_seeds(3, Gates()).detectable == ""
+
+
+def test_a_baseline_that_is_the_best_passes_and_is_named() -> None:
+    found = differs("ood_val/mae", -0.1, 0.2)
+    verdict = baseline_is_best(1.0, found, "trial 3", "ood_val/mae", Gates())
+    assert verdict.passed
+    assert verdict.name == "ood_val/mae of the ERM baseline"
+    assert "the better of it and trial 3" in verdict.required
 
 
 def test_without_a_baseline_its_gates_pass_and_say_why() -> None:

@@ -80,7 +80,8 @@ class Objective:
         """What is trained: the network's weights, then those that training alone needs.
 
         The standard form of the invariance (Mai and Han 2026, App. H) has a unimodal predictor
-        for each modality: FC(d to d') ReLU FC(d' to 1, or to the number of names).
+        for each modality: FC(d to d') ReLU FC(d' to 1, or to the number of names). A penalty may
+        have weights of its own, such as an adversary.
         """
         parts = dict(self.network.layout.parts)
         if self.config.loss.invariance_form == "predictions":
@@ -89,6 +90,9 @@ class Objective:
             size, hidden = model.invariant_width, model.hidden_size
             parts |= linear_parts("unimodal_predictor.first", size, hidden, count)
             parts |= linear_parts("unimodal_predictor.second", hidden, outputs, count)
+        own = PENALTIES[self.config.loss.penalty].parts
+        if own is not None:
+            parts |= own(self.network, self.groups)
         return Layout(parts)
 
     def start_memory(self, replicas: int, device: torch.device) -> Tensor:
@@ -129,7 +133,8 @@ class Objective:
             terms["invariance"] = errors.new_zeros(errors.shape[0])
         terms |= self._split_terms(weights, clean, batch.labels, settings, wanted)
         if "penalty" in wanted:
-            terms["penalty"], memory = self._penalty(clean, errors, batch, settings, memory)
+            rest = settings, generators, memory
+            terms["penalty"], memory = self._penalty(weights, clean, errors, batch, *rest)
         return {"prediction": errors.mean(1), **terms}, memory
 
     def _clean(self, weights: Weights, batch: Batch) -> Clean:
@@ -222,10 +227,12 @@ class Objective:
 
     def _penalty(
         self,
+        weights: Weights,
         clean: Clean,
         errors: Tensor,
         batch: Batch,
         settings: ReplicaSettings,
+        generators: Sequence[torch.Generator],
         memory: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The environment penalty `(replica,)` and its memory after this step."""
@@ -234,6 +241,7 @@ class Objective:
             errors=errors,
             scores=clean.scores,
             labels=batch.labels,
+            features=clean.features,
             invariant=clean.invariant,
             last_hidden=clean.last,
             groups=batch.groups,
@@ -241,6 +249,9 @@ class Objective:
             loss=self.loss,
             step=settings.group_dro_step,
             memory=memory,
+            network=self.network,
+            weights=weights,
+            generators=generators,
         )
         value, memory = PENALTIES[loss.penalty].given(loss.penalty_settings)(given)
         return value, memory

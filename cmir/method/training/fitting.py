@@ -15,6 +15,8 @@ from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.language.pretrained.trained_backbone import language_of
 from cmir.method.losses.independence import FEWEST_FOR_HSIC
+from cmir.method.losses.modulation import FEWEST_MODALITIES
+from cmir.method.networks.features import used_modalities
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
 from cmir.method.training.language_features import features_with_language
@@ -98,6 +100,8 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
     _check_class_settings(data, config)
     _check_batch(data, config)
     _check_rates(data, config)
+    _check_modulation(data, config)
+    _check_averaging(config)
     # Last, because it may take a while.
     (partitions or Partitions(data)).diagnosis(*partition_of(config.environments))
 
@@ -151,4 +155,22 @@ def _check_rates(data: DevelopmentData, config: TrialConfig) -> None:
         raise InputError(
             f"environments.rate must name modalities of '{data.name}' "
             f"({', '.join(data.modalities)}), but got {', '.join(sorted(unknown))}."
+        )
+
+
+def _check_modulation(data: DevelopmentData, config: TrialConfig) -> None:
+    used = used_modalities(data, config.model)
+    if config.training.modulation != "none" and len(used) < FEWEST_MODALITIES:
+        raise InputError(
+            f"training.modulation '{config.training.modulation}' compares modalities with each "
+            f"other and needs {FEWEST_MODALITIES}, but got {', '.join(used)}: leave it out."
+        )
+
+
+def _check_averaging(config: TrialConfig) -> None:
+    is_tuned = config.model.backbone and not config.training.keeps_backbone
+    if config.training.averaging == "swad" and is_tuned:
+        raise InputError(
+            "training.averaging 'swad' does not average language models that are trained: choose "
+            "polynomial, or leave them as they are with training.backbone_layers: 0."
         )

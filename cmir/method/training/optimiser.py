@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -64,6 +64,8 @@ class StackedAdamW:
         # Weights that no loss has reached yet: their moments are zero, and they only decay.
         self._idle = set(start)
         self._slices: list[_Slice] = []
+        # Changes the gradients of a step in place, before they are clipped.
+        self.change: Callable[[dict[str, Tensor]], None] | None = None
         self.weights: dict[str, Tensor] = {}
         self._place(start)
 
@@ -89,6 +91,8 @@ class StackedAdamW:
         for name in self.weights:
             if name not in gradients and name not in self._idle:
                 gradients[name] = torch.zeros_like(self.weights[name])
+        if self.change is not None:
+            self.change(gradients)
         self._clip(gradients)
         self._update(gradients)
         self._follow_average()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,6 +20,8 @@ from cmir.data import DevelopmentData, SplitData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.losses.class_losses import label_contrasts, loss_of
+from cmir.method.losses.constraints import prediction_errors
+from cmir.method.losses.modulation import modulation_of
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
 from cmir.method.losses.replica_settings import REPORTED, replica_settings
 from cmir.method.networks.features import Features, load_features
@@ -25,6 +29,7 @@ from cmir.method.networks.model import Weights
 from cmir.method.networks.predictions import predict
 from cmir.method.networks.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.method.networks.sized_network import network_for
+from cmir.method.training.dense_average import DenseAverage
 from cmir.method.training.label_erasure import with_label_erased
 from cmir.method.training.optimiser import RowSettings, StackedAdamW
 from cmir.method.training.precision import products_in
@@ -112,6 +117,9 @@ class Stack:
         averaging = self._shared.training.averaging == "polynomial"
         named = self._objective.layout.unpack(start.to(self._device))
         self._optimiser = StackedAdamW(named, rows, clip, averaging)
+        is_dense = self._shared.training.averaging == "swad"
+        self._dense = DenseAverage(len(members)) if is_dense else None
+        self._modulation = modulation_of(self._shared, self._network, self._objective.loss)
 
     def _train(self) -> dict[int, Diverged]:
         """One pass over the training samples; returns the configurations that diverged."""
@@ -135,7 +143,11 @@ class Stack:
         terms, self._memory = self._objective.terms(
             weights, batch, self._settings, noise, active, self._memory
         )
+        if self._modulation is not None:
+            self._optimiser.change = self._modulation.on(weights, batch.inputs, batch.labels, noise)
         self._follow(weighted_sum(terms, self._settings, penalty_counts))
+        if self._dense is not None:
+            self._dense.add(self._optimiser.weights)
         self._last_batch = batch
         return {name: value.detach() for name, value in terms.items()}
 
@@ -198,7 +210,18 @@ class Stack:
                 fault = Diverged(self._epoch, "evaluation", self._seeds[replica])
                 found.setdefault(int(self._owner[replica]), fault)
         self._keep_best(weights, self._scores(predictions, finite), finite)
+        if self._dense is not None:
+            self._dense.close_epoch(self._validation_losses(predictions))
         return found
+
+    def _validation_losses(
+        self, predictions: Sequence[tuple[SplitData, np.ndarray]]
+    ) -> npt.NDArray[np.floating[Any]]:
+        """The mean prediction loss of each living replica on the split of the objective."""
+        split, scores = next(one for one in predictions if one[0].name == self._goal.split)
+        labels = torch.from_numpy(split.labels)[None]
+        errors = prediction_errors(torch.from_numpy(scores), labels, self._objective.loss)
+        return errors.mean(1).numpy()
 
     def _predictions(
         self, weights: Weights, splits: Sequence[SplitData]
@@ -246,12 +269,30 @@ class Stack:
                 for replica in self._alive
                 if int(self._owner[replica]) not in faults
                 and self._epoch - max(anneal, self._best_epochs[replica]) < patience
+                and not self._is_overfitted(replica)
             ]
         )
+
+    def _is_overfitted(self, replica: int) -> bool:
+        """Whether its dense average has all that belongs in it."""
+        if self._dense is None:
+            return False
+        return bool(self._dense.has_ended[self._alive.index(replica)])
+
+    def _keep_averages(self, replicas: list[int]) -> None:
+        """Puts the dense averages of those that leave in place of their best epochs."""
+        assert self._dense is not None
+        for place, replica in enumerate(self._alive):
+            if replica not in replicas and self._epoch > 0:
+                average = {k: w[None] for k, w in self._dense.average(place).items()}
+                self._best_weights[replica] = self._network.layout.pack(average)[0].cpu()
+        self._dense.keep([self._alive.index(replica) for replica in replicas])
 
     def _keep(self, replicas: list[int]) -> None:
         if replicas == self._alive:
             return
+        if self._dense is not None:
+            self._keep_averages(replicas)
         places = [self._alive.index(replica) for replica in replicas]
         self._alive = replicas
         if replicas:

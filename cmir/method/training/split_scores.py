@@ -112,8 +112,13 @@ def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
     return means | spreads
 
 
-def _worst(predictions: np.ndarray, split: SplitData, task: Task) -> np.ndarray:
+def counted_samples(split: SplitData) -> np.ndarray:
+    """Which samples `(n,)` are in a group among which the worst is looked for."""
     groups = evaluation_groups(split)
     sizes = np.bincount(groups)[groups]
-    counted = sizes >= min(SMALLEST_GROUP, sizes.max())
+    return np.asarray(sizes >= min(SMALLEST_GROUP, sizes.max()))
+
+
+def _worst(predictions: np.ndarray, split: SplitData, task: Task) -> np.ndarray:
+    groups, counted = evaluation_groups(split), counted_samples(split)
     return worst_group(predictions[:, counted], split.labels[counted], groups[counted], task)

@@ -5,6 +5,7 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting".
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from cmir.data.task import Task
-from cmir.evaluation.paired_tests import minimum_detectable_effect
+from cmir.evaluation.paired_tests import Difference, holm, minimum_detectable_effect
 from cmir.evaluation.robustness.robustness_table import curve_summary
 from cmir.pages import page
 from cmir.promotion.evidence import Evidence
@@ -56,6 +57,7 @@ def model_card(
         "evidence": evidence,
         "predicted": _predicted,
         "detectable": minimum_detectable_effect,
+        "corrected": _corrected,
         "shift": _shift(plan.dataset.manifest.shift),
         "metric": metric,
         "robustness_columns": ["corruption", "where", "modality", *shown.robustness],
@@ -78,6 +80,12 @@ def _predicted(task: Task) -> str:
         "classes": f"one of {several}",
         "multilabel": f"which hold of {several.replace('classes', 'labels')}",
     }[task.kind]
+
+
+def _corrected(found: Mapping[str, Difference]) -> dict[str, float]:
+    """The p values of a table's rows, corrected for their number; 1 where one is not defined."""
+    values = {name: one.p_value for name, one in found.items()}
+    return holm({name: 1.0 if math.isnan(p) else p for name, p in values.items()})
 
 
 def _command(plan: PromotionPlan, request: PromotionRequest) -> str:

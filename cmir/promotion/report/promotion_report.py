@@ -14,7 +14,7 @@ from cmir.promotion.heldout_scores import ENSEMBLE, HeldoutFindings
 from cmir.promotion.promotion_plan import PromotionPlan, PromotionRequest
 from cmir.promotion.report.probe_report import probe_text
 
-GATE_COLUMNS = ["gate", "required", "measured", "95 % interval", "passed"]
+GATE_COLUMNS = ["gate", "required", "measured", "95 % interval", "detectable", "passed"]
 # The column of MLflow's databases.
 LONGEST_DESCRIPTION = 5000
 
@@ -101,7 +101,8 @@ def candidate_rows(plan: PromotionPlan, candidates: Iterable[Candidate]) -> list
 def verdict_rows(verdicts: Iterable[Verdict]) -> list[list[str]]:
     """One row per gate."""
     return [
-        [v.name, v.required, v.measured, v.interval, "yes" if v.passed else "NO"] for v in verdicts
+        [v.name, v.required, v.measured, v.interval, v.detectable, "yes" if v.passed else "NO"]
+        for v in verdicts
     ]
 
 

@@ -151,7 +151,7 @@ def _version_row(one: Version) -> list[str]:
         one.number,
         ", ".join(one.aliases),
         one.tags.get("sweep", ""),
-        one.tags.get("trial", ""),
+        one.tags.get("trial", "baseline" if "baseline" in one.tags else ""),
         f"{metric} {inside}" if inside else "",
         f"{metric} {float(served):.4f}" if served else "",
         one.tags.get(ACCESSES, ""),
