@@ -18,7 +18,7 @@ from cmir.method.losses.constraints import prediction_errors
 from cmir.method.networks.features import Inputs
 from cmir.method.networks.model import Network, Weights
 from cmir.method.networks.replicas import draw_normal
-from cmir.training_config import DEFAULT_MODULATION
+from cmir.sections.training_config import DEFAULT_MODULATION
 
 FEWEST_MODALITIES = 2
 
