@@ -161,6 +161,20 @@ def test_item_values_have_the_metric_as_their_mean(
     assert label_item_values(scores, several, "auroc") is None
 
 
+def test_one_metric_alone_is_that_of_all(
+    scores: np.ndarray, classes: np.ndarray, several: np.ndarray
+) -> None:
+    for measure, labels in (
+        (class_metrics_by_replica, classes),
+        (label_metrics_by_replica, several),
+    ):
+        for name, values in measure(scores, labels, NAMES).items():
+            alone = measure(scores, labels, NAMES, name)
+            assert list(alone) == [name]
+            np.testing.assert_array_equal(alone[name], values)
+        assert measure(scores, labels, NAMES, "unknown") == {}
+
+
 def test_every_metric_has_a_direction(scores: np.ndarray, several: np.ndarray) -> None:
     task = Task("classes", names=NAMES)
     for name in class_metrics_by_replica(scores, np.arange(N) % 4, task.names):
