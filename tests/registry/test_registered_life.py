@@ -71,7 +71,14 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
 ) -> None:
     made = client.get_model_version(NAME, "1")
     logged = {file.path for file in client.list_artifacts(str(made.run_id))}
-    named = {"model_card.md", "reproduction.json", "robustness.png", "robustness.csv", "groups.png"}
+    named = {
+        "model_card.md",
+        "reproduction.json",
+        "robustness.png",
+        "robustness.csv",
+        "groups.png",
+        "errors.png",
+    }
     assert named | {"probes.json", "probes.png", "by_seed.json", "ablation"} <= logged
     assert all(f"`{name}`" in str(made.description) for name in named)
     card = carried(client, "model_card.md", tmp_path)
