@@ -26,10 +26,10 @@ def dann(weights: Mapping[str, Tensor], features: Tensor, groups: Tensor) -> Ten
     """The error of an adversary that names the environment, with its gradient reversed.
 
     The cross-entropy of the environment given the representation: the adversary's weights go down
-    its gradient, the representation goes up it (Ganin et al. 2016, DANN,
-    Eq. 9 and 13-15). Where it has won nothing, the value is the entropy of the
-    environments. Pitfall: under label shift the environment can be told from the label itself, and
-    the adversary takes that from the representation as well.
+    its gradient, the representation goes up it (Ganin et al. 2016, Eq. 9 and 13-15). Where it has
+    won nothing, the value is the entropy of the environments. Pitfalls: where the environment can
+    be told from the label, the adversary takes that from the representation as well; and what hides
+    from it may still be read by another one.
 
     Args:
         weights: by name, among them those of `adversary_parts`.
