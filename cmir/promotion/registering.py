@@ -181,7 +181,7 @@ def _about(plan: PromotionPlan, name: str) -> str:
     return (
         f"From {inputs} to a prediction ({plan.data.task}): models of the space "
         f"`{plan.space_name}` over the data set `{plan.data.name}`.\n\n"
-        "Each version passed the gates of a promotion; its page has its scores, its run the model "
+        "Each version is what a promotion registered; its page has its scores, its run the model "
         "card and the recipe that trains it again. `champion` is the version in use:\n\n"
         f"    mlflow.pyfunc.load_model('models:/{name}@champion')"
     )

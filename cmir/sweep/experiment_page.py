@@ -46,12 +46,13 @@ def view_path(experiment: str) -> str:
 def trials_view(file: SweepFile) -> Mapping[str, Any]:
     """Trials only, the best on top; outcome, scheme, scores, and what is searched as columns.
 
-    Pruned and failed trials have no `best/objective`, so they stand below.
+    Trials that train and pruned ones have no `best/objective`, so they stand below; `objective` is
+    the best so far of each.
     """
     split, _, metric = file.objective.partition("/")
     inside = "" if split == "id_val" else f"metrics.`best/id_val/{metric}`"
     columns = ["tags.`outcome`", "tags.`scheme`", "metrics.`best/objective`"]
-    columns += [f"metrics.`{file.objective}_std`", inside]
+    columns += ["metrics.`objective`", f"metrics.`{file.objective}_std`", inside]
     columns += [f"params.`{key}`" for key in list(file.search)[:MOST_PARAMETERS]]
     return {
         "searchFilter": "tags.kind = 'trial'",

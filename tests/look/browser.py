@@ -29,7 +29,7 @@ def shown(browser: str, url: str, picture: Path, profile: Path, height: int = 10
         height: of the window.
     """
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    options += [f"--window-size=1600,{height}", f"--user-data-dir={profile}"]
+    options += [f"--window-size=2600,{height}", f"--user-data-dir={profile}"]
     options += [f"--virtual-time-budget={BUDGET}", "--run-all-compositor-stages-before-draw"]
     for what in (f"--screenshot={picture}", "--dump-dom"):
         done = subprocess.run(

@@ -38,7 +38,7 @@ class TrialInFlight:
     """A trial that was handed to a worker: its place, curve, last report, and seconds.
 
     Another thread may read it while it trains: the first `len(times)` epochs of its curves are
-    complete.
+    complete, and none is the last as long as `is_last` is false thereafter.
     """
 
     asked: AskedTrial
@@ -49,6 +49,7 @@ class TrialInFlight:
     last: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     partition: Mapping[str, Any] = field(default_factory=dict)
+    is_last: bool = False
 
     @property
     def number(self) -> int:
@@ -57,6 +58,7 @@ class TrialInFlight:
 
     def note(self, report: WorkerReport, seconds: float) -> None:
         """Takes a worker's report."""
+        self.is_last = report.is_last
         self.seconds += seconds
         self.partition = report.partition or self.partition
         if not report.epoch:

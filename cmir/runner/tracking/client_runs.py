@@ -157,7 +157,7 @@ def points_of(record: TrialRecord) -> Iterator[Metric]:
     ending, ended = record.ending, milliseconds(record.ended)
     epochs = max(map(len, ending.curve.values()), default=0)
     times = ending.times or [record.ended - record.started] * epochs
-    yield from curve_points(ending.curve, record.started, times)
+    yield from curve_points(_with_kept_objective(record), record.started, times)
     kept = dict(ending.metrics) | {"objective": record.objective}
     single = {key: value for key, value in kept.items() if key not in ending.curve}
     if record.outcome == "finished":
@@ -166,6 +166,14 @@ def points_of(record: TrialRecord) -> Iterator[Metric]:
     for name, value in single.items():
         if value is not None:
             yield Metric(name, value, ended, max(epochs, 1))
+
+
+def _with_kept_objective(record: TrialRecord) -> dict[str, Sequence[float]]:
+    """The curves; that of the best so far ends in the kept value, with all its digits."""
+    curve = dict(record.ending.curve)
+    if record.outcome == "finished" and record.objective is not None and "objective" in curve:
+        curve["objective"] = [*curve["objective"][:-1], record.objective]
+    return curve
 
 
 def curve_points(

@@ -190,7 +190,8 @@ class TrialWriter:
         points = curve_points(
             dict(trial.curve), trial.began, trial.times[:epochs], self._shown.get(number, 0)
         )
-        if epochs > self._shown.get(number, 0):
+        # The last epoch comes with the record, which knows the kept value.
+        if epochs > self._shown.get(number, 0) and not trial.is_last:
             self._runs.add(self._begun[number].run, list(points))
             self._shown[number] = epochs
 

@@ -42,8 +42,11 @@ def train(trial: TrialInFlight, epochs: int) -> None:
 
 
 def ended(trial: TrialInFlight) -> TrialRecord:
+    """Its record, after one more epoch."""
     metrics = {"ood_val/mae": 0.5, "ood_val/mae_std": 0.1}
-    ending = trial.ended({"outcome": "finished", "objective": 0.5, "metrics": metrics})
+    told = {"outcome": "finished", "objective": 0.5, "metrics": metrics}
+    trial.note(WorkerReport(len(trial.times) + 1, 0.5 + 1e-9, metrics, ending=told), 0.1)
+    ending = trial.ended(told)
     return TrialRecord(trial.number, {}, CONFIG, ending, None, trial.began, time.time())
 
 
@@ -83,9 +86,10 @@ def test_a_trial_that_trains_has_a_run_whose_curves_grow(client: MlflowClient) -
     (done,) = children(client, tracker)
     assert (done.info.run_id, done.info.status) == (run.info.run_id, "FINISHED")
     stamps = [int((trial.began + seconds) * 1000) for seconds in trial.times]
-    expected = [(epoch, 1 / epoch, stamps[epoch - 1]) for epoch in (1, 2, 3)]
     found = history(client, run, "ood_val/mae")
-    assert [(step, when) for step, _, when in found] == [(s, w) for s, _, w in expected]
+    assert [(step, when) for step, _, when in found] == list(zip((1, 2, 3, 4), stamps, strict=True))
+    # The best so far ends in the kept value, with all its digits.
+    assert history(client, run, "objective")[-1][1] == 0.5
     assert done.data.metrics["best/ood_val/mae"] == 0.5
     assert (done.data.tags["outcome"], done.data.tags["kind"]) == ("finished", "trial")
 
@@ -122,7 +126,7 @@ def test_a_trial_that_begins_anew_has_one_run_with_its_last_curves(client: Mlflo
     assert tracker.flush() == 0
     (run,) = children(client, tracker)
     assert run.info.run_id != cut.info.run_id
-    assert [step for step, _, _ in history(client, run, "objective")] == [1]
+    assert [step for step, _, _ in history(client, run, "objective")] == [1, 2]
     assert client.get_run(cut.info.run_id).info.status == "KILLED"
 
 
@@ -164,7 +168,7 @@ def test_an_interrupted_trial_is_killed_and_its_next_run_takes_its_place(
     again.write(ended(anew))
     assert again.flush() == 0
     (run,) = children(client, again)
-    assert (run.info.status, len(history(client, run, "objective"))) == ("FINISHED", 2)
+    assert (run.info.status, len(history(client, run, "objective"))) == ("FINISHED", 3)
 
 
 def test_a_server_that_hangs_holds_up_no_trial(
@@ -212,7 +216,6 @@ def test_an_answer_that_is_lost_while_a_trial_trains_doubles_nothing(
     monkeypatch.setattr(client, lost, do_and_lose_the_first_answer)
     tracker.begin(trial)
     awaited(lambda: [r for r in children(client, tracker) if r.data.metrics])
-    train(trial, 1)
     tracker.write(ended(trial))
     assert tracker.flush() == 0
     (run,) = children(client, tracker)
