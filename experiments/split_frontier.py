@@ -52,7 +52,8 @@ NARROW = {**HSIC, "model.invariant_size": 4}
 NOISE = {
     "environments.view": "noise",
     "environments.count": 4,
-    "environments.strength": 0.5,
+    "environments.strength": 0.1,
+    "loss.invariance": 0.1,
     **{f"environments.rate.{name}": 1.0 for name in ("text", "audio", "vision")},
 }
 ARMS: Mapping[str, Mapping[str, Any]] = {
