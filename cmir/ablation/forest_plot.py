@@ -151,7 +151,7 @@ def _limits(rows: Sequence[Row], key: str) -> tuple[float, float]:
     """From the lowest interval to the highest, but not far beyond the differences themselves.
 
     Every difference is in sight, and so is zero; a few wide intervals do not press all others into
-    one line.
+    one line. Where all are zero there is still a line to draw them on.
     """
     if not rows:
         return -1.0, 1.0
@@ -162,7 +162,8 @@ def _limits(rows: Sequence[Row], key: str) -> tuple[float, float]:
     )
     low = max(min(row[f"{key}_low"] for row in rows), min(values) - spare)
     high = min(max(row[f"{key}_high"] for row in rows), max(values) + spare)
-    return min(low, 0.0), max(high, 0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
+    return (low, high) if high > low else (-1.0, 1.0)
 
 
 def _legend(figure: Figure) -> None:

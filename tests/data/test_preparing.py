@@ -59,7 +59,7 @@ def test_the_command_runs_as_a_script_and_prints_the_card(source: Path, tmp_path
         check=False,
     )
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert finished.stdout.startswith("out: regression, labels in [-3, 3], 180 samples\n")
+    assert "\nout: regression, labels in [-3, 3], 180 samples\n" in finished.stdout
     assert f"checksum {load_dataset(tmp_path / 'out').checksum}" in finished.stdout
 
 
