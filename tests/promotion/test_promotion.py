@@ -96,7 +96,7 @@ def test_a_version_tells_what_it_is_and_how_it_was_chosen(
     assert expected.items() <= made.tags.items()
     assert float(made.tags["ood_val/mae"]) == outcome.winner.score("ood_val/mae")
     assert float(made.tags["ood_test/ensemble_mae"]) == outcome.heldout["ood_test/ensemble_mae"]
-    shown = ("| ood_test/mae |", "| strength of added noise |")
+    shown = ("| ood_test/mae |", "| the label, new groups |")
     for words in ("sweep `small`", "rule `ood_val`", "for the first time", *shown):
         assert words in str(made.description)
     assert "synthetic" not in str(made.description)
