@@ -85,5 +85,5 @@ def test_the_next_one_is_compared_with_it_and_a_folder_is_scored(
     compared = compare_versions(client, NAME, ["1", "2"], None)
     assert compared.differences["ood_val/mae"].estimate == pytest.approx(0, abs=1e-6)
     table = score_source(ensemble_of_version(version(client, NAME, "2")), folder, "ood_val")
-    assert table.columns[:4] == ["id", "split", "prediction", "std"]
+    assert table.columns[:6] == ["id", "split", "prediction", "label", "error", "std"]
     assert not table["text_cut"].any()
