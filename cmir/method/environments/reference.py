@@ -155,18 +155,27 @@ def _ridge(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator
 
 
 def _logistic(features: FloatArray, labels: FloatArray, seed: int) -> BaseEstimator:
-    """Logistic regression of the strength with the least cross-validated log loss."""
+    """Logistic regression of the strength with the least cross-validated log loss.
+
+    From the strongest regularisation on, until the loss rises: it has one minimum, and the weakest
+    ones take most of the time (minutes with 7 classes and 1,242 features).
+    """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     features, labels = _enough(features, labels, labels, seed)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    grid = {"logisticregression__C": LOGISTIC_STRENGTHS}
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    search = GridSearchCV(model, grid, scoring="neg_log_loss", cv=folds, refit=False)
-    return model.set_params(**search.fit(features, labels).best_params_)
+    best, least = None, np.inf
+    for strength in LOGISTIC_STRENGTHS:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+        scored = cross_val_score(model, features, labels, scoring="neg_log_loss", cv=folds)
+        if -scored.mean() >= least:
+            break
+        best, least = model, -scored.mean()
+    assert best is not None
+    return best
 
 
 def _enough(
