@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from threadpoolctl import threadpool_limits
 
 from cmir.evaluation.probes.linear_probes import (
     Array,
@@ -28,7 +29,14 @@ from cmir.evaluation.probes.representations import Parts
 
 Measure = Literal["r2", "accuracy"]
 ByPart = Mapping[str, BySeed]
-HIDDEN, DECAY, EPOCHS, PATIENCE = (64,), 1e-3, 200, 10
+SETTINGS: Mapping[str, Any] = {
+    "hidden_layer_sizes": (64,),
+    "alpha": 1e-3,
+    "max_iter": 100,
+    "n_iter_no_change": 5,
+}
+# So many samples are enough for a network of this size, and keep a promotion from waiting for it.
+MOST_OF_NETWORK = 1500
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,27 +125,27 @@ def _linear(train: Array, target: Array, tests: Tests, measure: Measure, seed: i
 
 
 def _network(train: Array, target: Array, tests: Tests, measure: Measure, seed: int) -> list[float]:
-    scale = Scale.of(train)
-    settings = {
-        "hidden_layer_sizes": HIDDEN,
-        "alpha": DECAY,
-        "max_iter": EPOCHS,
-        "n_iter_no_change": PATIENCE,
-        "random_state": seed,
-    }
-    with warnings.catch_warnings():
+    few = np.random.default_rng(seed).permutation(len(train))[:MOST_OF_NETWORK]
+    train, target, scale = train[few], target[few], Scale.of(train[few])
+    scaled = [(scale(values), wanted) for values, wanted in tests]
+    read = _classes if measure == "accuracy" else _numbers
+    # Products of this size gain nothing from a second thread, and wait for it where others run.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if measure == "accuracy":
-            # A class of one sample cannot be both fitted and held out.
-            enough = np.unique(target, return_counts=True)[1].min() > 1
-            probe = MLPClassifier(early_stopping=bool(enough), **settings)
-            probe.fit(scale(train), target)
-            return [float(probe.score(scale(values), wanted)) for values, wanted in tests]
-        mean, spread = target.mean(), target.std() or 1.0
-        probe = MLPRegressor(early_stopping=True, **settings)
-        probe.fit(scale(train), (target - mean) / spread)
-        low, high = target.min(), target.max()
-        told = [(probe.predict(scale(v)) * spread + mean).clip(low, high) for v, _ in tests]
+        return read(scale(train), target, scaled, SETTINGS | {"random_state": seed})
+
+
+def _classes(train: Array, target: Array, tests: Tests, settings: Mapping[str, Any]) -> list[float]:
+    # A class of one sample cannot be both fitted and held out.
+    enough = bool(np.unique(target, return_counts=True)[1].min() > 1)
+    probe = MLPClassifier(early_stopping=enough, **settings).fit(train, target)
+    return [float(probe.score(values, wanted)) for values, wanted in tests]
+
+
+def _numbers(train: Array, target: Array, tests: Tests, settings: Mapping[str, Any]) -> list[float]:
+    mean, spread, ends = target.mean(), target.std() or 1.0, (target.min(), target.max())
+    probe = MLPRegressor(early_stopping=True, **settings).fit(train, (target - mean) / spread)
+    told = [(probe.predict(values) * spread + mean).clip(*ends) for values, _ in tests]
     return [r2(wanted, one) for one, (_, wanted) in zip(told, tests, strict=True)]
 
 
