@@ -132,7 +132,7 @@ def _network(train: Array, target: Array, tests: Tests, measure: Measure, seed: 
     # Products of this size gain nothing from a second thread, and wait for it where others run.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return read(scale(train), target, scaled, SETTINGS | {"random_state": seed})
+        return read(scale(train), target, scaled, {**SETTINGS, "random_state": seed})
 
 
 def _classes(train: Array, target: Array, tests: Tests, settings: Mapping[str, Any]) -> list[float]:
