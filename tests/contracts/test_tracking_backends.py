@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from benchmarks.support.model_server import end, free_port, start_tracking_server
 from cmir.config import trial_config
 from cmir.runner.studies.records import Ending, TrialRecord
-from cmir.runner.tracking.sweep_tracker import SweepTracker, connect, dataset_input
+from cmir.runner.tracking.sweep_tracker import Live, SweepTracker, connect, dataset_input
 from tests.support.small_postgres import postgres
 
 LARGEST = 1.7976931348623157e308
@@ -183,6 +183,27 @@ def test_a_continued_sweep_writes_what_is_missing_alone(
     assert {n: everything(after[n]) for n in before} == {n: everything(before[n]) for n in before}
     assert (after[2].info.run_id, after[2].info.status) == (cut.info.run_id, "FAILED")
     assert again.run_of(1) == before[1].info.run_id
+
+
+@pytest.mark.parametrize("kind", ["trial", "arm"])
+def test_a_promotion_beside_the_trials_is_left_in_peace_and_nothing_doubled(
+    client: MlflowClient, kind: str
+) -> None:
+    name, live = next(NAMES), Live(tags={"kind": kind})
+    first = SweepTracker(client, name, "s", live=live)
+    before = children(client, written(first, ENDED[:2]))
+    known = {"mlflow.parentRunId": first.parent, "trial": "0", "rule": "ood_val"}
+    promoted = client.create_run(first.experiment, 10_000, known).info.run_id
+    client.set_terminated(promoted)
+    again = SweepTracker(client, name, "s", [first.parent], live=live)
+    again.write_missing(ENDED[:2])
+    assert again.flush() == 0
+    assert client.get_run(promoted).info.lifecycle_stage == "active"
+    client.delete_run(promoted)
+    after = children(client, again)
+    assert {n: run.info.run_id for n, run in after.items()} == {
+        n: run.info.run_id for n, run in before.items()
+    }
 
 
 def test_a_run_that_was_cut_off_at_its_end_is_filled_without_doubles(

@@ -66,8 +66,8 @@ class ClientRuns:
             )
             for run in runs:
                 tags, info = run.data.tags, run.info
-                # A promotion names the trial that it has trained again, and is none.
-                if tags.get("kind", "trial") != "trial" or "protocol" in tags:
+                # The run of a promotion names the trial that it chose, and by which rule.
+                if "rule" in tags:
                     continue
                 is_whole = info.status != "RUNNING" and "outcome" in tags
                 yield FoundRun(int(tags["trial"]), str(info.run_id), info.start_time, is_whole)
