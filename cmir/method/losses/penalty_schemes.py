@@ -118,7 +118,7 @@ def _mmd(batch: PenaltyBatch) -> Penalised:
 
 
 def _adversary(network: Network, count: int) -> dict[str, Part]:
-    inputs = len(network.sizes) * network.config.representation_size
+    inputs = len(network.sizes) * network.config.invariant_width
     return adversary_parts(inputs, network.config.hidden_size, count)
 
 

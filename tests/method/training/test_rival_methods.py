@@ -67,6 +67,13 @@ def test_each_learns_names_as_well(request: pytest.FixtureRequest, method: str, 
     assert trained(data, config).weights.isfinite().all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_each_takes_a_narrow_invariant_part(learning: DevelopmentData, method: str) -> None:
+    narrow = {"model__invariant_size": 3, "loss__decorrelation": "cross_covariance"}
+    config = small_config((0,), **{**METHODS[method], **narrow, "training__epochs": 1})
+    assert trained(learning, config).weights.isfinite().all()
+
+
 def test_the_same_seed_gives_the_same_numbers(learning: DevelopmentData) -> None:
     for method in ("mixup", "sal", "ogm_ge"):
         config = small_config((3,), **METHODS[method])
