@@ -9,17 +9,17 @@ from typing import Any
 from cmir.ablation.arm import PARTITION_KEYS, PENALTY_KEYS, VIEW_KEYS, changed
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
+from cmir.method.baseline_recipes import CONSTRAINTS
 from cmir.method.losses.objective import Objective, prediction_loss
 from cmir.method.networks.sized_network import network_for
 from cmir.space.search_space import Assignment, SearchSpace, contains
 from cmir.space.space_file import SweepFile, parse_sweep
 
-CONSTRAINTS = ("invariance", "mutual_information", "reconstruction", "label_leak")
 UNSEARCHED = (
     "environments.",
     "model.",
     "loss.penalty_settings.",
-    *(f"loss.{name}" for name in CONSTRAINTS),
+    *CONSTRAINTS,
 )
 FORMS = ("loss.off_diagonal", "loss.normalise", "loss.decorrelation", "loss.reduction")
 LARGEST_HIDDEN = 4096
@@ -45,8 +45,8 @@ def untuned_baseline(full: TrialConfig, data: DevelopmentData) -> tuple[TrialCon
     configuration as closely as a whole number can: the ERM baseline has no use for the decoder and
     the spurious part, so its layers become wider.
     """
-    weights = {f"loss.{name}": 0.0 for name in CONSTRAINTS}
-    baseline = changed(full, weights, (*VIEW_KEYS, *PARTITION_KEYS, *PENALTY_KEYS))
+    nothing = dict.fromkeys(CONSTRAINTS, 0.0)
+    baseline = changed(full, nothing, (*VIEW_KEYS, *PARTITION_KEYS, *PENALTY_KEYS))
     wanted = trained_parameters(full, data)
     low, high = 2, LARGEST_HIDDEN
     while low < high:

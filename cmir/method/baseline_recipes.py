@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from cmir.config import TrialConfig, trial_config
 from cmir.extensions import baseline
+from cmir.method.losses.replica_settings import TERMS
 
-CONSTRAINTS = (
-    "loss.invariance",
-    "loss.mutual_information",
-    "loss.reconstruction",
-    "loss.label_leak",
-)
+CONSTRAINTS = tuple(f"loss.{name}" for name in TERMS)
 SCHEMES = (
     "environments.",
     "loss.penalty",

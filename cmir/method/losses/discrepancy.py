@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cmir.method.losses.independence import squared_distances
+
 # Of the Gaussian kernels, as multiples of the mean squared distance of a batch.
 SCALES = (0.25, 1.0, 4.0)
 
@@ -48,11 +50,7 @@ def gaussian_kernel(features: Tensor) -> Tensor:
         tensor([[[1., 1.],
                  [1., 1.]]])
     """
-    # About their mean the products are small, and so is what their difference loses.
-    centred = features - features.mean(1, keepdim=True)
-    squares = centred.square().sum(-1)
-    distances = squares[:, :, None] + squares[:, None] - 2 * centred @ centred.transpose(1, 2)
-    distances = distances.clamp(min=0)
+    distances = squared_distances(features)
     pairs = features.shape[1] * (features.shape[1] - 1)
     scale = (distances.detach().sum((1, 2)) / max(pairs, 1)).clamp(min=1e-12)[:, None, None]
     kernels = [torch.exp(-distances / (width * scale)) for width in SCALES]

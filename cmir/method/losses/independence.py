@@ -98,6 +98,15 @@ def explained_share(spurious: Tensor, contrasts: Tensor) -> Tensor:
     return told / whole - contrasts.square().mean(-2).sum(-1) / (samples - 1)
 
 
+def squared_distances(values: Tensor) -> Tensor:
+    """|x_i - x_j|^2 of every pair of samples: `(..., batch, features)` to `(..., batch, batch)`."""
+    # About their mean the products are small, and so is what their difference loses.
+    centred = values - values.mean(-2, keepdim=True)
+    norms = centred.square().sum(-1)
+    products = centred @ centred.transpose(-1, -2)
+    return (norms[..., :, None] + norms[..., None, :] - 2 * products).clamp(min=0)
+
+
 def _samples(values: Tensor, least: int) -> int:
     count = values.shape[-2]
     if count < least:
@@ -113,10 +122,7 @@ def _standard(values: Tensor) -> Tensor:
 
 def _kernel(values: Tensor) -> Tensor:
     """`(..., batch, batch)` with a diagonal of zeros."""
-    centred = values - values.mean(-2, keepdim=True)
-    norms = centred.square().sum(-1)
-    products = centred @ centred.transpose(-1, -2)
-    distances = (norms[..., :, None] + norms[..., None, :] - 2 * products).clamp(min=0)
+    distances = squared_distances(values)
     width = distances.detach().mean((-2, -1), keepdim=True).clamp(min=1e-12)
     own = torch.eye(values.shape[-2], dtype=torch.bool, device=values.device)
     return (-distances / width).exp().masked_fill(own, 0.0)

@@ -23,7 +23,7 @@ from cmir.method.losses.constraints import (
 )
 from cmir.method.losses.independence import cross_covariance, explained_share, hsic
 from cmir.method.losses.penalty_schemes import PenaltyBatch
-from cmir.method.losses.replica_settings import ReplicaSettings
+from cmir.method.losses.replica_settings import TERMS, ReplicaSettings
 from cmir.method.networks.features import Inputs
 from cmir.method.networks.model import Network, Weights
 from cmir.method.networks.replicas import Layout, linear, linear_parts, linear_relu
@@ -266,7 +266,7 @@ def weighted_sum(
     large weight does not act as a large learning rate (Krueger et al. 2021, Sec. 4).
     """
     total = terms["prediction"]
-    for name in ("invariance", "mutual_information", "reconstruction", "label_leak"):
+    for name in TERMS:
         if name in terms:
             total = total + getattr(settings, name) * terms[name]
     if penalty_counts and "penalty" in terms:

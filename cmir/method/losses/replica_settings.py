@@ -19,6 +19,8 @@ WEIGHTS: Mapping[str, str] = {
     "penalty": "penalty_weight",
 }
 CONSTRAINTS = tuple(WEIGHTS)
+# Those that need no environments by a partition: weighed terms of Eq. 9, and what we add to them.
+TERMS = tuple(name for name in CONSTRAINTS if name != "penalty")
 # What is said of every training, also where its weight is zero: the terms that the paper has.
 REPORTED = tuple(name for name in CONSTRAINTS if name != "label_leak")
 
