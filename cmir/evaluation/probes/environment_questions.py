@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,24 +19,38 @@ from torch import Tensor
 
 from cmir.config import EnvironmentsConfig
 from cmir.data import DevelopmentData
+from cmir.evaluation.probes.ground_truth import VALIDATION
 from cmir.evaluation.probes.readouts import Held, Measure, Readout, readouts
 from cmir.evaluation.probes.representations import Parts, TrainedModel
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.networks.replicas import draw_normal
 
-VALIDATION = ("id_val", "ood_val")
 # Of the training samples, whose environments alone are known, so many are scored on.
 HELD_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A model, its data, and the rows `(n,)` of the training split that probes are fitted on."""
+    """What is asked about.
+
+    Attributes:
+        model: whose parts are probed.
+        data: that it was trained on.
+        fit_on: positions `(n,)` in the training split that probes are fitted on.
+        random: of what is disturbed.
+        partitions: the folder where partitions of the data are kept; None: they are made anew.
+    """
 
     model: TrainedModel
     data: DevelopmentData
     fit_on: np.ndarray
     random: np.random.Generator
+    partitions: Path | None = None
+
+    @cached_property
+    def fitted(self) -> Parts:
+        """The parts of the samples that probes are fitted on."""
+        return self.model.parts(self.data, self.data.train.rows[self.fit_on])
 
     @property
     def held_rows(self) -> np.ndarray:
@@ -91,12 +107,12 @@ def erased_readout(asked: Asked, environments: EnvironmentsConfig) -> Readout:
 def partition_readout(asked: Asked, environments: EnvironmentsConfig) -> Readout | None:
     """The environment of a training sample, on training samples that probes were not fitted on."""
     scheme, count, settings = partition_of(environments)
-    groups = Partitions(asked.data).groups(scheme, count, settings)[asked.fit_on]
+    partitions = Partitions(asked.data, asked.partitions)
+    groups = partitions.groups(scheme, count, settings)[asked.fit_on]
     held = asked.random.random(len(groups)) < HELD_SHARE
     if len(np.unique(groups[~held])) < 2 or not held.any():
         return None
-    rows = asked.data.train.rows[asked.fit_on]
-    fitted, told = (asked.model.parts(asked.data, rows[chosen]) for chosen in (~held, held))
+    fitted, told = asked.fitted.of(~held), asked.fitted.of(held)
     scored = Held(f"which environment of the partition {scheme}", told, groups[held])
     return readouts(fitted, groups[~held], [scored], "accuracy")[0]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from cmir.evaluation.probes.environment_questions import Asked, environment_read
 from cmir.evaluation.probes.ground_truth import VALIDATION, GroundTruth, ground_truth
 from cmir.evaluation.probes.linear_probes import Array
 from cmir.evaluation.probes.readouts import Held, Measure, Readout, readouts
-from cmir.evaluation.probes.representations import TrainedModel, model_of
+from cmir.evaluation.probes.representations import model_of
 from cmir.evaluation.probes.swap_moves import BySplit, swap_moves
 from cmir.method.training.reports import TrialResult
 
@@ -47,7 +48,9 @@ class Probes:
     truth: GroundTruth | None
 
 
-def probe(result: TrialResult, data: DevelopmentData, seed: int = 0) -> Probes:
+def probe(
+    result: TrialResult, data: DevelopmentData, seed: int = 0, partitions: Path | None = None
+) -> Probes:
     """Probes a finished training: fitted on training rows, scored on validation rows.
 
     Probes are fitted on at most 4000 training rows, drawn without replacement.
@@ -56,46 +59,40 @@ def probe(result: TrialResult, data: DevelopmentData, seed: int = 0) -> Probes:
         result: of a training on `data`.
         data: only development splits.
         seed: of what is disturbed and swapped, and of the choice of rows.
+        partitions: the folder where partitions of the data are kept, if there is one.
     """
     model = model_of(result, data)
     random = np.random.default_rng(seed)
     fit_on = random.permutation(len(data.train))[:MOST_FITTED]
     fit_on.sort()
     truth = ground_truth(model, data, fit_on) if has_ground_truth(data) else None
-    found = label_readouts(model, data, fit_on)
-    group = group_readout(model, data, fit_on)
+    asked = Asked(model, data, fit_on, random, partitions)
+    found = label_readouts(asked)
+    group = group_readout(asked)
     found |= {} if group is None else {"group": group}
-    asked = Asked(model, data, fit_on, random)
     found |= environment_readouts(asked, result.config.environments)
     return Probes(found, swap_moves(model, data, seed), truth)
 
 
-def label_readouts(
-    model: TrainedModel, data: DevelopmentData, fit_on: np.ndarray
-) -> dict[str, Readout]:
-    """The label on each validation split, as `label/<split>`.
-
-    Args:
-        model: whose parts are probed.
-        data: that it was trained on.
-        fit_on: positions in the training split that probes are fitted on.
-    """
-    fitted = model.parts(data, data.train.rows[fit_on])
+def label_readouts(asked: Asked) -> dict[str, Readout]:
+    """The label on each validation split, as `label/<split>`."""
+    model, data = asked.model, asked.data
     measure: Measure = "accuracy" if data.task.kind in ("binary", "classes") else "r2"
     held = [
         Held(f"the label, {GROUPS_OF[name]}", model.parts(data, split.rows), split.labels)
         for name, split in ((name, data.splits[name]) for name in VALIDATION)
     ]
-    found = readouts(fitted, data.train.labels[fit_on], held, measure)
+    found = readouts(asked.fitted, data.train.labels[asked.fit_on], held, measure)
     return dict(zip((f"label/{name}" for name in VALIDATION), found, strict=True))
 
 
-def group_readout(model: TrainedModel, data: DevelopmentData, fit_on: np.ndarray) -> Readout | None:
+def group_readout(asked: Asked) -> Readout | None:
     """Who a sample of `id_val` is of, among those in training: a closed set.
 
     The first of speaker, video, source and environment that training and `id_val` share; None
     where they share none.
     """
+    data, fit_on = asked.data, asked.fit_on
     for column in CLUSTER_COLUMNS:
         known, told = _names(data.train, column), _names(data.id_val, column)
         if known is None or told is None or len(np.unique(known[fit_on])) < 2:
@@ -103,11 +100,10 @@ def group_readout(model: TrainedModel, data: DevelopmentData, fit_on: np.ndarray
         names, codes = np.unique(known[fit_on], return_inverse=True)
         is_met = np.isin(told, names)
         if is_met.any():
-            fitted = model.parts(data, data.train.rows[fit_on])
-            parts = model.parts(data, data.id_val.rows[is_met])
+            parts = asked.model.parts(data, data.id_val.rows[is_met])
             wanted = np.searchsorted(names, told[is_met]).astype(float)
             held = Held(f"which {column}, of those in training", parts, wanted)
-            return readouts(fitted, codes.astype(float), [held], "accuracy")[0]
+            return readouts(asked.fitted, codes.astype(float), [held], "accuracy")[0]
     return None
 
 

@@ -33,6 +33,10 @@ class Parts:
     invariant: FloatArray
     spurious: FloatArray
 
+    def of(self, samples: np.ndarray) -> Parts:
+        """Those of the chosen samples."""
+        return Parts(self.invariant[:, samples], self.spurious[:, samples])
+
     @property
     def both(self) -> FloatArray:
         """Everything the encoder keeps, `(replica, n, modalities * (d_inv + d_spu))`."""

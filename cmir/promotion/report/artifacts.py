@@ -85,7 +85,8 @@ def artifacts(
     ablation = [folder / name for name in ABLATION_FILES if (folder / name).is_file()]
     task, ood_val = plan.data.task, plan.data.ood_val
     classes = class_tables(served["ood_val"], ood_val, task) if task.is_named else None
-    return Artifacts(tables, probe(winner.result, plan.data), figures, ablation, classes, of)
+    probes = probe(winner.result, plan.data, partitions=plan.paths.partitions)
+    return Artifacts(tables, probes, figures, ablation, classes, of)
 
 
 def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]:

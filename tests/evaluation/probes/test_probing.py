@@ -232,7 +232,7 @@ def test_a_swapped_modality_moves_what_is_made_of_it(
 def test_who_a_sample_is_of_is_asked_where_training_has_met_them(
     result: TrialResult, learning: DevelopmentData
 ) -> None:
-    model, fit_on = model_of(result, learning), np.arange(len(learning.train))
+    model = model_of(result, learning)
     names = np.where(learning.train.labels > 0, "ann", "bob")
     told = np.where(learning.id_val.labels > 0, "ann", "bob")
     told[:3] = "eve"
@@ -245,7 +245,7 @@ def test_who_a_sample_is_of_is_asked_where_training_has_met_them(
             learning.id_val, samples=learning.id_val.samples.with_columns(speaker=pl.Series(told))
         ),
     )
-    found = group_readout(model, known, fit_on)
+    found = group_readout(asked(model, known))
     assert found is not None
     assert found.asked == "which speaker, of those in training"
     assert (found.linear["invariant"] > found.chance + 0.1).all()
