@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 
 from cmir.errors import InputError
@@ -86,6 +86,20 @@ def same_decimals(values: Sequence[object], decimals: int = 4) -> list[str]:
         return "" if value is None else str(value)
 
     return [cell(value) for value in values]
+
+
+def add_test_set(parser: ArgumentParser, what: str) -> None:
+    """The options `--test-set` and `--why`; see `reason_of`. `what` is what the access is for."""
+    parser.add_argument("--test-set", action="store_true", help=f"{what} (default: none)")
+    why = "reason of the test-set access, which needs one (default: none)"
+    parser.add_argument("--why", default="", help=why)
+
+
+def reason_of(given: Namespace) -> str:
+    """The reason of a test-set access; empty where none is wanted; InputError where it lacks."""
+    if given.test_set and not given.why:
+        raise InputError("--test-set needs a reason, which the ledger keeps: add --why TEXT.")
+    return str(given.why)
 
 
 def add_artifacts(parser: ArgumentParser) -> None:

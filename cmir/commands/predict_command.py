@@ -24,7 +24,7 @@ from polars import selectors
 from rich.console import Console
 from rich.table import Table
 
-from cmir.cli import print_error
+from cmir.cli import add_test_set, print_error, reason_of
 from cmir.data import load_dataset
 from cmir.data.manifest import HELDOUT_SPLITS
 from cmir.data.samples import read_samples
@@ -82,9 +82,7 @@ def _scored(given: argparse.Namespace, ensemble: Ensemble) -> pl.DataFrame:
 
 def _compared(given: argparse.Namespace, ensemble: Ensemble, registry: Registry) -> pl.DataFrame:
     """The samples with held-out splits among them, in one test-set access."""
-    if not given.why:
-        raise InputError("--test-set needs a reason, which the ledger keeps: add --why TEXT.")
-    held = _heldout(given.source)
+    why, held = reason_of(given), _heldout(given.source)
     if given.split not in (None, *held) or not held:
         raise InputError(
             f"--test-set: must be given with a held-out split, but {given.source} has "
@@ -97,7 +95,7 @@ def _compared(given: argparse.Namespace, ensemble: Ensemble, registry: Registry)
         lambda table: _kept(table, held, ensemble.card.task),
         registry=registry,
         paths=Paths(),
-        purpose=f"predict: {given.why}",
+        purpose=f"predict: {why}",
     )
     return table
 
@@ -136,13 +134,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--split",
         help="the only split of a dataset folder to score (default: all but the held-out ones)",
     )
-    parser.add_argument(
-        "--test-set",
-        action="store_true",
-        help="compare held-out splits with their labels, one test-set access (default: none)",
-    )
-    why = "reason of the test-set access, which needs one (default: none)"
-    parser.add_argument("--why", default="", help=why)
+    add_test_set(parser, "compare held-out splits with their labels, one test-set access")
     parser.add_argument(
         "--out", type=Path, help="file for the table: .csv, .parquet or .json (default: print)"
     )

@@ -22,7 +22,14 @@ from rich.table import Table
 from cmir.ablation.ablation_plan import AblationPlan, AblationRequest, plan_ablation
 from cmir.ablation.ablation_report import heldout_sentence
 from cmir.ablation.ablation_table import Cells
-from cmir.cli import add_artifacts, add_placement, positive, print_error
+from cmir.cli import (
+    add_artifacts,
+    add_placement,
+    add_test_set,
+    positive,
+    print_error,
+    reason_of,
+)
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -44,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_address(given.address)
         plan = plan_ablation(_origin(given), Paths())
-        request = RivalsRequest(_names(given.only), given.test_set, _why(given))
+        request = RivalsRequest(_names(given.only), given.test_set, reason_of(given))
         _announce(console, plan)
         placement = Placement(given.concurrency, given.trials_per_gpu, given.address)
         runner = Runner(Paths(artifacts=given.artifacts), placement, given.storage)
@@ -93,13 +100,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAMES",
         help="rivals, separated by commas (default: all that the data allows)",
     )
-    parser.add_argument(
-        "--test-set",
-        action="store_true",
-        help="one test-set access for all rivals together (default: none)",
-    )
-    why = "reason of the test-set access, which needs one (default: none)"
-    parser.add_argument("--why", default="", help=why)
+    add_test_set(parser, "one test-set access for all rivals together")
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     add_artifacts(parser)
     add_placement(parser, "trainings")
@@ -119,12 +120,6 @@ def _origin(given: argparse.Namespace) -> AblationRequest:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _why(given: argparse.Namespace) -> str:
-    if given.test_set and not given.why:
-        raise InputError("--test-set needs a reason, which the ledger keeps: add --why TEXT.")
-    return str(given.why)
 
 
 def _console() -> Console:
