@@ -17,13 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cmir.runner.studies.records import TrialRecord
 from cmir.space.shown_study import ShownStudy
-from cmir.sweep.leaderboard import finished, is_lower_better, value_of
-from cmir.sweep.parallel_coordinates import leading_settings
+from cmir.sweep.leaderboard import is_lower_better, ranked, value_of
+from cmir.sweep.parallel_coordinates import are_numbers, is_wide, leading_settings
 
 NAME = "interactive.html"
 FEWEST, MOST_TRIALS = 2, 1000
-# Numbers that differ by more than this stand on a log scale.
-LOG_FROM = 30.0
 HEAD = "<!doctype html><meta charset='utf-8'><title>{of}</title><h3>{of}: {objective}</h3>"
 
 
@@ -45,9 +43,7 @@ def interactive_page(records: Sequence[TrialRecord], objective: str, of: str) ->
     Returns:
         the page; empty where fewer than two trials have finished, or they do not differ.
     """
-    sign = 1.0 if is_lower_better(objective) else -1.0
-    best = sorted(finished(records), key=lambda record: sign * (value_of(record) or 0.0))
-    ended = best[:MOST_TRIALS]
+    ended = ranked(records, objective)[:MOST_TRIALS]
     settings = leading_settings(ended, objective)
     if len(ended) < FEWEST or not settings:
         return ""
@@ -95,7 +91,7 @@ def _as(column: BaseDistribution, value: Any) -> Any:
 
 def _distribution(key: str, ended: Sequence[TrialRecord]) -> BaseDistribution:
     values = [record.params[key] for record in ended if key in record.params]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    if are_numbers(values):
         low, high = float(min(values)), float(max(values))
-        return FloatDistribution(low, high, log=low > 0 and high / low > LOG_FROM)
+        return FloatDistribution(low, high, log=is_wide(low, high))
     return CategoricalDistribution(sorted({str(value) for value in values}))

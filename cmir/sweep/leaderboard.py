@@ -136,8 +136,13 @@ def finished(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def best_trial(records: Sequence[TrialRecord], objective: str) -> TrialRecord | None:
     """The finished trial with the best objective, the earliest of equals; None if there is none."""
+    return next(iter(ranked(records, objective)), None)
+
+
+def ranked(records: Sequence[TrialRecord], objective: str) -> list[TrialRecord]:
+    """The finished trials that have a value, the best first, of equals the earliest."""
     sign = 1.0 if is_lower_better(objective) else -1.0
-    return min(finished(records), key=lambda record: _place(record, sign), default=None)
+    return sorted(finished(records), key=lambda record: _place(record, sign))
 
 
 def is_lower_better(objective: str) -> bool:

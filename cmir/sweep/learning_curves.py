@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cmir.runner.studies.records import TrialRecord
-from cmir.sweep.leaderboard import finished, is_lower_better, value_of
+from cmir.sweep.leaderboard import ranked, value_of
 from cmir.sweep.plot_axes import SCHEME_STYLES, blank, label_of, legend, message, window_of
 
 MOST_CURVES = 4
@@ -21,11 +21,10 @@ def learning_curves(records: Sequence[TrialRecord], objective: str) -> Figure:
 
     A mark for each seed stands at the epoch that was kept, with the seed's own value there.
     """
-    ended = [record for record in finished(records) if _curve(record, objective)]
+    ended = [record for record in ranked(records, objective) if _curve(record, objective)]
     if not ended:
         return message(TITLE, "No trial with a curve has finished yet.")
-    sign = 1.0 if is_lower_better(objective) else -1.0
-    best = sorted(ended, key=lambda record: sign * (value_of(record) or 0.0))[:MOST_CURVES]
+    best = ended[:MOST_CURVES]
     figure, axes = blank(8.0, 4.8, f"{TITLE}, and the epoch that each seed kept")
     for record, (colour, marker) in zip(best, SCHEME_STYLES, strict=False):
         _draw_curve(axes, record, objective, colour)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.importance import importance_beside_chance
-from cmir.sweep.leaderboard import finished, is_lower_better, value_of
+from cmir.sweep.leaderboard import finished, ranked, value_of
 from cmir.sweep.plot_axes import BLACK, BLUE, GREY, PALE, VERMILION, blank, message
 
 TITLE = "What the best trials have in common"
@@ -44,12 +44,10 @@ def parallel_coordinates(records: Sequence[TrialRecord], objective: str) -> Figu
     The settings that separate the best trials most stand first, nine at most. A conditional setting
     that a trial does not have is passed below its axis.
     """
-    ended = finished(records)
-    axes_of = [_axis(key, ended) for key in leading_settings(records, objective)]
+    ordered = ranked(records, objective)
+    axes_of = [_axis(key, ordered) for key in leading_settings(records, objective)]
     if not axes_of:
         return message(TITLE, "No finished trial has a setting that differs.")
-    sign = 1.0 if is_lower_better(objective) else -1.0
-    ordered = sorted(ended, key=lambda record: sign * (value_of(record) or 0.0))
     axes_of.append(_objective_axis(ordered, objective))
     figure, axes = blank(2.6 + 1.15 * len(axes_of), 5.2, TITLE)
     lines = [[axis.heights.get(r.number, UNUSED) for axis in axes_of] for r in ordered]
@@ -74,16 +72,26 @@ def leading_settings(records: Sequence[TrialRecord], objective: str) -> list[str
     return sorted(differ, key=lambda key: -shares.get(key, 0.0))[:MOST_SETTINGS]
 
 
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether a setting is a number in all of these trials."""
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def is_wide(low: float, high: float) -> bool:
+    """Whether numbers from `low` to `high` stand on a log scale."""
+    return low > 0 and high / low > LOG_FROM
+
+
 def _axis(key: str, ended: Sequence[TrialRecord]) -> Axis:
     values = {r.number: r.params[key] for r in ended if key in r.params}
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.values()):
+    if are_numbers(values.values()):
         return _number_axis(key, {n: float(v) for n, v in values.items()})
     return _choice_axis(key, {n: str(v) for n, v in values.items()})
 
 
 def _number_axis(name: str, values: Mapping[int, float]) -> Axis:
     low, high = min(values.values()), max(values.values())
-    is_log = low > 0 and high / low > LOG_FROM
+    is_log = is_wide(low, high)
     scale = np.log if is_log else np.asarray
     ends = scale(low), scale(high)
     reach = float(ends[1] - ends[0]) or 1.0
