@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
 
 from cmir.errors import InputError
 from cmir.hidden_secrets import without_secrets
@@ -70,6 +75,33 @@ def add_loudness(parser: ArgumentParser) -> None:
     shown.add_argument(
         "--json", action="store_true", help="print nothing but errors and, at the end, one object"
     )
+
+
+def console_of(given: Namespace, width: int | None = None) -> Console:
+    """The terminal, silent where a script asked for that; where there is none, so wide."""
+    is_quiet = given.quiet or given.json
+    console = Console(quiet=is_quiet)
+    is_wide = width is None or console.is_terminal or "COLUMNS" in os.environ
+    return console if is_wide else Console(width=width, quiet=is_quiet)
+
+
+def print_object(found: Mapping[str, Any]) -> None:
+    """One object of JSON on one line; a value that is not a number becomes null."""
+    print(json.dumps(_plain(found), default=str))
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON, which knows neither infinities nor NaN.
+
+    Example:
+        >>> _plain({"a": (1.5, float("nan"))})
+        {'a': [1.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def same_decimals(values: Sequence[object], decimals: int = 4) -> list[str]:

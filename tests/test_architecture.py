@@ -51,7 +51,7 @@ ALLOWED_IMPORTERS = {
     ),
     "optuna": ("cmir.space.", "cmir.runner.", "cmir.sweep.", "cmir.ablation."),
     "ray": ("cmir.runner.", "cmir.sweep."),
-    "rich": ("cmir.runner.display", "cmir.commands."),
+    "rich": ("cmir.cli", "cmir.runner.display", "cmir.commands."),
     "huggingface_hub": ("cmir.method.language.pretrained.backbones",),
     "tokenizers": (),
     "transformers": ("cmir.method.language.pretrained.backbones",),

@@ -9,9 +9,10 @@ Exit codes: 0 done; 2 bad input; 130 interrupted, nothing lost.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -23,7 +24,15 @@ from cmir.ablation.ablation_table import Cells, notes, score_cells
 from cmir.ablation.arm import FAMILIES, Arm
 from cmir.ablation.arm_results import VALIDATION
 from cmir.ablation.run_ablation import AblationOutcome, Watch, ablate
-from cmir.cli import add_artifacts, add_placement, positive, print_error
+from cmir.cli import (
+    add_artifacts,
+    add_loudness,
+    add_placement,
+    console_of,
+    positive,
+    print_error,
+    print_object,
+)
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -39,8 +48,10 @@ from cmir.sweep.run_sweep import SweepStart
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, runs the ablation, prints what it found; returns the exit code."""
-    request, placement = _parse(arguments)
-    console = _console()
+    given = _parse(arguments)
+    placement = Placement(given.concurrency, given.trials_per_gpu, given.address)
+    request = AblationRequest(**{f.name: getattr(given, f.name) for f in fields(AblationRequest)})
+    console = console_of(given, 100)
     try:
         check_address(placement.address)
         plan = plan_ablation(request, Paths())
@@ -56,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.THIS.say()
         return interruption.INTERRUPTED
     _report(console, plan, outcome)
+    if given.json:
+        print_object(_as_json(plan, outcome))
     return 0
 
 
@@ -87,7 +100,7 @@ class Shown(Displays):
         )
 
 
-def _parse(arguments: Sequence[str] | None) -> tuple[AblationRequest, Placement]:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -121,15 +134,20 @@ def _parse(arguments: Sequence[str] | None) -> tuple[AblationRequest, Placement]
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     add_artifacts(parser)
     add_placement(parser, "trainings")
-    given = vars(parser.parse_args(arguments))
-    where = Placement(*(given.pop(name) for name in ("concurrency", "trials_per_gpu", "address")))
-    return AblationRequest(**given), where
+    add_loudness(parser)
+    return parser.parse_args(arguments)
 
 
-def _console() -> Console:
-    """The terminal; where there is none, as wide as the tables need."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=100)
+def _as_json(plan: AblationPlan, outcome: AblationOutcome) -> dict[str, Any]:
+    """What a script asks of an ablation."""
+    return {
+        "name": plan.name,
+        "metric": plan.metric,
+        "arms": outcome.table.to_dicts(),
+        "heldout": [] if outcome.heldout is None else outcome.heldout.to_dicts(),
+        "files": [str(file) for file in outcome.files],
+        "mlflow_misses": outcome.trouble,
+    }
 
 
 def _announce(console: Console, plan: AblationPlan) -> None:

@@ -11,8 +11,6 @@ Exit codes: 0 done, or a dry run that would be; 2 bad input; 3 refused; 130 inte
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +22,15 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cmir.cli import add_artifacts, add_loudness, add_placement, positive, print_error
+from cmir.cli import (
+    add_artifacts,
+    add_loudness,
+    add_placement,
+    console_of,
+    positive,
+    print_error,
+    print_object,
+)
 from cmir.errors import InputError
 from cmir.process import interruption
 from cmir.process.cluster_address import check_address
@@ -63,7 +69,7 @@ REFUSED = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, promotes, prints what came of it; returns the exit code."""
     given = _parse(arguments)
-    console = _console(given.quiet or given.json)
+    console = console_of(given, 140)
     try:
         if given.list or given.compare or given.rollback:
             return _look(console, given)
@@ -89,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return interruption.INTERRUPTED
     code = _report(console, outcome, request)
     if given.json:
-        print(json.dumps(_as_json(outcome)))
+        print_object(_as_json(outcome))
     return code
 
 
@@ -200,13 +206,6 @@ def _request(given: argparse.Namespace) -> PromotionRequest:
         raise InputError("--why belongs to --force or --rollback: give one of them.")
     names = [field.name for field in fields(PromotionRequest)]
     return PromotionRequest(**{name: getattr(given, name) for name in names})
-
-
-def _console(is_quiet: bool) -> Console:
-    """The terminal; where there is none, as wide as the tables need."""
-    console = Console(quiet=is_quiet)
-    is_wide = console.is_terminal or "COLUMNS" in os.environ
-    return console if is_wide else Console(width=140, quiet=is_quiet)
 
 
 def _as_json(outcome: PromotionOutcome) -> dict[str, Any]:

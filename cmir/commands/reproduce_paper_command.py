@@ -15,12 +15,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from cmir.cli import add_artifacts, add_placement, positive, print_error
+from cmir.cli import (
+    add_artifacts,
+    add_loudness,
+    add_placement,
+    console_of,
+    positive,
+    print_error,
+    print_object,
+)
 from cmir.data.transport.data_url import is_url
 from cmir.errors import InputError
 from cmir.paper.language_setting import with_backbone
@@ -47,7 +57,7 @@ RETRAININGS = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, follows the protocol, prints the table; returns the exit code."""
     given = _parse(arguments)
-    console = Console()
+    console = console_of(given)
     try:
         check_address(given.address)
         entries = [_entry(space, given, console) for space in _spaces(given)]
@@ -61,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.THIS.say()
         return interruption.INTERRUPTED
     _print(console, entries)
+    if given.json:
+        print_object({"data_sets": [_as_json(one) for one in entries]})
     return 2 if given.space and entries[0].found is None else 0
 
 
@@ -109,6 +121,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="generate synthetic data where a data set is missing (default: skip it)",
     )
+    add_loudness(parser)
     return parser.parse_args(arguments)
 
 
@@ -124,7 +137,8 @@ def _entry(space: Path, given: argparse.Namespace, console: Console) -> Entry:
     paths = Paths(artifacts=given.artifacts)
     is_here = is_url(file.data.path) or (paths.root / file.data.path).exists()
     if not is_here and not given.stand_in:
-        console.print(
+        is_error = given.space is not None and console.quiet
+        (Console(stderr=True) if is_error else console).print(
             f"{known.row.title}: there is no data at {file.data.path}; {space} says how to make it",
             highlight=False,
         )
@@ -188,6 +202,11 @@ def _search(space: Path, given: argparse.Namespace, console: Console, paths: Pat
     finally:
         for display in displays:
             display.__exit__()
+
+
+def _as_json(one: Entry) -> dict[str, Any]:
+    """What a script asks of the protocol on a data set; `found` is null where there was no data."""
+    return {"title": one.row.title, "found": None if one.found is None else asdict(one.found)}
 
 
 def _print(console: Console, entries: Sequence[Entry]) -> None:

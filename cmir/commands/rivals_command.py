@@ -13,8 +13,8 @@ Exit codes: 0 done; 2 bad input; 130 interrupted, nothing lost.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -24,10 +24,13 @@ from cmir.ablation.ablation_report import heldout_sentence
 from cmir.ablation.ablation_table import Cells
 from cmir.cli import (
     add_artifacts,
+    add_loudness,
     add_placement,
     add_test_set,
+    console_of,
     positive,
     print_error,
+    print_object,
     reason_of,
 )
 from cmir.errors import InputError
@@ -47,7 +50,7 @@ from cmir.sweep.run_sweep import SweepStart
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, runs the comparison, prints its table; returns the exit code."""
     given = _parse(arguments)
-    console = _console()
+    console = console_of(given, 120)
     try:
         check_address(given.address)
         plan = plan_ablation(_origin(given), Paths())
@@ -64,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.THIS.say()
         return interruption.INTERRUPTED
     _report(console, outcome)
+    if given.json:
+        print_object(_as_json(plan, outcome))
     return 0
 
 
@@ -104,6 +109,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--storage", help="Optuna storage URL (default: journal files)")
     add_artifacts(parser)
     add_placement(parser, "trainings")
+    add_loudness(parser)
     return parser.parse_args(arguments)
 
 
@@ -122,10 +128,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _console() -> Console:
-    """The terminal; where there is none, as wide as the table needs."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+def _as_json(plan: AblationPlan, outcome: RivalsOutcome) -> dict[str, Any]:
+    """What a script asks of a comparison."""
+    return {
+        "name": plan.name,
+        "metric": plan.metric,
+        "rows": outcome.table.to_dicts(),
+        "accesses": None if outcome.heldout is None else outcome.heldout.accesses,
+        "files": [str(file) for file in outcome.files],
+        "mlflow_misses": outcome.trouble,
+    }
 
 
 def _announce(console: Console, plan: AblationPlan) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import shlex
 import sys
@@ -25,8 +24,10 @@ from cmir.cli import (
     add_artifacts,
     add_loudness,
     add_placement,
+    console_of,
     positive,
     print_error,
+    print_object,
     same_decimals,
 )
 from cmir.errors import InputError
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.disable()
     try:
         check_address(given.address)
-        return _run(given, Console(quiet=given.quiet or given.json))
+        return _run(given, console_of(given))
     except InputError as error:
         print_error(error)
         return 2
@@ -97,7 +98,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
             display.__exit__()
     code = _report(console, outcome, given.storage)
     if given.json:
-        print(json.dumps(_as_json(outcome)))
+        print_object(_as_json(outcome))
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_one_data_set_without_its_data_ends_with_code_2(
     printed = capsys.readouterr().out
     assert "search_spaces/paper/mosi.yaml says how to make it" in printed
     assert "49.8" in printed
+
+
+def test_a_script_gets_one_object_and_errors_elsewhere(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--all", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["data_sets"]
+    assert [one["found"] for one in found] == [None] * 6
+    assert main(["--space", "search_spaces/paper/mosi.yaml", "--quiet"]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, "there is no data at" in shown.err) == ("", True)
 
 
 def test_a_space_that_is_none_of_the_papers_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -47,7 +48,10 @@ def test_it_ends_with_one_table_and_the_same_command_shows_it_again(
     assert plan_promotion(PromotionRequest(), Paths()).sweep == "small"
 
     runs = len(mlflow.search_runs(search_all_experiments=True))
-    assert main(words) == 0
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["rival"] for row in told["rows"]] == table["rival"].to_list()
     assert len(mlflow.search_runs(search_all_experiments=True)) == runs
     again = pl.read_csv(tmp_path / "mlruns" / "studies" / "small.rivals" / "rivals.csv")
     assert again.equals(table)
