@@ -17,8 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from benchmarks.support.browser import found_browser, shown
 from benchmarks.support.model_server import end, free_port, start, wait_until_it_answers
-from tests.look.browser import found_browser, shown
 from tests.support.small_promotion import OPEN_GATES
 from tests.support.small_sweep import write_data, write_space
 
@@ -125,6 +125,7 @@ def pages(folder: Path, look: Look) -> dict[str, str]:
         "6 sweep, host": f"{place}/runs/{parent.info.run_id}/system-metrics",
         "7 best trial": f"{place}/runs/{best.info.run_id}",
         "8 best trial, curves": f"{place}/runs/{best.info.run_id}/model-metrics",
+        "11 models of the best trials": f"{place}/models",
         "9 registered model": "#/models/cmir-small",
         "10 version": "#/models/cmir-small/versions/1",
     }.items():
@@ -171,6 +172,12 @@ def test_the_best_trial_tells_where_it_comes_from(pages: dict[str, str]) -> None
     for word in ("Finished", "kind", "data", "scheme", "outcome"):
         assert word in page
     assert "best/ood_val (9)" in pages["8 best trial, curves"]
+
+
+def test_the_best_trials_are_models_with_their_scores(pages: dict[str, str]) -> None:
+    page = pages["11 models of the best trials"]
+    for word in ("trial-0", "best/objective", "Ready"):
+        assert word in page
 
 
 def test_the_registered_model_says_what_it_is(pages: dict[str, str]) -> None:

@@ -18,20 +18,21 @@ def found_browser() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def shown(browser: str, url: str, picture: Path, profile: Path, height: int = 1000) -> str:
-    """The words on a page, in the order in which they stand in it; its picture is left in a file.
+def shown(browser: str, url: str, picture: Path | None, profile: Path, height: int = 1000) -> str:
+    """The words on a page, in the order in which they stand in it; a picture of it, if wanted.
 
     Args:
         browser: its command.
         url: of the page.
-        picture: PNG file.
+        picture: PNG file, or None: none is wanted.
         profile: folder for what the browser remembers from page to page.
         height: of the window.
     """
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     options += [f"--window-size=2600,{height}", f"--user-data-dir={profile}"]
     options += [f"--virtual-time-budget={BUDGET}", "--run-all-compositor-stages-before-draw"]
-    for what in (f"--screenshot={picture}", "--dump-dom"):
+    pictures = [] if picture is None else [f"--screenshot={picture}"]
+    for what in (*pictures, "--dump-dom"):
         done = subprocess.run(
             [browser, *options, what, url], capture_output=True, text=True, timeout=180, check=True
         )
