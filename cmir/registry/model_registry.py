@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import mlflow
-import numpy as np
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Param, RunTag
 from mlflow.entities.model_registry import RegisteredModel
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
-from mlflow.types.schema import AnyType, Array
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests.exceptions import RequestException
 
 from cmir.data import DevelopmentData
 from cmir.registry.alias_history import OvertakenError, move_alias
-from cmir.registry.shipped_code import ENTRY, LANGUAGE_ENTRY, importable, shipped_code
-from cmir.registry.versions import in_silence
+from cmir.registry.logged_models import log_model, points
 from cmir.runner.tracking.sweep_tracker import dataset_input, experiment_id
-from cmir.serving.language_files import saved_ensemble
-from cmir.serving.predictor import CUT, Ensemble
-from cmir.serving.requests import DISTANCES, LENGTHS
-from cmir.serving.sentences import SENTENCES
+from cmir.serving.predictor import Ensemble
 
 ACCESSES = "heldout_readings"
 CHECKSUM = "development_checksum"
 NOTE = "mlflow.note.content"
-EXAMPLE_SAMPLES = 2
-
-Columns = list[ColSpec | TensorSpec]
 
 
 @dataclass(frozen=True)
@@ -150,8 +136,8 @@ class Registry:
         Raises:
             OvertakenError: the alias moved meanwhile; the version stays without it.
         """
-        logged = _log_model(run, ensemble, data)
-        self._client.log_batch(run, _points(metrics, logged.model_id))
+        logged = log_model(self._client, run, "model", ensemble, data)
+        self._client.log_batch(run, points(metrics, logged.model_id))
         made = self._client.create_model_version(
             self.name,
             source=logged.model_uri,
@@ -218,116 +204,12 @@ def describe_run(
 
 def log_metrics(client: MlflowClient, run: str, metrics: Mapping[str, float]) -> None:
     """The metrics of a run that registers nothing."""
-    client.log_batch(run, _points(metrics))
+    client.log_batch(run, points(metrics))
 
 
 def _counter(checksum: str) -> str:
     """The tag of the accesses of one data set."""
     return f"{ACCESSES}.{checksum[:12]}"
-
-
-def signature_of(ensemble: Ensemble) -> ModelSignature:
-    """Names of the inputs and outputs, for the registry's pages and for servers.
-
-    A modality may come as `(N, T, D)` or as one sample `(T, D)`, of any number type, and lengths
-    may be left out. No schema of MLflow says that and enforces it well: tensors have one rank and
-    one type and cannot be optional; columns go through a table, which drops unknown names with a
-    warning. So each modality is an array of anything, and the flag with which MLflow marks models
-    that validate their input themselves leaves the check to `cmir.serving.requests`. Should
-    an MLflow ignore the flag, the schema lets every valid request through.
-    """
-    anything = AnyType()  # type: ignore[no-untyped-call]
-    inputs: Columns = [
-        ColSpec(Array(anything), name, required=name not in ensemble.card.erased)
-        for name in ensemble.expected
-    ]
-    inputs += [
-        ColSpec(anything, f"{name}{LENGTHS}", required=False)
-        for name, shape in ensemble.expected.items()
-        if shape.is_sequence
-    ]
-    if ensemble.accepted.takes_sentences:
-        inputs += [ColSpec(anything, name, required=False) for name in SENTENCES]
-    outputs: Columns = [ColSpec("double", "prediction"), ColSpec("double", "std")]
-    task = ensemble.card.task
-    if task.is_named:
-        columns = [f"{what}_{name}" for name in task.names for what in ("probability", "std")]
-        outputs = [ColSpec("string", "prediction"), *(ColSpec("double", name) for name in columns)]
-    if task.kind == "binary":
-        outputs[0] = ColSpec("long", "prediction")
-        outputs.append(ColSpec("double", "probability"))
-    if ensemble.language:
-        outputs.append(ColSpec("boolean", CUT))
-    asked = ParamSchema([ParamSpec(DISTANCES, "boolean", False)])
-    signature = ModelSignature(Schema(inputs), Schema(outputs), asked)
-    signature._is_signature_from_type_hint = True
-    return signature
-
-
-def _points(metrics: Mapping[str, float], model: str | None = None) -> list[Metric]:
-    """Metrics as MLflow takes them, of a logged model if given; NaN is left out."""
-    now = int(time.time() * 1000)
-    return [
-        Metric(key, value, now, 0, model_id=model)
-        for key, value in metrics.items()
-        if not np.isnan(value)
-    ]
-
-
-def _log_model(run: str, ensemble: Ensemble, data: DevelopmentData) -> Any:
-    code = shipped_code(LANGUAGE_ENTRY if _has_language(ensemble) else ENTRY)
-    with tempfile.TemporaryDirectory() as temporary, in_silence(), mlflow.start_run(run_id=run):
-        folder = Path(temporary, "code")
-        model, package = code.write(folder)
-        with importable(folder, code.package):
-            return mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(model),
-                code_paths=[str(package)],
-                artifacts=saved_ensemble(ensemble, Path(temporary, "files")),
-                signature=signature_of(ensemble),
-                input_example=_example(ensemble, data),
-                pip_requirements=code.requirements,
-                metadata=_metadata(ensemble),
-            )
-
-
-def _has_language(ensemble: Ensemble) -> bool:
-    return bool(ensemble.language or ensemble.embeddings)
-
-
-def _metadata(ensemble: Ensemble) -> dict[str, Any]:
-    language = {name: one.name for name, one in ensemble.card.language.items()}
-    return {
-        **({"language_models": language} if language else {}),
-        "inputs": {name: shape.shapes for name, shape in ensemble.expected.items()},
-        "may_be_left_out": list(ensemble.card.erased),
-        "seeds": list(ensemble.card.seeds),
-    }
-
-
-def _example(ensemble: Ensemble, data: DevelopmentData) -> dict[str, Any]:
-    """A batch of two training samples, small enough to be shown."""
-    rows = data.train.rows[:EXAMPLE_SAMPLES]
-    chosen = {name: data.modalities[name] for name in ensemble.expected}
-    example = {
-        name: np.asarray(modality.array[rows], dtype=np.float32)
-        for name, modality in chosen.items()
-    }
-    lengths = {
-        f"{name}{LENGTHS}": modality.lengths[rows]
-        for name, modality in chosen.items()
-        if modality.lengths is not None
-    }
-    return example | lengths | _example_sentences(ensemble, data)
-
-
-def _example_sentences(ensemble: Ensemble, data: DevelopmentData) -> dict[str, Any]:
-    samples = data.train.samples.head(EXAMPLE_SAMPLES)
-    columns = [name for name in SENTENCES if name in samples.columns]
-    if not (ensemble.language and columns):
-        return {}
-    return {columns[0]: np.array(samples[columns[0]].to_list())}
 
 
 def _experiment_of(

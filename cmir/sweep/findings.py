@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from cmir.pages import page
+from cmir.registry.best_models import log_best_models
 from cmir.runner.studies.records import TrialRecord
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.runner.weights import WeightsKeeper
@@ -49,6 +49,7 @@ def publish(
     prepared: PreparedSweep,
     keeper: WeightsKeeper,
     counted: int,
+    cache: Path,
 ) -> Findings:
     """Writes everything about the sweep as a whole to its parent run.
 
@@ -60,7 +61,7 @@ def publish(
     unwritten, missing = tracker.flush(), keeper.missing()
     view = view_path(tracker.experiment)
     try:
-        _publish(tracker, records, prepared, keeper, table, schemes)
+        _publish(tracker, records, prepared, keeper, cache, table, schemes)
         tracker.close(complete=counted >= prepared.file.trials)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         logging.getLogger(__name__).debug("publishing failed", exc_info=True)
@@ -74,6 +75,7 @@ def _publish(
     records: Sequence[TrialRecord],
     prepared: PreparedSweep,
     keeper: WeightsKeeper,
+    cache: Path,
     table: pl.DataFrame,
     schemes: pl.DataFrame,
 ) -> None:
@@ -85,9 +87,9 @@ def _publish(
             tracker.attach(file)
     _attach_pictures(tracker, records, prepared)
     _attach_page(tracker, records, prepared)
-    _attach_models(tracker, records, keeper)
     text = _description(tracker, records, prepared, schemes)
     tracker.show(text, _summary(records, prepared))
+    log_best_models(tracker, records, keeper, prepared.data, cache)
 
 
 def show_so_far(
@@ -130,24 +132,6 @@ def _attach_page(
 
 def _of(prepared: PreparedSweep) -> str:
     return f"sweep {prepared.file.name}, data {prepared.data.name}"
-
-
-def _attach_models(
-    tracker: SweepTracker, records: Sequence[TrialRecord], keeper: WeightsKeeper
-) -> None:
-    configs = {record.number: record.config.flat() for record in records}
-    ranks = {}
-    for rank, (number, path) in enumerate(keeper.best(), start=1):
-        run = tracker.run_of(number)
-        if run is None:
-            continue
-        ranks[run] = rank
-        with tempfile.TemporaryDirectory() as folder:
-            config = Path(folder, "config.json")
-            config.write_text(json.dumps(configs[number], indent=1))
-            tracker.attach(config, "model", run)
-        tracker.attach(path, "model", run)
-    tracker.rank(ranks)
 
 
 def _summary(records: Sequence[TrialRecord], prepared: PreparedSweep) -> dict[str, float]:

@@ -129,7 +129,8 @@ def run_sweep(
         study, tracker = session.study, session.tracker
         assert tracker is not None
         records, counted = study.records(), study.counted
-        findings = publish(tracker, records, prepared, session.keeper, counted)
+        cache = runner.paths.language
+        findings = publish(tracker, records, prepared, session.keeper, counted, cache)
         kept = [path for _, path in session.keeper.best()]
         return SweepOutcome(name, records, prepared.file.trials, counted, findings, kept)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -122,8 +123,10 @@ def test_mlflow_shows_parent_children_curves_and_models(outcome: SweepOutcome) -
     assert {run.data.tags["kind"] for run in children} == {"trial"}
     assert (parent.data.tags["kind"], parent.data.metrics["trials/failed"]) == ("sweep", 3.0)
     assert best.data.params["training.learning_rate"] == "0.002"
-    kept = {file.path for file in client.list_artifacts(best.info.run_id, "model")}
-    assert kept == {"model/config.json", "model/00000.safetensors"}
+    (made,) = client.search_logged_models([experiment.experiment_id])
+    assert (made.source_run_id, made.status) == (best.info.run_id, "READY")
+    asked = mlflow.pyfunc.load_model(made.model_uri)
+    assert len(asked.predict(asked.input_example)) == 2
 
 
 @pytest.mark.slow

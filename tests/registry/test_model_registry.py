@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cmir.data import DevelopmentData, load_dataset
+from cmir.registry.logged_models import signature_of
 from cmir.registry.model_registry import (
     ACCESSES,
     CHECKSUM,
@@ -15,7 +16,6 @@ from cmir.registry.model_registry import (
     Registry,
     log_metrics,
     promotion_run,
-    signature_of,
 )
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of

@@ -14,7 +14,7 @@ from cmir.errors import InputError
 from cmir.evaluation.robustness.corruption_inputs import subjects
 from cmir.method.networks.features import load_features
 from cmir.method.networks.sized_network import network_for
-from cmir.registry.model_registry import signature_of
+from cmir.registry.logged_models import signature_of
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of, erased_modalities
 from tests.support.made_data.learning_data import small_config, trained

@@ -13,7 +13,7 @@ from scipy.special import expit, softmax
 from cmir.data import DevelopmentData
 from cmir.data.task import Task
 from cmir.method.training.task_metrics import task_metrics
-from cmir.registry.model_registry import signature_of
+from cmir.registry.logged_models import signature_of
 from cmir.serving.outputs import averaged, decided_names
 from cmir.serving.predictor import Ensemble, load_ensemble
 from cmir.serving.score_files import score_source

@@ -152,15 +152,19 @@ def params_of(config: TrialConfig) -> list[Param]:
 
 
 def points_of(record: TrialRecord) -> Iterator[Metric]:
-    """The curves, one point for each epoch; then the kept values, which are metrics of their own.
+    """The curves, one point for each epoch; then the kept values, metrics of their own."""
+    times = record.ending.times or [record.ended - record.started] * _epochs(record)
+    yield from curve_points(_with_kept_objective(record), record.started, times)
+    yield from kept_points(record)
+
+
+def kept_points(record: TrialRecord, model: str | None = None) -> Iterator[Metric]:
+    """What a trial keeps when it has ended, one point each; of a model of the run if one is named.
 
     A kept value has the name of its metric where that has no curve, as the spread over the seeds;
     else it is `best/split/metric`.
     """
     ending, ended = record.ending, milliseconds(record.ended)
-    epochs = max(map(len, ending.curve.values()), default=0)
-    times = ending.times or [record.ended - record.started] * epochs
-    yield from curve_points(_with_kept_objective(record), record.started, times)
     kept = dict(ending.metrics) | {"objective": record.objective}
     single = {key: value for key, value in kept.items() if key not in ending.curve}
     if record.outcome == "finished":
@@ -168,7 +172,11 @@ def points_of(record: TrialRecord) -> Iterator[Metric]:
     single |= {**ending.partition.get("metrics", {}), "seconds": ending.seconds}
     for name, value in single.items():
         if value is not None:
-            yield Metric(name, value, ended, max(epochs, 1))
+            yield Metric(name, value, ended, max(_epochs(record), 1), model_id=model)
+
+
+def _epochs(record: TrialRecord) -> int:
+    return max(map(len, record.ending.curve.values()), default=0)
 
 
 def _with_kept_objective(record: TrialRecord) -> dict[str, Sequence[float]]:

@@ -133,7 +133,7 @@ class SweepTracker:
             key: of the study, by which a run is found that was begun and not remembered.
             live: what is told while trials train.
         """
-        self._client, self._sweep, self._key = client, sweep, key
+        self.client, self._sweep, self._key = client, sweep, key
         self.uri = without_secrets(str(client.tracking_uri))
         self.experiment = experiment_id(client, experiment)
         known = next((run for run in runs if _exists(client, run)), None) or self._begun_before()
@@ -153,11 +153,11 @@ class SweepTracker:
         self, params: Mapping[str, Any], tags: Mapping[str, str], dataset: Dataset
     ) -> None:
         """Parameters, tags and data set of the sweep; a parameter already there is kept."""
-        known = self._client.get_run(self.parent).data.params
+        known = self.client.get_run(self.parent).data.params
         new = [Param(key, str(value)) for key, value in params.items() if key not in known]
         shown = [RunTag(key, value) for key, value in tags.items()]
-        self._client.log_batch(self.parent, params=new, tags=shown)
-        self._client.log_inputs(self.parent, [DatasetInput(dataset)])
+        self.client.log_batch(self.parent, params=new, tags=shown)
+        self.client.log_inputs(self.parent, [DatasetInput(dataset)])
 
     def write(self, record: TrialRecord) -> None:
         """Hands an ended trial to the writer; returns at once.
@@ -196,47 +196,49 @@ class SweepTracker:
 
     def show(self, text: str, metrics: Mapping[str, float]) -> None:
         """The parent's description in Markdown, and its summary metrics, as of the last ending."""
-        self._client.set_tag(self.parent, NOTE, text)
+        self.client.set_tag(self.parent, NOTE, text)
         ended = milliseconds(max((record.ended for record in self._records), default=time.time()))
         points = [Metric(k, v, ended, len(self._records)) for k, v in metrics.items()]
-        self._client.log_batch(self.parent, points)
+        self.client.log_batch(self.parent, points)
 
     def describe_experiment(self, text: str, tags: Mapping[str, str]) -> None:
         """The description of the experiment in Markdown, and tags; all its sweeps share them."""
         for key, value in {NOTE: text, **tags}.items():
-            self._client.set_experiment_tag(self.experiment, key, value)
+            self.client.set_experiment_tag(self.experiment, key, value)
 
     def attach(self, path: Path, folder: str | None = None, run: str | None = None) -> None:
         """Logs a file as an artifact of the parent, or of another run."""
-        self._client.log_artifact(run or self.parent, str(path), folder)
+        self.client.log_artifact(run or self.parent, str(path), folder)
 
     def attach_figure(self, figure: Any, name: str) -> None:
         """Logs a matplotlib figure as an artifact of the parent."""
-        self._client.log_figure(self.parent, figure, name)
+        self.client.log_figure(self.parent, figure, name)
 
-    def rank(self, ranks: Mapping[str, int]) -> None:
-        """Tags the best trials' runs with their rank, and takes older ranks away."""
+    def rank(self, ranks: Mapping[str, int]) -> list[str]:
+        """Tags the best trials' runs with their rank; the runs that have lost theirs."""
         query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}' and tags.rank != ''"
-        for run in self._client.search_runs([self.experiment], query, max_results=1000):
-            if run.info.run_id not in ranks:
-                self._client.delete_tag(run.info.run_id, "rank")
+        found = self.client.search_runs([self.experiment], query, max_results=1000)
+        lost = [run.info.run_id for run in found if run.info.run_id not in ranks]
+        for run_id in lost:
+            self.client.delete_tag(run_id, "rank")
         for run_id, place in ranks.items():
-            self._client.set_tag(run_id, "rank", str(place))
+            self.client.set_tag(run_id, "rank", str(place))
+        return lost
 
     def close(self, complete: bool) -> None:
         """Ends the parent run: FINISHED, or KILLED where trials are still missing."""
-        self._client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
+        self.client.set_terminated(self.parent, "FINISHED" if complete else "KILLED")
 
     def _begun_before(self) -> str | None:
         """A parent run that was made while its answer was lost, or the driver killed."""
         if not self._key:
             return None
-        found = self._client.search_runs([self.experiment], f"tags.study = '{self._key}'")
+        found = self.client.search_runs([self.experiment], f"tags.study = '{self._key}'")
         return str(found[-1].info.run_id) if found else None
 
     def _begin(self) -> str:
         tags = {"sweep": self._sweep} | ({"study": self._key} if self._key else {}) | SOURCE
-        run = self._client.create_run(self.experiment, tags=tags, run_name=self._sweep)
+        run = self.client.create_run(self.experiment, tags=tags, run_name=self._sweep)
         return str(run.info.run_id)
 
     def _beat(self) -> None:
