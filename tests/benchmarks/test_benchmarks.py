@@ -312,6 +312,5 @@ def sized(trials: int, epochs: int, start: float = 9.0) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_overhead_of_a_sweep_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
-    sizes = ["--trials", "2", "4", "--epochs", "1", "3"]
-    assert overhead.main([*sizes, "--only", "trials", "epochs", "--out", str(out)]) == 0
-    assert pl.read_parquet(out)["finished"].to_list() == [2, 4, 20, 20]
+    assert overhead.main(["--trials", "2", "4", "--only", "trials", "--out", str(out)]) == 0
+    assert pl.read_parquet(out)["finished"].to_list() == [2, 4]

@@ -227,36 +227,42 @@ def test_changing_every_held_out_label_changes_no_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_sweep_that_is_stopped_and_continued_has_exactly_its_budget(tmp_path: Path) -> None:
     write_data(tmp_path / "data" / "small")
-    path = write_space(tmp_path, trials=6, epochs=40)
+    path = write_space(tmp_path, trials=8, epochs=40)
     journal = tmp_path / "mlruns" / "studies" / "small.journal"
-    driver = subprocess.Popen(
-        command(path, "2"),
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for_endings(journal, 2)
-    driver.send_signal(number)
-    code = driver.wait(timeout=90)
-    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    before = {r.number: r.ending.by_seed for r in records_of(journal_storage(journal), "small")}
-    assert 0 < len(before) < 6
+    before: dict[int, Any] = {}
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        stop_half_way(path, journal, len(before) + 1, number)
+        kept = {r.number: r.ending.by_seed for r in records_of(journal_storage(journal), "small")}
+        assert {number: kept[number] for number in before} == before
+        assert len(before) < len(kept) < 8
+        before = kept
     done = run_command(tmp_path, path, "2")
     assert done.returncode == 0, done.stdout + done.stderr
     records = records_of(journal_storage(journal), "small")
-    assert sorted(record.number for record in records) == list(range(6))
+    assert sorted(record.number for record in records) == list(range(8))
     assert all(record.outcome == "finished" for record in records)
     assert {r.number: r.ending.by_seed for r in records if r.number in before} == before
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.outcome = 'finished'")
-    assert sorted(int(run.data.tags["trial"]) for run in runs) == list(range(6))
+    assert sorted(int(run.data.tags["trial"]) for run in runs) == list(range(8))
+
+
+def stop_half_way(space: Path, journal: Path, endings: int, number: signal.Signals) -> None:
+    """Runs or continues a sweep, and ends it by a signal once so many trials have ended."""
+    driver = subprocess.Popen(
+        command(space, "2"),
+        cwd=space.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_endings(journal, endings)
+    driver.send_signal(number)
+    code = driver.wait(timeout=90)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
 
 
 def command(path: Path, concurrency: str) -> list[str]:
