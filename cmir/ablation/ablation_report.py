@@ -78,4 +78,4 @@ def heldout_sentence(access: HeldoutAccess) -> str:
     times = {1: "once", 2: "twice"}.get(before, f"{before} times")
     earlier = f"been read {times} before" if before else "never been read before"
     warning = f" Beware: {access.warning}" if access.warning else ""
-    return f"Held-out data was read once for all arms; it had {earlier}.{warning}"
+    return f"Held-out data was read once for all of them; it had {earlier}.{warning}"
