@@ -1,10 +1,22 @@
-"""How often the state of a trial is kept, from what an epoch and keeping it cost."""
+"""How often the state of a trial is kept, and how it gets to a driver whose disk is elsewhere."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from pathlib import Path
 
-from cmir.runner.scheduling.kept_state import WORTH, Cadence
+import pytest
+import ray
+import torch
+
+from cmir.data import load_dataset
+from cmir.data.transport.development_part import PIECE
+from cmir.runner.checkpoints import StatePlace
+from cmir.runner.driver_disk import DriverDisk
+from cmir.runner.scheduling.data_server import data_served
+from cmir.runner.scheduling.kept_state import WORTH, Cadence, KeptState
+from cmir.runner.scheduling.ray_session import RAY_SETTINGS
+from tests.support.small_sweep import write_data
 
 
 def kept_after(seconds: float, cost: float, epochs: int, last: int = 0) -> list[int]:
@@ -41,3 +53,36 @@ def test_the_state_is_kept_every_kth_epoch_and_costs_a_twentieth_at_most(
 
 def test_who_goes_on_counts_from_there() -> None:
     assert kept_after(20.0, 1.5, 12, last=4) == [5, 7, 9, 11]
+
+
+@pytest.fixture
+def local_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in RAY_SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("local_ray")
+def test_a_state_goes_to_the_driver_and_comes_back_in_pieces(tmp_path: Path) -> None:
+    data = load_dataset(write_data(tmp_path / "data")).development()
+    states = tmp_path / "states"
+    (tmp_path / "mark").write_text("of the driver")
+    place, disk = StatePlace(str(states), 4, 2), DriverDisk(str(tmp_path / "mark"), "of another")
+    # Two pieces and a bit.
+    large = torch.arange(2 * PIECE // 4 + 5, dtype=torch.float32)
+    state = {"epoch": 2, "large": large, "small": [torch.ones(3, dtype=torch.float64)]}
+    with data_served("", data, tmp_path / "partitions", states) as source:
+        kept = KeptState(place, disk, source)
+        kept.write(2, state)
+        assert [file.name for file in states.iterdir()] == ["00004.00002.state"]
+        found = kept.read()
+        assert found is not None
+        with pytest.raises(FileNotFoundError):
+            KeptState(StatePlace(str(states), 4, 3), disk, source).read()
+    assert torch.equal(found["large"], large)
+    assert (found["epoch"], found["small"][0].tolist()) == (2, [1.0] * 3)
+    assert KeptState(StatePlace(str(states), 4), disk, None).read() is None
