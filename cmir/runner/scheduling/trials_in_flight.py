@@ -204,7 +204,9 @@ class TrialsInFlight:
 
     def give_back(self, name: str) -> None:
         """Takes back a trial that has not begun, so that it is given another place."""
-        self._study.hand_back(self._trials.pop(name).number)
+        trial = self._trials.pop(name)
+        self._rungs.withdraw(self._scores(trial))
+        self._study.hand_back(trial.number)
 
     def _places(self) -> list[Place]:
         return [trial.place for trial in self._trials.values()]

@@ -196,8 +196,12 @@ def test_a_trial_that_lost_its_host_goes_on_and_no_epoch_counts_twice(tmp_path: 
     in_flight.take("0", report(3, 0.45), 2.0)
     in_flight.died("0", Death("lost"))
     assert study.ask().number == 0
-    in_flight.start("again", asked)
-    assert told == ["0 again: its host, unknown, went away", "0 after 2"]
+    in_flight.start("waits", asked)
+    # It was given back before it began, and is asked for once more.
+    in_flight.give_back("waits")
+    assert in_flight._rungs._rungs[2] == []
+    in_flight.start("again", study.ask())
+    assert told == ["0 again: its host, unknown, went away", "0 after 2", "0 after 2"]
     # Its score at the rung counts once: the second to come there is behind it, and stops.
     assert in_flight._rungs._rungs[2] == [-0.5]
     assert in_flight.take("1", report(2, 0.6), 1.0)
