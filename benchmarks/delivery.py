@@ -64,7 +64,7 @@ def measure(folder: Path, url: str) -> list[Row]:
     """The data arrives, and is opened again."""
     data = dataclasses.replace(load_dataset(folder).development(), url=url)
     rows: list[Row] = []
-    with data_served("", data, folder / "partitions", MeasuredServer) as source:
+    with data_served("", data, folder / "partitions", folder / "states", MeasuredServer) as source:
         assert source is not None
         identity = dataclasses.replace(DataIdentity.of(data, source), folder=NOWHERE, files=())
         server: Any = ray.get_actor(source.server)

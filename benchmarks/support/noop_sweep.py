@@ -1,10 +1,10 @@
 """A sweep whose trials train nothing: what is left is the cost of the runner.
 
-Run by `benchmarks/overhead.py` and `benchmarks/scale.py` in an empty folder: `noop_sweep TRIALS
-EPOCHS LIVE`, the last as `--live` of `sweep.py`. Study, scheduler and tracking are the real ones,
-over the real space of MOSI; each report carries as many metrics as a real one. Leaves
-`noop.json`: seconds since the call of `run_sweep` at which trials ended, what the driver's memory
-was then, and the size of its files.
+Run by `overhead.py`, `scale.py` and `hosts.py` in an empty folder: `noop_sweep TRIALS
+EPOCHS LIVE [ADDRESS]`, the last two as `--live` and `--address` of `sweep.py`. Study, scheduler and
+tracking are the real ones, over the real space of MOSI; each report carries as many metrics as a
+real one. Leaves `noop.json`: seconds since the call of `run_sweep` at which trials ended, what the
+driver's memory was then, the size of its files, and which trials ended with how many epochs.
 """
 
 from __future__ import annotations
@@ -105,15 +105,17 @@ def write_sweep(folder: Path, trials: int, epochs: int) -> Path:
     return path
 
 
-def main(trials: int, epochs: int, live: int) -> None:
+def main(trials: int, epochs: int, live: int, address: str | None = None) -> None:
     """Runs the sweep in the current folder and leaves the record there."""
     write_small_data(Path("small"))
     path, paths = write_sweep(Path(), trials, epochs), Paths()
     ends: list[float] = []
     memory: list[float] = []
+    numbers: list[int] = []
     began = time.perf_counter()
 
     def on_end(record: TrialRecord) -> None:
+        numbers.append(record.number)
         ends.append(time.perf_counter() - began)
         memory.append(resident())
 
@@ -121,7 +123,8 @@ def main(trials: int, epochs: int, live: int) -> None:
         return Progress(on_end=on_end)
 
     trainable = noop_trial(epochs)
-    request = SweepRequest(path, {}, Placement(2), trainable=trainable, live_seconds=live)
+    placement = Placement(None if address else 2, address=address)
+    request = SweepRequest(path, {}, placement, trainable=trainable, live_seconds=live)
     outcome = run_sweep(request, paths, watch)
     record = {
         "seconds": time.perf_counter() - began,
@@ -129,6 +132,8 @@ def main(trials: int, epochs: int, live: int) -> None:
         "memory": memory,
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
         "finished": sum(record.outcome == "finished" for record in outcome.records),
+        "numbers": numbers,
+        "curves": [len(record.ending.curve["objective"]) for record in outcome.records],
         "unwritten": outcome.findings.unwritten,
         "journal": paths.journal(outcome.sweep).stat().st_size,
         "database": Path("mlflow.db").stat().st_size,
@@ -143,4 +148,5 @@ def resident() -> float:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    trials, epochs, live, *address = sys.argv[1:]
+    main(int(trials), int(epochs), int(live), *address)

@@ -58,6 +58,7 @@ class RunDisplay:
             on_epoch=self._on_epoch,
             on_end=self._on_end,
             on_again=self._on_again,
+            on_resume=self._on_resume,
             on_notice=self._say,
             on_tick=self._on_tick,
         )
@@ -68,7 +69,11 @@ class RunDisplay:
         self._on_tick(now=True)
 
     def _on_training(self, trial: TrialInFlight) -> None:
-        self._time.begin(trial.number)
+        self._time.begin(trial.number, len(trial.times), trial.seconds)
+
+    def _on_resume(self, number: int, epoch: int) -> None:
+        self._running[number] = epoch
+        self._say(f"trial {number:>3}  goes on after epoch {epoch}")
 
     def _on_epoch(self, number: int, epoch: int, objective: float) -> None:
         self._running[number] = epoch
@@ -86,7 +91,7 @@ class RunDisplay:
         self._running.pop(number, None)
         self._time.let_go(number)
         if why:
-            self._say(f"trial {number:>3}  begins again: {why}")
+            self._say(f"trial {number:>3}  runs again: {why}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -68,6 +68,10 @@ class Paths:
         """Weights `(seed, weights)` of one trial, as safetensors."""
         return self.weights(sweep) / f"{number:05d}.safetensors"
 
+    def checkpoints(self, sweep: str) -> Path:
+        """Folder of what long trials in training go on from, while a sweep runs or rests."""
+        return self.studies / f"{sweep}.checkpoints"
+
     def driver(self, sweep: str) -> Path:
         """A file by which workers know the driver's disk, while a sweep runs."""
         return self.studies / f"{sweep}.driver"

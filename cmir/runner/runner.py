@@ -22,9 +22,11 @@ from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
+from cmir.runner.checkpoints import Checkpoints
 from cmir.runner.driver_disk import DriverDisk, driver_disk
 from cmir.runner.paths import Paths
 from cmir.runner.place_check import place_check
+from cmir.runner.provenance import code_checksum
 from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.data_server import data_served
 from cmir.runner.scheduling.placement import Placement, Resources
@@ -212,6 +214,8 @@ class Session:
         self.keeper = WeightsKeeper(
             paths, jobs.name, jobs.keep, study.sign, study.records(), mirror
         )
+        origin = {"study": study.key, "data": jobs.data.checksum, "code": code_checksum()}
+        self.checkpoints = Checkpoints(paths.checkpoints(jobs.name), origin)
 
     def train(self, display: Display) -> None:
         """Trains what is missing, and returns early where the command is told to end.
@@ -220,6 +224,7 @@ class Session:
             display: called once; the progress it returns is told of every event.
         """
         placement = self._runner.placement
+        self.checkpoints.keep_only(self.study.unended)
         if not self.study.missing:
             display(self._start(placement.here()))
             return
@@ -229,12 +234,14 @@ class Session:
             progress = self._keeping(display(self._start(resources)))
             data, paths = self._jobs.data, self._runner.paths
             check = place_check(data.path, paths.studies, processes.check)
-            with data_served(resources.address, data, paths.partitions) as source:
+            states = paths.checkpoints(self._jobs.name)
+            with data_served(resources.address, data, paths.partitions, states) as source:
                 plan = self._plan(resources, disk, DataIdentity.of(data, source))
                 run_trials(self.study, plan, hosts, progress, check)
 
     def close(self) -> None:
         """Writes what MLflow lacks and ends the parent run; a server that is away is no error."""
+        self.checkpoints.keep_only(self.study.unended)
         if self.tracker is None:
             return
         self.tracker.flush()
@@ -275,6 +282,7 @@ class Session:
                     partitions.prepare(*partition_of(asked.config.environments))
             weights = paths.weights_of(jobs.name, asked.number).resolve()
             own = {"trial": asked.config, "plugins": needed_plugins(asked.config)}
+            own["state"] = self.checkpoints.place(asked)
             return {**own, "weights": str(weights), **shared}
 
         return Plan(
@@ -285,11 +293,13 @@ class Session:
             storage=paths.scheduler(jobs.name),
             keep=self.keeper.keep,
             trainable=self._runner.trainable,
+            checkpoints=self.checkpoints,
         )
 
     def _keeping(self, progress: Progress) -> Progress:
         def on_end(record: TrialRecord) -> None:
             self.keeper.add(record)
+            self.checkpoints.forget(record.number)
             if self.tracker is not None:
                 self.tracker.write(record)
             progress.on_end(record)

@@ -20,9 +20,9 @@ class TimeLeft:
         self._ended_seconds = 0.0
         self._until: float | None = None
 
-    def begin(self, number: int) -> None:
-        """A trial begins to train."""
-        self._began[number], self._epochs[number] = time.monotonic(), 0
+    def begin(self, number: int, epoch: int = 0, seconds: float = 0.0) -> None:
+        """A trial begins to train, or goes on after so many epochs that took so many seconds."""
+        self._began[number], self._epochs[number] = time.monotonic() - seconds, epoch
 
     def epoch(self, number: int, epoch: int, missing: int) -> None:
         """A trial has trained so many epochs; so many trials have not ended."""
@@ -42,7 +42,7 @@ class TimeLeft:
             self._until = self._estimate(missing)
 
     def let_go(self, number: int) -> None:
-        """A trial will begin anew."""
+        """A trial will run again."""
         self._began.pop(number, None)
         self._epochs.pop(number, None)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from torch import Tensor
 OPTIMUM_PATIENCE = 3
 OVERFIT_PATIENCE = 6
 TOLERANCE = 1.3
+# What is known of each replica.
+BY_REPLICA = ("_counts", "_starts", "_limits", "has_ended")
 
 Losses = npt.NDArray[np.floating]
 Weights = Mapping[str, Tensor]
@@ -87,6 +90,25 @@ class DenseAverage:
         self._counts, self._starts = self._counts[rows], self._starts[rows]
         self._limits, self.has_ended = self._limits[rows], self.has_ended[rows]
 
+    def state(self) -> dict[str, Any]:
+        """What `resume` goes on from, after an epoch was closed."""
+        return {
+            "epoch": self._epoch,
+            "recent": [(epoch, dict(means)) for epoch, means in self._recent],
+            "losses": [torch.from_numpy(losses) for losses in self._losses],
+            "settled": self._settled,
+            **{name: torch.from_numpy(getattr(self, name)) for name in BY_REPLICA},
+        }
+
+    def resume(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Takes the place of one that had come to this state."""
+        self._epoch = state["epoch"]
+        self._recent.extend((epoch, _on(device, means)) for epoch, means in state["recent"])
+        self._losses.extend(losses.numpy().copy() for losses in state["losses"])
+        self._settled = _on(device, state["settled"])
+        for name in BY_REPLICA:
+            setattr(self, name, state[name].numpy().copy())
+
     def _settle(self, epoch: int, means: Weights) -> None:
         """An epoch that is N_e old belongs to every window that was open by then."""
         inside = self._is_open & (self._starts <= epoch)
@@ -118,3 +140,7 @@ class DenseAverage:
     @property
     def _is_open(self) -> npt.NDArray[np.bool_]:
         return np.asarray(~np.isnan(self._limits))
+
+
+def _on(device: torch.device, means: Weights) -> dict[str, Tensor]:
+    return {name: mean.to(device, copy=True) for name, mean in means.items()}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.method.environments.partitions import Partitions
+from cmir.method.environments.diagnosis import Diagnosis
+from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.language.data_tokens import split_tokens, text_column
 from cmir.method.language.layer_outputs import layer_outputs
 from cmir.method.language.pretrained.backbones import Backbone, find_backbone
@@ -34,7 +36,7 @@ from cmir.method.networks.features import (
 )
 from cmir.method.networks.model import Weights
 from cmir.method.training.replica_stack import Stack
-from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.method.training.reports import Diverged, EpochReport, State, TrialResult
 from cmir.method.training.split_scores import ByReplica, summary
 from cmir.method.training.tuned_backbone import TunedBackbone
 
@@ -67,6 +69,16 @@ class FineTunedStack(Stack):
         reports = super().run_epoch()
         self._move(CPU)
         return reports
+
+    def state(self) -> dict[str, Any]:
+        """As of a stack, with its language models."""
+        return {**super().state(), "backbones": {m: b.state() for m, b in self._backbones.items()}}
+
+    def resume(self, state: State) -> None:
+        """As a stack does, with its language models."""
+        super().resume(state)
+        for modality, backbone in self._backbones.items():
+            backbone.resume(state["backbones"][modality])
 
     def _move(self, device: torch.device) -> None:
         for backbone in self._backbones.values():
@@ -101,12 +113,76 @@ class FineTunedStack(Stack):
         return replace(super()._result(index, members), backbones=(kept,))
 
 
+class _SeedsInTurn:
+    """The stacks of all seeds: each trains an epoch before any trains the next."""
+
+    def __init__(
+        self, config: TrialConfig, stacks: dict[int, FineTunedStack], diagnosis: Diagnosis | None
+    ) -> None:
+        self._started = time.perf_counter()
+        self._config, self._stacks, self._diagnosis = config, stacks, diagnosis
+        self._last: dict[int, EpochReport] = {}
+
+    @property
+    def are_running(self) -> bool:
+        """Whether any seed is still in training."""
+        return bool(self._stacks)
+
+    def run_epoch(self) -> EpochReport:
+        """Trains one epoch of every seed that has not ended; raises Diverged."""
+        began = time.perf_counter()
+        for seed, stack in list(self._stacks.items()):
+            report = stack.run_epoch()[0]
+            if isinstance(report, Diverged):
+                raise report
+            self._last[seed] = report
+            if report.result is not None:
+                del self._stacks[seed]  # And with it the memory of its models.
+        return self._joined(time.perf_counter() - began)
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` goes on from, after an epoch."""
+        ended = {seed: one for seed, one in self._last.items() if seed not in self._stacks}
+        return {
+            "seconds": time.perf_counter() - self._started,
+            "running": {seed: stack.state() for seed, stack in self._stacks.items()},
+            "ended": {seed: _state_of(report) for seed, report in ended.items()},
+        }
+
+    def resume(self, state: State) -> None:
+        """Goes on, before the first epoch, where the seeds of the same configuration were."""
+        self._started = time.perf_counter() - state["seconds"]
+        for seed, stack in list(self._stacks.items()):
+            if seed in state["running"]:
+                stack.resume(state["running"][seed])
+            else:
+                self._last[seed] = self._ended(seed, state["ended"][seed])
+                del self._stacks[seed]
+
+    def _ended(self, seed: int, state: State) -> EpochReport:
+        config = _of_seed(self._config, seed)
+        result = TrialResult.of_state(state["result"], config, self._diagnosis)
+        return EpochReport(state["epoch"], state["objective"], state["metrics"], result)
+
+    def _joined(self, seconds: float) -> EpochReport:
+        """What the seeds' last reports say together."""
+        reports = [self._last[seed] for seed in self._config.seeds]
+        epoch = max(report.epoch for report in reports)
+        objective = float(np.mean([report.objective for report in reports]))
+        if self.are_running:
+            return EpochReport(epoch, objective, _spread(reports), None, seconds, self.state)
+        results = [report.result for report in reports if report.result is not None]
+        result = _joined(self._config, results, time.perf_counter() - self._started)
+        return EpochReport(epoch, objective, _spread(reports), result, seconds)
+
+
 def fine_tune(
     data: DevelopmentData,
     config: TrialConfig,
     device: torch.device,
     partitions: Partitions,
     cache: Path | None = None,
+    state: State | None = None,
 ) -> Iterator[EpochReport]:
     """`cmir.method.training.fitting.fit` for a configuration that trains language models.
 
@@ -116,23 +192,13 @@ def fine_tune(
     network's. On a GPU it runs in mixed precision (bfloat16). Layers below the trained ones run
     once, see `cmir.method.language.layer_outputs`; what is not trained, all seeds share.
     """
-    started = time.perf_counter()
     stacks = _stacks(data, config, device, partitions, cache)
-    last: dict[int, EpochReport] = {}
-    for epoch in range(1, config.training.epochs + 1):
-        for seed, stack in list(stacks.items()):
-            report = stack.run_epoch()[0]
-            if isinstance(report, Diverged):
-                raise report
-            last[seed] = report
-            if report.result is not None:
-                del stacks[seed]  # And with it the memory of its models.
-        reports = [last[seed] for seed in config.seeds]
-        result = None if stacks else _joined(config, reports, time.perf_counter() - started)
-        objective = float(np.mean([report.objective for report in reports]))
-        yield EpochReport(epoch, objective, _spread(reports), result)
-        if not stacks:
-            return
+    diagnosis = partitions.diagnosis(*partition_of(config.environments))
+    seeds = _SeedsInTurn(config, stacks, diagnosis)
+    if state is not None:
+        seeds.resume(state)
+    while seeds.are_running:
+        yield seeds.run_epoch()
 
 
 def check_backbones(data: DevelopmentData, config: TrialConfig) -> None:
@@ -181,7 +247,7 @@ def _stacks(
             )
             for m in found
         }
-        own = config.model_copy(update={"seeds": (seed,)})
+        own = _of_seed(config, seed)
         stacks[seed] = FineTunedStack(data, own, device, partitions, features, tuned)
     return stacks
 
@@ -206,8 +272,19 @@ def _spread(reports: Sequence[EpochReport]) -> dict[str, float]:
     return summary({n: np.array([report.metrics[n] for report in reports]) for n in names})
 
 
-def _joined(config: TrialConfig, reports: Sequence[EpochReport], seconds: float) -> TrialResult:
-    results = [report.result for report in reports if report.result is not None]
+def _of_seed(config: TrialConfig, seed: int) -> TrialConfig:
+    return config.model_copy(update={"seeds": (seed,)})
+
+
+def _state_of(report: EpochReport) -> dict[str, Any]:
+    """What is kept of a seed that has ended."""
+    assert report.result is not None
+    told = {"epoch": report.epoch, "objective": report.objective}
+    metrics = {name: float(value) for name, value in report.metrics.items()}
+    return {**told, "metrics": metrics, "result": report.result.state()}
+
+
+def _joined(config: TrialConfig, results: Sequence[TrialResult], seconds: float) -> TrialResult:
     by_seed = {
         name: np.array([value for result in results for value in result.by_seed[name]])
         for name in results[0].by_seed

@@ -21,7 +21,7 @@ from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
 from cmir.method.training.language_features import features_with_language
 from cmir.method.training.replica_stack import Stack
-from cmir.method.training.reports import Diverged, EpochReport
+from cmir.method.training.reports import Diverged, EpochReport, State
 from cmir.method.training.split_scores import goal_of, split_metrics
 
 
@@ -31,6 +31,7 @@ def fit(
     device: str | torch.device = "cpu",
     partitions: Partitions | None = None,
     cache: Path | None = None,
+    state: State | None = None,
 ) -> Iterator[EpochReport]:
     """Trains all seeds of a configuration as one stacked network, or, with a fine-tuned language
     model, one after the other.
@@ -46,6 +47,8 @@ def fit(
         partitions: of the same data, where several trainings share them.
         cache: folder in which trainings share what the frozen layers of language models make of
             the texts; None: each computes it.
+        state: of a report of the same training, after which it goes on: its further reports and its
+            result are, bit for bit, those that it would have had; None: it begins.
 
     Yields:
         one report per epoch; the last one carries the result.
@@ -56,7 +59,7 @@ def fit(
     """
     partitions = partitions or Partitions(data)
     check(data, config, partitions)
-    reports = _reports(data, config, torch.device(device), partitions, cache)
+    reports = _reports(data, config, torch.device(device), partitions, cache, state)
     bases = {name: one.backbone.sha256 for name, one in language_of(config).items()}
     for report in reports:
         if report.result is not None and bases:
@@ -72,20 +75,23 @@ def _reports(
     device: torch.device,
     partitions: Partitions,
     cache: Path | None,
+    state: State | None,
 ) -> Iterator[EpochReport]:
     if config.model.backbone and not config.training.keeps_backbone:
-        yield from fine_tune(data, config, device, partitions, cache)
+        yield from fine_tune(data, config, device, partitions, cache, state)
         return
     features = None
     if config.model.backbone:
         language = language_of(config, cache=cache)
         features = features_with_language(data, config.model, language, device)
     stack = Stack(data, [config], device, partitions, features)
+    if state is not None:
+        stack.resume(state)
     while stack.running:
         report = stack.run_epoch()[0]
         if isinstance(report, Diverged):
             raise report
-        yield report
+        yield replace(report, state=stack.state if stack.running else None)
 
 
 def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | None = None) -> None:

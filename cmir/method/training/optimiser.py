@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,6 +117,29 @@ class StackedAdamW:
         if self._average is not None:
             self._average = {name: weight[rows] for name, weight in self._average.items()}
         self._place({name: weight.detach()[rows] for name, weight in self.weights.items()})
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` goes on from."""
+        return {
+            "weights": self._detached,
+            "moments": self._moments,
+            "average": self._average,
+            "steps": self._steps,
+            "own_steps": self._own_steps,
+            "idle": sorted(self._idle),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Takes the place of one with as many replicas, which had come to this state."""
+        device = next(iter(self.weights.values())).device
+        for kept, moments in self._moments.items():
+            for moment, value in zip(moments, state["moments"][kept], strict=True):
+                moment.copy_(value)
+        if self._average is not None:
+            self._average = {k: w.to(device, copy=True) for k, w in state["average"].items()}
+        self._steps, self._own_steps = state["steps"], list(state["own_steps"])
+        self._idle = set(state["idle"])
+        self._place({name: weight.to(device) for name, weight in state["weights"].items()})
 
     def _clip(self, gradients: Mapping[str, Tensor]) -> None:
         norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]

@@ -33,7 +33,7 @@ from cmir.method.training.dense_average import DenseAverage
 from cmir.method.training.label_erasure import with_label_erased
 from cmir.method.training.optimiser import RowSettings, StackedAdamW
 from cmir.method.training.precision import products_in
-from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.method.training.reports import Diverged, EpochReport, State, TrialResult
 from cmir.method.training.split_scores import ByReplica, goal_of, split_metrics, summary
 
 
@@ -85,12 +85,13 @@ class Stack:
             for each running configuration its report, with the result if it has ended, or its
             divergence, after which it has left the stack.
         """
+        began, running = time.perf_counter(), self.running
         self._epoch += 1
-        running = self.running
         faults = self._train()
         faults |= self._evaluate(faults)
         self._retire(faults)
-        return {index: faults.get(index) or self._report(index) for index in running}
+        seconds = time.perf_counter() - began
+        return {index: faults.get(index) or self._report(index, seconds) for index in running}
 
     def drop(self, configs: Collection[int]) -> None:
         """Takes configurations out of the stack; they keep nothing."""
@@ -120,6 +121,39 @@ class Stack:
         is_dense = self._shared.training.averaging == "swad"
         self._dense = DenseAverage(len(members)) if is_dense else None
         self._modulation = modulation_of(self._shared, self._network, self._objective.loss)
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` goes on from, after an epoch; it shares memory with this stack."""
+        return {
+            "epoch": self._epoch,
+            "seconds": time.perf_counter() - self._started,
+            "alive": self._alive,
+            "orders": [source.get_state() for source in self._orders],
+            "noise": [source.get_state() for source in self._noise],
+            "memory": self._memory,
+            "optimiser": self._optimiser.state(),
+            "dense": None if self._dense is None else self._dense.state(),
+            "best_weights": self._best_weights,
+            "best_epochs": torch.from_numpy(self._best_epochs),
+            "best_values": torch.from_numpy(self._best_values),
+            "metrics": {name: torch.from_numpy(found) for name, found in self._metrics.items()},
+        }
+
+    def resume(self, state: State) -> None:
+        """Goes on, before its first epoch, where a stack of the same configurations was."""
+        self._keep(list(state["alive"]))
+        self._epoch, self._started = state["epoch"], time.perf_counter() - state["seconds"]
+        for own, kept in ((self._orders, state["orders"]), (self._noise, state["noise"])):
+            for source, value in zip(own, kept, strict=True):
+                source.set_state(value)
+        self._memory = state["memory"].to(self._device, copy=True)
+        self._optimiser.resume(state["optimiser"])
+        if self._dense is not None:
+            self._dense.resume(state["dense"], self._device)
+        self._best_weights.copy_(state["best_weights"])
+        self._best_epochs = state["best_epochs"].numpy().copy()
+        self._best_values = state["best_values"].numpy().copy()
+        self._metrics = {k: found.numpy().copy() for k, found in state["metrics"].items()}
 
     def _train(self) -> dict[int, Diverged]:
         """One pass over the training samples; returns the configurations that diverged."""
@@ -300,12 +334,12 @@ class Stack:
             self._memory = self._memory[places]
             self._settings = self._all_settings.at(torch.tensor(replicas, device=self._device))
 
-    def _report(self, index: int) -> EpochReport:
+    def _report(self, index: int, seconds: float) -> EpochReport:
         members = np.flatnonzero(self._owner == index)
         metrics = summary({name: values[members] for name, values in self._metrics.items()})
         objective = float(np.mean(self._goal.sign * self._best_values[members]))
         result = None if index in self.running else self._result(index, members)
-        return EpochReport(self._epoch, objective, metrics, result)
+        return EpochReport(self._epoch, objective, metrics, result, seconds)
 
     def _result(self, index: int, members: np.ndarray) -> TrialResult:
         weights = self._best_weights[torch.from_numpy(members)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from cmir.config import TrialConfig
 from cmir.method.environments.diagnosis import Diagnosis
 from cmir.method.language.pretrained.trained_backbone import TrainedBackbone, language_of
+
+# All that a training needs to go on: plain values and tensors, by name, in mappings and lists.
+State = Mapping[str, Any]
 
 
 class Diverged(ArithmeticError):  # noqa: N818 - it names what happened to the trial
@@ -68,6 +72,32 @@ class TrialResult:
         """
         return language_of(self.config, self.backbones, self.bases, self.cache)
 
+    def state(self) -> dict[str, Any]:
+        """What `of_state` makes it from again."""
+        return {
+            "objective": float(self.objective),
+            "metrics": {name: float(value) for name, value in self.metrics.items()},
+            "by_seed": {name: list(map(float, found)) for name, found in self.by_seed.items()},
+            "best_epochs": list(map(int, self.best_epochs)),
+            "weights": self.weights,
+            "seconds": self.seconds,
+            "backbones": [dict(one) for one in self.backbones],
+        }
+
+    @classmethod
+    def of_state(
+        cls, state: State, config: TrialConfig, diagnosis: Diagnosis | None
+    ) -> TrialResult:
+        """The result of a configuration whose state was kept; it owns its tensors."""
+        backbones = [{k: v.clone() for k, v in one.items()} for one in state["backbones"]]
+        own = {
+            "by_seed": {name: tuple(found) for name, found in state["by_seed"].items()},
+            "best_epochs": tuple(state["best_epochs"]),
+            "weights": state["weights"].clone(),
+            "backbones": tuple(backbones),
+        }
+        return cls(**{**state, **own, "config": config, "diagnosis": diagnosis})
+
 
 @dataclass(frozen=True, eq=False)
 class EpochReport:
@@ -80,9 +110,15 @@ class EpochReport:
         metrics: means over the seeds of `train/loss_<term>` (unweighted) and of the validation
             metrics with their `_std`; a seed that has stopped counts with its last epoch.
         result: the finished trial, on the last report only.
+        seconds: that the epoch took; what came before the first is not among them.
+        state: gives what `fit` goes on from after this epoch, as if it had not been interrupted;
+            None with the result. It may share memory with the training: to be written before the
+            next report is asked for.
     """
 
     epoch: int
     objective: float
     metrics: Mapping[str, float]
     result: TrialResult | None = None
+    seconds: float = 0.0
+    state: Callable[[], State] | None = None

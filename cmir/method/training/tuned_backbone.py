@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,6 +126,33 @@ class TunedBackbone:
         """Evaluates the weights that `keep` remembered; training is over."""
         restore(self._evaluated, self.kept)
 
+    def state(self) -> dict[str, Any]:
+        """What `resume` goes on from; it shares memory with the model."""
+        average = None if self._average is None else trained_weights(self._average)
+        return {
+            "trained": _values(trained_weights(self._model)),
+            "average": None if average is None else _values(average),
+            "moments": self._optimiser.state_dict()["state"],
+            "steps": self._steps,
+            "dropout": self._dropout.get_state(),
+            "kept": self.kept,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Goes on where one of the same model and seed was."""
+        restore(self._model, state["trained"])
+        if self._average is not None:
+            restore(self._average, state["average"])
+        groups = self._optimiser.state_dict()["param_groups"]
+        moments = {
+            place: {name: value.clone() for name, value in one.items()}
+            for place, one in state["moments"].items()
+        }
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._steps = state["steps"]
+        self._dropout.set_state(state["dropout"])
+        self.kept = {name: value.clone() for name, value in state["kept"].items()}
+
     def move(self, device: torch.device) -> None:
         """Takes the model and its optimiser's state to a device, so that others find room."""
         self._model.to(device)
@@ -199,6 +227,10 @@ class TunedBackbone:
 
     def _next_seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self._dropout))
+
+
+def _values(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach() for name, weight in weights.items()}
 
 
 def _cut(texts: IntArray, size: int | None) -> list[IntArray]:

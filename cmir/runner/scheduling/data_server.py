@@ -1,7 +1,7 @@
 """The driver's data and partitions, handed to hosts that do not see its disk: in pieces, by Ray.
 
 An actor on the driver's host reads them, a few megabytes at a time, for who asks. Neither it nor
-Ray's object store ever holds a data set.
+Ray's object store ever holds a data set. The states of trials come and go in the same way.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cmir.data.transport.development_part import (
 from cmir.data.transport.part_arrival import PartSource, SourceError
 from cmir.errors import InputError, PlaceError
 from cmir.method.environments.partition_cache import kept_file
+from cmir.runner.checkpoints import SentStates
 
 # Ray starts it again if it dies, and asks again what it had not answered.
 TRIES = 3
@@ -38,9 +39,10 @@ TRIES = 3
 class DataServer:
     """What runs on the driver's host; the data is opened when a host asks for it first."""
 
-    def __init__(self, data: str, partitions: str) -> None:
-        """Folders of the driver: of its data set, and of what partitions have cost to compute."""
+    def __init__(self, data: str, partitions: str, checkpoints: str) -> None:
+        """Folders of the driver: its data set, its partitions, what trials go on from."""
         self._data, self._partitions = data, Path(partitions)
+        self._states = SentStates(Path(checkpoints))
         self._opened: DevelopmentPart | None = None
 
     def listing(self) -> PartListing:
@@ -54,6 +56,18 @@ class DataServer:
     def partition(self, name: str) -> bytes | None:
         """A file of the partitions, about as large as the labels; None where it is not kept."""
         return kept_file(self._partitions, name)
+
+    def take_state(self, name: str, start: int, piece: Bytes) -> None:
+        """Takes a piece of a trial's state; asked twice, it is there once."""
+        self._states.take(name, start, piece)
+
+    def close_state(self, name: str) -> None:
+        """A trial's state is whole."""
+        self._states.close(name)
+
+    def state(self, name: str, start: int) -> Bytes:
+        """A piece of the state that a trial goes on from."""
+        return self._states.read(name, start)
 
     def _part(self) -> DevelopmentPart:
         if self._opened is None:
@@ -120,6 +134,7 @@ def data_served(
     address: str | None,
     data: DevelopmentData,
     partitions: Path,
+    checkpoints: Path,
     server: type[DataServer] = DataServer,
 ) -> Iterator[DataSource | None]:
     """The driver's data for other hosts while the block runs; None on this machine alone.
@@ -128,6 +143,7 @@ def data_served(
         address: of the cluster; None: there are no other hosts.
         data: of the driver.
         partitions: the folder where partitions are kept.
+        checkpoints: the folder where the states of trials are kept.
         server: what hands them out.
     """
     if address is None:
@@ -137,7 +153,7 @@ def data_served(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"name": name, "num_cpus": 0, "scheduling_strategy": here}
     again = {"max_restarts": TRIES, "max_task_retries": TRIES}
-    folders = str(data.path.resolve()), str(partitions.resolve())
+    folders = [str(folder.resolve()) for folder in (data.path, partitions, checkpoints)]
     # It lives as long as somebody here holds it.
     held = ray.remote(server).options(**options, **again).remote(*folders)
     yield DataSource(name, data.url)

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from cmir.errors import InputError
 from cmir.process.interruption import THIS, signals_noted
+from cmir.runner.checkpoints import Checkpoints
 from cmir.runner.scheduling.hosts import Hosts, Place
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Keep, Progress, TrialsInFlight
@@ -47,6 +48,7 @@ class Plan:
         storage: folder for Ray's own files, removed afterwards.
         keep: see `TrialsInFlight`.
         trainable: the class that trains.
+        checkpoints: what trials go on from.
     """
 
     budget: int
@@ -56,6 +58,7 @@ class Plan:
     storage: Path
     keep: Keep = lambda number, objective, weights: None
     trainable: type[Trainable] = CmirTrial
+    checkpoints: Checkpoints | None = None
 
 
 class StudySearcher(Searcher):
@@ -193,7 +196,9 @@ def run_trials(
         InputError: the place gave way, or the study refuses; trials in training stay in flight.
     """
     rungs = Rungs(plan.epochs, plan.early_stopping)
-    in_flight = TrialsInFlight(study, rungs, progress, hosts, check_place, plan.keep)
+    in_flight = TrialsInFlight(
+        study, rungs, progress, hosts, check_place, plan.keep, plan.checkpoints
+    )
     tuner = tune.Tuner(
         tune.with_resources(plan.trainable, _request),
         tune_config=tune.TuneConfig(

@@ -33,7 +33,7 @@ class Rungs:
                 self.enter(epoch, scores[epoch - 1])
 
     def withdraw(self, scores: Sequence[float]) -> None:
-        """Takes back what a configuration entered after epoch 1, 2, ...: it begins anew."""
+        """Takes back what a configuration entered after epoch 1, 2, ...: it runs again."""
         for epoch in self._rungs:
             if epoch <= len(scores):
                 self._rungs[epoch].remove(scores[epoch - 1])

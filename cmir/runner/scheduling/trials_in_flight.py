@@ -9,6 +9,7 @@ from typing import Any
 
 from cmir.errors import InputError
 from cmir.process.interruption import THIS
+from cmir.runner.checkpoints import Checkpoints, Way
 from cmir.runner.scheduling.hosts import Hosts, Place
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.worker import WorkerReport
@@ -29,6 +30,7 @@ class Progress:
     on_epoch: Callable[[int, int, float], None] = lambda number, epoch, objective: None
     on_end: Callable[[TrialRecord], None] = lambda record: None
     on_again: Callable[[int, str], None] = lambda number, why: None
+    on_resume: Callable[[int, int], None] = lambda number, epoch: None
     on_notice: Callable[[str], None] = lambda text: None
     on_tick: Callable[[], None] = lambda: None
 
@@ -70,6 +72,19 @@ class TrialInFlight:
                 self.curve.setdefault(name, []).append(round(float(value), 6))
         self.times.append(round(time.time() - self.began, 3))
 
+    def way(self) -> Way:
+        """How it came to its last epoch."""
+        return Way(len(self.times), self.curve, self.times, self.seconds, self.partition)
+
+    def go_on(self, way: Way) -> None:
+        """It has come so far before, and has nothing to show of that yet."""
+        self.curve = {name: list(values) for name, values in way.curve.items()}
+        self.times, self.seconds, self.partition = list(way.times), way.seconds, way.partition
+
+    def begin(self) -> None:
+        """It trains from now on; the time between its state and now is none of its own."""
+        self.began = time.time() - (self.times[-1] if self.times else 0.0)
+
     def ended(self, outcome: Mapping[str, Any]) -> Ending:
         """Its ending, with what is known of its way there."""
         known = {"curve": self.curve, "seconds": self.seconds, "partition": self.partition}
@@ -91,16 +106,18 @@ class TrialsInFlight:
         hosts: Hosts,
         check_place: Callable[[], None] = lambda: None,
         keep: Keep = lambda number, objective, weights: None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         """Starts with none; `rungs` are told of the study's ended trials.
 
         `check_place` is called before a failure counts. Where it raises PlaceError, or the study
         cannot be told, that is the `fault`: the trial stays in flight, and nothing more begins.
         `keep` is told of a finished trial before it counts: number, objective, and the weights
-        that came with its report.
+        that came with its report. `checkpoints` are what trials go on from.
         """
         self._study, self._rungs, self._progress = study, rungs, progress
         self._hosts, self._check_place, self._keep = hosts, check_place, keep
+        self._checkpoints = checkpoints
         self._deaths = Deaths(hosts, NOTICE if hosts.resources.address else 0.0)
         self.fault: InputError | None = None
         self._trials: dict[str, TrialInFlight] = {}
@@ -120,15 +137,21 @@ class TrialsInFlight:
     def start(self, name: str, asked: AskedTrial) -> Place:
         """Takes a trial that is about to train; returns where it shall."""
         place = self._hosts.place(self._places(), self._deaths.tried(asked.number))
-        self._trials[name] = TrialInFlight(asked, place)
+        self._trials[name] = trial = TrialInFlight(asked, place)
+        way = self._way(asked)
+        if way is not None:
+            trial.go_on(way)
+            self._rungs.replay(self._scores(trial))
         self._progress.on_start(asked)
+        if way is not None:
+            self._progress.on_resume(asked.number, way.epoch)
         return place
 
     def begin(self, name: str) -> None:
         """A trial has its worker: it trains from now on."""
         trial = self._trials.get(name)
         if trial is not None:
-            trial.began = time.time()
+            trial.begin()
             self._progress.on_training(trial)
 
     def take(self, name: str, report: WorkerReport, seconds: float) -> bool:
@@ -145,6 +168,8 @@ class TrialsInFlight:
             self._progress.on_notice(f"host {self._hosts.name(report.host)}: {report.notice}")
         if report.epoch:
             self._progress.on_epoch(trial.number, report.epoch, float(report.objective))
+        if report.is_kept:
+            self._note_state(trial)
         lags = self._lags(report)
         if report.is_last or lags:
             del self._trials[name]
@@ -179,7 +204,9 @@ class TrialsInFlight:
 
     def give_back(self, name: str) -> None:
         """Takes back a trial that has not begun, so that it is given another place."""
-        self._study.hand_back(self._trials.pop(name).number)
+        trial = self._trials.pop(name)
+        self._rungs.withdraw(self._scores(trial))
+        self._study.hand_back(trial.number)
 
     def _places(self) -> list[Place]:
         return [trial.place for trial in self._trials.values()]
@@ -188,6 +215,9 @@ class TrialsInFlight:
         if report.place:
             if self._is_sound():
                 self._leave_out(trial, report.host, report.place)
+        elif report.unusable:
+            self._forget_state(trial)
+            self._again(trial, f"its state cannot be used: {report.unusable}")
         elif self._has_kept(trial, report):
             self._tell(trial, trial.ended(report.ending) if report.ending else trial.pruned())
 
@@ -212,11 +242,26 @@ class TrialsInFlight:
             self.fault = fault
 
     def _again(self, trial: TrialInFlight, why: str = "") -> None:
-        """The trial begins anew under its number, as if it had not begun."""
-        scores = trial.curve.get("objective", ())
-        self._rungs.withdraw([self._score(value) for value in scores])
+        """The trial runs again under its number, as if it had never come past its last state."""
+        self._rungs.withdraw(self._scores(trial))
         self._study.hand_back(trial.number)
         self._progress.on_again(trial.number, why)
+
+    def _way(self, asked: AskedTrial) -> Way | None:
+        """How far a trial came before; None where it begins."""
+        return None if self._checkpoints is None else self._checkpoints.last(asked)
+
+    def _note_state(self, trial: TrialInFlight) -> None:
+        """A worker has kept the state of a trial, which belongs to how it came there."""
+        try:
+            if self._checkpoints is not None:
+                self._checkpoints.note(trial.asked, trial.way())
+        except InputError as fault:
+            self.fault = fault
+
+    def _forget_state(self, trial: TrialInFlight) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.forget(trial.number)
 
     def _lags(self, report: WorkerReport) -> bool:
         """Whether a trial stops at its rung; one that has finished only counts there."""
@@ -227,6 +272,10 @@ class TrialsInFlight:
             self._rungs.enter(report.epoch, score)
             return False
         return self._rungs.lags(report.epoch, score)
+
+    def _scores(self, trial: TrialInFlight) -> list[float]:
+        """Of its epochs, as rungs compare them."""
+        return [self._score(value) for value in trial.curve.get("objective", ())]
 
     def _score(self, objective: float) -> float:
         return self._study.sign * objective

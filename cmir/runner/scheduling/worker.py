@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,10 +23,12 @@ from cmir.errors import PlaceError, place_fault
 from cmir.hidden_secrets import without_secrets
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
-from cmir.method.training.reports import Diverged, EpochReport, TrialResult
+from cmir.method.training.reports import Diverged, EpochReport, State, TrialResult
 from cmir.plugins import load_plugins
+from cmir.runner.checkpoints import StatePlace
 from cmir.runner.driver_disk import DriverDisk
 from cmir.runner.scheduling.data_identity import DataIdentity, data_here, same_data
+from cmir.runner.scheduling.kept_state import Cadence, KeptState
 from cmir.runner.scheduling.placement import device_of
 from cmir.runner.weights import packed_weights, save_weights
 
@@ -48,10 +51,12 @@ class WorkerReport:
         metrics: as in `EpochReport`.
         partition: the diagnosis of its partition as plain values, with the first epoch only.
         ending: fields of `Ending` that the worker knows; empty while the trial goes on.
+        is_kept: whether the driver's disk holds the trial's state after this epoch.
+        unusable: why the trial cannot go on from its kept state: it has not ended, it shall begin.
         place: why the place, not the trial, is at fault: the trial has not ended, it shall run
             again. Empty where all is well.
         host: Ray's id of the host that trains, or that is this place.
-        notice: what the driver shall say of this host, with the first report only.
+        notice: what the driver shall say of this host.
         weights: packed, of a finished trial on a host that does not see the driver's disk.
     """
 
@@ -60,6 +65,8 @@ class WorkerReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     partition: Mapping[str, Any] = field(default_factory=dict)
     ending: Mapping[str, Any] = field(default_factory=dict)
+    is_kept: bool = False
+    unusable: str = ""
     place: str = ""
     host: str = ""
     notice: str = ""
@@ -68,7 +75,7 @@ class WorkerReport:
     @property
     def is_last(self) -> bool:
         """Whether no report follows."""
-        return bool(self.ending or self.place)
+        return bool(self.ending or self.place or self.unusable)
 
     def forget(self) -> None:
         """Lets go of what the driver has read: Ray keeps the last report of every trial."""
@@ -84,14 +91,18 @@ class CmirTrial(Trainable):
     tells whether the driver's files can be reached), `data` (a `DataIdentity`),
     `partitions` and `language` (the driver's folders in which workers share what is costly to
     compute; workers that do not see its disk share folders of their host),
-    `threads` and, where finished trainings are scored there, `score`. A step returns a
-    `WorkerReport`.
+    `state` (a `StatePlace`: where its state is kept, and from which it goes on), `threads` and,
+    where finished trainings are scored there, `score`. A step returns a `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Takes a trial; nothing runs, and so nothing fails, before the first step."""
         self._config = dict(config)
         self._reports: Iterator[EpochReport] | None = None
+        place: StatePlace = config["state"]
+        self._kept_state = KeptState(place, config["disk"], config["data"].source)
+        self._cadence = Cadence(place.epoch)
+        self._is_first, self._can_keep = True, True
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial in the same process."""
@@ -106,7 +117,7 @@ class CmirTrial(Trainable):
         try:
             report = self._epoch()
         except Exception as error:  # Whatever it is, it belongs into the trial's record.
-            report = _failed(error)
+            report = self._failed(error)
         return {REPORT: report, "done": report.is_last}
 
     def _epoch(self) -> WorkerReport:
@@ -117,14 +128,43 @@ class CmirTrial(Trainable):
         except Diverged as fault:
             return WorkerReport(ending={"outcome": "diverged", "reason": str(fault)})
         found = WorkerReport(report.epoch, report.objective, dict(report.metrics))
-        if report.epoch == 1:
+        if self._is_first:
             found.partition = self._diagnosis()
             found.host = own_host()
             found.notice = data_here(self._config["data"]).told_once()
+            self._is_first = False
         if report.result is not None:
             found.weights = self._kept(report.result)
             found.ending = _ending(report.result)
+        if report.state is not None and self._is_due(report):
+            self._keep_state(report.state(), found)
         return found
+
+    def _is_due(self, report: EpochReport) -> bool:
+        epochs = self._trial().training.epochs
+        return self._can_keep and self._cadence.is_due(report.epoch, epochs, report.seconds)
+
+    def _keep_state(self, state: State, report: WorkerReport) -> None:
+        """Keeps the state of the trial; where that fails, training goes on without."""
+        began = time.perf_counter()
+        try:
+            self._kept_state.write(report.epoch, state)
+            report.is_kept = True
+        except Exception as error:  # torch and Ray raise their own.
+            self._can_keep = False
+            report.host = own_host()
+            told = without_secrets(_explained(error))
+            report.notice = f"the state of a trial cannot be kept, it goes on without: {told}"
+        self._cadence.note(report.epoch, time.perf_counter() - began)
+
+    def _failed(self, error: Exception) -> WorkerReport:
+        fault, told = place_fault(error), _explained(error)
+        if fault:
+            return WorkerReport(place=without_secrets(fault), host=own_host())
+        if self._is_first and self._kept_state.place.epoch:
+            return WorkerReport(unusable=without_secrets(told))
+        whole = shortened("".join(traceback.format_exception(error)))
+        return WorkerReport(ending={"outcome": "failed", "reason": told, "traceback": whole})
 
     def _kept(self, result: TrialResult) -> bytes:
         """Writes the weights where the driver finds them; else they are for the report."""
@@ -138,8 +178,9 @@ class CmirTrial(Trainable):
     def _start(self) -> Iterator[EpochReport]:
         torch.set_num_threads(int(self._config["threads"]))
         load_plugins(self._config.get("plugins", ()), "worker")
-        data = same_data(self._config["data"])
-        return fit(data, self._trial(), own_device(), self._partitions(), self._shared("language"))
+        data, state = same_data(self._config["data"]), self._kept_state.read()
+        shared = self._partitions(), self._shared("language")
+        return fit(data, self._trial(), own_device(), *shared, state)
 
     def _scores(self, result: TrialResult) -> Arrays:
         score: Score | None = self._config.get("score")
@@ -161,16 +202,6 @@ class CmirTrial(Trainable):
     def _diagnosis(self) -> Mapping[str, Any]:
         found = self._partitions().diagnosis(*partition_of(self._trial().environments))
         return {} if found is None else found.as_json()
-
-
-def _failed(error: Exception) -> WorkerReport:
-    fault = place_fault(error)
-    if fault:
-        return WorkerReport(place=without_secrets(fault), host=own_host())
-    told = "".join(traceback.format_exception(error))
-    return WorkerReport(
-        ending={"outcome": "failed", "reason": _explained(error), "traceback": shortened(told)}
-    )
 
 
 def shortened(text: str) -> str:

@@ -153,6 +153,11 @@ class TrialStudy:
         """Number of trials that an earlier run of the command left in flight."""
         return len(self._interrupted)
 
+    @property
+    def unended(self) -> set[int]:
+        """Numbers of the trials that have begun and not ended."""
+        return set(self._open)
+
     def ask(self) -> AskedTrial:
         """The next trial: first what was interrupted, then start points and retries, then TPE.
 

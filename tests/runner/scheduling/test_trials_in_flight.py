@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,14 @@ from optuna.storages import InMemoryStorage
 
 from cmir.errors import PlaceError
 from cmir.process.interruption import THIS
+from cmir.runner.checkpoints import Checkpoints
 from cmir.runner.scheduling.hosts import Hosts
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import WorkerReport
 from cmir.runner.scheduling.worker_deaths import Death
 from cmir.runner.studies.records import TrialRecord
-from cmir.runner.studies.study import TrialStudy, open_study
+from cmir.runner.studies.study import AskedTrial, TrialStudy, open_study
 from cmir.space.search_space import checked_space
 from cmir.space.space_file import EarlyStopping, parse_sweep
 from cmir.space.space_source import SpaceSource
@@ -42,16 +44,20 @@ def started(
     ends: list[TrialRecord] | None = None,
     told: list[str] | None = None,
     hosts: Hosts | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrialsInFlight:
     """Trials under the names `0`, `1`, ... as Ray would name them."""
     lines = [] if told is None else told
     progress = Progress(
         on_end=([] if ends is None else ends).append,
         on_again=lambda number, why: lines.append(f"{number} again: {why}"),
+        on_resume=lambda number, epoch: lines.append(f"{number} after {epoch}"),
         on_notice=lines.append,
     )
     rungs = Rungs(8, settings)
-    in_flight = TrialsInFlight(study, rungs, progress, hosts or made_up_hosts(8))
+    in_flight = TrialsInFlight(
+        study, rungs, progress, hosts or made_up_hosts(8), checkpoints=checkpoints
+    )
     for name in range(count):
         in_flight.start(str(name), study.ask())
     return in_flight
@@ -170,6 +176,72 @@ def test_a_trial_that_was_interrupted_stays_in_flight() -> None:
     in_flight.take("0", report(1, 0.6), 1.0)
     in_flight.close("0")
     assert (study.records(), study.in_flight, len(in_flight)) == ([], 1, 0)
+
+
+def kept(checkpoints: Checkpoints, asked: AskedTrial, epoch: int, objective: float) -> WorkerReport:
+    """The report of a worker that has written the state after an epoch."""
+    file = checkpoints.place(asked).file(epoch)
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    return replace(report(epoch, objective), is_kept=True)
+
+
+def test_a_trial_that_lost_its_host_goes_on_and_no_epoch_counts_twice(tmp_path: Path) -> None:
+    study, told, ends = opened(), list[str](), list[TrialRecord]()
+    checkpoints = Checkpoints(tmp_path / "s", {})
+    in_flight = started(study, 3, HALVING, ends, told, checkpoints=checkpoints)
+    asked = in_flight._trials["0"].asked
+    in_flight.take("0", report(1, 0.9), 2.0)
+    assert not in_flight.take("0", kept(checkpoints, asked, 2, 0.5), 2.0)
+    in_flight.take("0", report(3, 0.45), 2.0)
+    in_flight.died("0", Death("lost"))
+    assert study.ask().number == 0
+    in_flight.start("waits", asked)
+    # It was given back before it began, and is asked for once more.
+    in_flight.give_back("waits")
+    assert in_flight._rungs._rungs[2] == []
+    in_flight.start("again", study.ask())
+    assert told == ["0 again: its host, unknown, went away", "0 after 2", "0 after 2"]
+    # Its score at the rung counts once: the second to come there is behind it, and stops.
+    assert in_flight._rungs._rungs[2] == [-0.5]
+    assert in_flight.take("1", report(2, 0.6), 1.0)
+    in_flight.begin("again")
+    assert not in_flight.take("again", report(3, 0.45), 2.0)
+    in_flight.take("again", last(4, 0.4), 2.0)
+    ending = ends[-1].ending
+    assert ending.curve["objective"] == [0.9, 0.5, 0.45, 0.4]
+    assert ending.curve["ood_val/mae"] == [0.9, 0.5, 0.45, 0.4]
+    assert (len(ending.times), ending.seconds) == (4, 8.0)
+    assert list(ending.times) == sorted(ending.times)
+
+
+def test_a_continued_sweep_goes_on_where_its_long_trials_were(tmp_path: Path) -> None:
+    storage, told = InMemoryStorage(), list[str]()
+    checkpoints = Checkpoints(tmp_path / "s", {})
+    first = started(opened(storage), 1, HALVING, checkpoints=checkpoints)
+    first.take("0", report(1, 0.9), 2.0)
+    first.take("0", kept(checkpoints, first._trials["0"].asked, 2, 0.5), 2.0)
+    study = opened(storage)
+    later = started(study, 2, HALVING, told=told, checkpoints=Checkpoints(tmp_path / "s", {}))
+    assert told == ["0 after 2"]
+    assert later.take("1", report(2, 0.6), 1.0)
+    later.take("0", last(3, 0.4), 2.0)
+    assert study.records()[0].ending.curve["objective"] == [0.9, 0.5, 0.4]
+
+
+def test_a_state_that_cannot_be_used_is_forgotten_and_the_trial_begins(tmp_path: Path) -> None:
+    study, told = opened(), list[str]()
+    checkpoints = Checkpoints(tmp_path / "s", {})
+    in_flight = started(study, 1, told=told, checkpoints=checkpoints)
+    asked = in_flight._trials["0"].asked
+    in_flight.take("0", kept(checkpoints, asked, 1, 0.5), 2.0)
+    in_flight.died("0", Death("lost"))
+    in_flight.start("0", study.ask())
+    in_flight.take("0", WorkerReport(unusable="it is damaged"), 1.0)
+    assert told[-1] == "0 again: its state cannot be used: it is damaged"
+    in_flight.start("0", study.ask())
+    in_flight.take("0", last(1, 0.5), 2.0)
+    assert study.records()[0].ending.curve["objective"] == [0.5]
 
 
 def test_an_unfit_host_is_named_once_and_its_trials_run_elsewhere() -> None:

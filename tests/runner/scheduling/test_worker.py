@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from safetensors.torch import load, load_file
 from cmir.config import TrialConfig, trial_config
 from cmir.data import load_dataset
 from cmir.method.training.fitting import fit
+from cmir.runner.checkpoints import StatePlace
 from cmir.runner.driver_disk import DriverDisk
+from cmir.runner.scheduling import kept_state
 from cmir.runner.scheduling.data_identity import DataIdentity
 from cmir.runner.scheduling.worker import CmirTrial, WorkerReport, shortened
 from tests.support.small_sweep import write_data
@@ -49,6 +52,7 @@ def worker(folder: Path, config: TrialConfig, **more: Any) -> CmirTrial:
     mark = folder / "mark"
     mark.write_text("word")
     own = {"weights": str(folder / "weights.safetensors"), "disk": DriverDisk(str(mark), "word")}
+    own |= {"state": StatePlace(str(folder / "states"), 3)}
     return CmirTrial({"trial": config, "threads": 1, **own, **places, **more})
 
 
@@ -94,6 +98,61 @@ def test_weights_are_sent_where_the_drivers_disk_is_not_seen(folder: Path, tmp_p
     assert all(torch.equal(sent[name], kept[name]) for name in kept)
     last.forget()
     assert not last.weights
+
+
+def lengthened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch counts as a long one, and keeping its state as nothing."""
+    monkeypatch.setattr(kept_state, "WORTH", 0.0)
+    monkeypatch.setattr(kept_state, "SHARE", 1e9)
+
+
+def test_a_short_trial_keeps_no_state(folder: Path, tmp_path: Path) -> None:
+    trial = worker(folder, configured(), state=StatePlace(str(tmp_path / "states"), 3))
+    assert not any(report.is_kept for report in run(trial))
+    assert not (tmp_path / "states").exists()
+
+
+def test_a_long_trial_goes_on_in_another_worker_as_if_nothing_had_been(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengthened(monkeypatch)
+    place, file = StatePlace(str(tmp_path / "states"), 3), tmp_path / "weights.safetensors"
+    whole = run(worker(folder, configured(), state=place, weights=str(file)))
+    assert [report.is_kept for report in whole] == [True, True, False]
+    weights = load_file(file)["weights"]
+    for epoch in (1, 2):
+        again = worker(folder, configured(), state=replace(place, epoch=epoch), weights=str(file))
+        rest = run(again)
+        assert [report.epoch for report in rest] == list(range(epoch + 1, 4))
+        assert [one.metrics for one in rest] == [one.metrics for one in whole[epoch:]]
+        assert {**rest[-1].ending} == {**whole[-1].ending}
+        assert torch.equal(load_file(file)["weights"], weights)
+
+
+def test_a_state_that_cannot_be_used_is_said_and_fails_no_trial(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = StatePlace(str(tmp_path), 3, 1)
+    (report,) = run(worker(folder, configured(), state=place))
+    assert "00003.00001.state" in report.unusable
+    lengthened(monkeypatch)
+    run(worker(folder, configured(), state=StatePlace(str(tmp_path), 3)))
+    other = configured(model__hidden_size=16)
+    (report,) = run(worker(folder, other, state=place))
+    assert (report.ending, "size" in report.unusable) == ({}, True)
+    (tmp_path / "00003.00001.state").write_bytes(b"torn")
+    (report,) = run(worker(folder, configured(), state=place))
+    assert report.unusable
+
+
+def test_a_state_that_cannot_be_written_is_said_once_and_training_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengthened(monkeypatch)
+    (tmp_path / "states").write_text("no folder")
+    reports = run(worker(folder, configured(), state=StatePlace(str(tmp_path / "states"), 3)))
+    assert ["cannot be kept" in report.notice for report in reports] == [True, False, False]
+    assert reports[-1].ending["outcome"] == "finished"
 
 
 def test_a_divergence_ends_the_trial_and_says_where(folder: Path) -> None:
