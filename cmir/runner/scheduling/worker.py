@@ -19,6 +19,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.data.transport.node_cache import node_cache
 from cmir.errors import PlaceError, place_fault
+from cmir.evaluation.measures import measured
 from cmir.hidden_secrets import without_secrets
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
@@ -84,8 +85,8 @@ class CmirTrial(Trainable):
     tells whether the driver's files can be reached), `data` (a `DataIdentity`),
     `partitions` and `language` (the driver's folders in which workers share what is costly to
     compute; workers that do not see its disk share folders of their host),
-    `threads` and, where finished trainings are scored there, `score`. A step returns a
-    `WorkerReport`.
+    `threads` and, where finished trainings are scored there, `score`; `measures` names what is
+    measured of them, see `cmir.evaluation.measures`. A step returns a `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -122,8 +123,10 @@ class CmirTrial(Trainable):
             found.host = own_host()
             found.notice = data_here(self._config["data"]).told_once()
         if report.result is not None:
-            found.weights = self._kept(report.result)
-            found.ending = _ending(report.result)
+            wanted = self._config.get("measures", ())
+            result = measured(report.result, same_data(self._config["data"]), wanted)
+            found.weights = self._kept(result)
+            found.ending = _ending(result)
         return found
 
     def _kept(self, result: TrialResult) -> bytes:
