@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
@@ -32,17 +32,19 @@ Penalty = Annotated[str, NameOf("penalty")]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def _on_validation(objective: str) -> str:
+def on_validation(objective: str, or_else: Iterable[str] = ()) -> str:
+    """The objective, if it is a metric on a validation split; `or_else` are named beside them."""
     split, _, metric = objective.partition("/")
     if split not in ("id_val", "ood_val") or not metric:
+        others = "".join(f" (or {name})" for name in or_else)
         raise ValueError(
-            f"objective must be <split>/<metric> with a validation split, id_val or ood_val, but "
-            f"got '{objective}'. Held-out data is read by promotion alone"
+            f"objective must be <split>/<metric> with a validation split, id_val or ood_val"
+            f"{others}, but got '{objective}'. Held-out data is read by promotion alone"
         )
     return objective
 
 
-Objective = Annotated[str, AfterValidator(_on_validation)]
+Objective = Annotated[str, AfterValidator(on_validation)]
 PredictionLoss = Literal["mse", "mae", "bce", "cross_entropy", "label_bce"]
 
 DEFAULT_COUNT = 4

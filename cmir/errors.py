@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-# Names that pydantic puts into the path of a fault for the forms of a search dimension.
-UNION_TAGS = ("list", "choice", "range")
+# Names that pydantic puts into the path of a fault for the forms of a dimension or an objective.
+UNION_TAGS = ("list", "choice", "range", "single", "pair")
 
 
 class InputError(ValueError):

@@ -155,7 +155,7 @@ def _of_file(request: AblationRequest, families: Sequence[str], paths: Paths) ->
     file, data = prepared.file, prepared.data
     seeds = fresh_seeds(range(file.seeds), request.seeds)
     given = {"training.epochs": file.epochs, **read_configuration(request.config)}
-    config = trial_config(given, str(request.config), objective=file.objective, seeds=seeds)
+    config = trial_config(given, str(request.config), objective=file.first_objective, seeds=seeds)
     full = _shortened(config, request.epochs)
     check(data, full)
     return AblationPlan(

@@ -80,7 +80,8 @@ def tuning_file(space: SweepFile, full: TrialConfig, baseline: TrialConfig, data
         if key not in search and key not in ("objective", "seeds", "training.epochs")
     }
     content: dict[str, Any] = {
-        **{key: dumped[key] for key in ("objective", "seeds", "early_stopping", "plugins")},
+        **{key: dumped[key] for key in ("seeds", "early_stopping", "plugins")},
+        "objective": space.first_objective,
         "epochs": full.training.epochs,
         "name": "plain",
         "data": {"path": data},

@@ -141,7 +141,7 @@ def tune_baseline(
     name = control_name(plan.space_name, file.fingerprint)
     file = file.model_copy(update={"name": name, "trials": plan.budget})
     outcome = tuning(file, folder_of(plan, runner.paths), runner, watch.on_tuning)
-    ranked = best_first(outcome.records, file.objective)
+    ranked = best_first(outcome.records, file.first_objective)
     if not ranked:
         return None, ""
     return ranked[0].trial(plan.full.seeds), f"best of {outcome.counted} trials ({name})"

@@ -107,7 +107,7 @@ def sweep(
 def promote(
     sweep: str | None = None,
     *,
-    rule: str = "ood_val",
+    rule: str = "",
     top: int = 3,
     seeds: int = 5,
     alias: str = CHAMPION,

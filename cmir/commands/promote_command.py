@@ -151,8 +151,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sweep", help="name of the sweep (default: the latest one here)")
     parser.add_argument(
         "--rule",
-        default="ood_val",
-        help=f"rule that selects the trials (default: ood_val)\n{rules}",
+        default="",
+        help="rule that selects the trials (default: ood_val; of a pair of objectives: "
+        f"within_error)\n{rules}",
     )
     parser.add_argument(
         "--top", type=positive, default=3, help="candidates, the best trials (default: 3)"
@@ -231,7 +232,7 @@ def _announce(console: Console, plan: PromotionPlan) -> None:
     numbers = ", ".join(str(record.number) for record in plan.shortlist) or "none"
     console.print(
         f"sweep [bold]{plan.sweep}[/bold] over {plan.data.name}: {plan.finished} finished trials; "
-        f"rule {plan.rule} ({plan.metric}) takes trials {numbers}",
+        f"rule {plan.rule} ({', '.join(plan.ranking.metrics)}) takes trials {numbers}",
         highlight=False,
     )
 

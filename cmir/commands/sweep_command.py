@@ -39,6 +39,7 @@ from cmir.space.shipped_spaces import space_argument
 # Imported by `_run`: `--help` and a mistyped option need not wait for torch and Ray.
 if TYPE_CHECKING:
     from cmir.runner.scheduling.trials_in_flight import Progress
+    from cmir.sweep.findings import Findings
     from cmir.sweep.run_sweep import SweepOutcome, SweepStart
 
 SHOWN_ROWS = 10
@@ -146,7 +147,7 @@ def _announce(console: Console, start: SweepStart) -> None:
     console.print(
         f"{file.trials} trials x {file.seeds} seeds x up to {file.epochs} epochs, "
         f"{start.run.resources.concurrency} trials at a time, "
-        f"objective {file.objective}; "
+        f"objective {', '.join(file.objectives)}; "
         f"MLflow at {start.run.tracking_uri}",
         highlight=False,
     )
@@ -165,6 +166,7 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
         console.print(_table(_scores(finished.head(SHOWN_ROWS)), title))
         console.print(_table(findings.schemes, "environment schemes compared"))
         _explain_best(console, finished)
+        _tell_picked(console, findings)
     if outcome.kept:
         size = sum(path.stat().st_size for path in outcome.kept) / 1e6
         console.print(
@@ -246,7 +248,10 @@ def _scores(finished: pl.DataFrame) -> pl.DataFrame:
     ]
     pairs = (same_decimals(finished[name].to_list()) for name in (objective, spread))
     joined = pl.Series(objective, [f"{value} ± {std}" for value, std in zip(*pairs, strict=True)])
-    return finished.select("trial", "scheme", joined, *other, "seconds")
+    place = finished.columns.index(spread) + 1
+    pair = finished.columns[place : place + 2] if "front" in finished.columns else []
+    other = [name for name in other if name not in pair]
+    return finished.select("trial", "scheme", joined, *pair, *other, "seconds")
 
 
 def _explain_best(console: Console, finished: pl.DataFrame) -> None:
@@ -257,6 +262,21 @@ def _explain_best(console: Console, finished: pl.DataFrame) -> None:
     console.print(f"trial {best['trial']} is the best:", highlight=False)
     for key, value in settings:
         console.print(f"  {key} = {_cell(value)}", highlight=False)
+
+
+def _tell_picked(console: Console, findings: Findings) -> None:
+    """Of two objectives: what is on the front of both, and which trial is taken from it."""
+    if findings.picked is None:
+        return
+    from cmir.sweep.pairs.picks import DEFAULT
+
+    front = findings.table.filter(pl.col("front"))["trial"].to_list()
+    console.print(
+        f"on the front of both objectives: {', '.join(map(str, front))}; the rule {DEFAULT} picks "
+        f"trial {findings.picked}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _table(frame: pl.DataFrame, title: str) -> Table:

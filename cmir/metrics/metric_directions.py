@@ -23,6 +23,8 @@ OF_NAMED_TASKS: Mapping[str, Direction] = {
     "worst_environment_label_accuracy": "max",
     "tenth_percentile_label_accuracy": "max",
 }
+# Measured once, when a trial has ended, and of no split's predictions alone: a second objective.
+OF_ENDED_TRIALS: Mapping[str, Direction] = {"split/leak": "min"}
 METRIC_DIRECTION: Mapping[str, Direction] = {
     "mae": "min",
     "corr": "max",
@@ -45,6 +47,7 @@ METRIC_DIRECTION: Mapping[str, Direction] = {
     "tenth_percentile_accuracy": "max",
     "ece": "min",
     **OF_NAMED_TASKS,
+    **{key.partition("/")[2]: better for key, better in OF_ENDED_TRIALS.items()},
 }
 # Of one class or label, whose name follows.
 OF_ONE_NAME = ("f1_", "weighted_accuracy_", "auroc_", "average_precision_")

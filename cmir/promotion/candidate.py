@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cmir.config import TrialConfig
+from cmir.data import DevelopmentData
+from cmir.evaluation.measures import measured, measures_among
 from cmir.method.training.reports import TrialResult
-from cmir.promotion.selection import better_sign
+from cmir.promotion.selection import Ranking, Scored
 from cmir.promotion.trainings import Training
 from cmir.runner.studies.records import TrialRecord
 
@@ -76,21 +77,22 @@ def candidate_of(record: TrialRecord, training: Training) -> Candidate:
     return Candidate(record, training.result, fault)
 
 
+def with_measures(candidate: Candidate, data: DevelopmentData, ranking: Ranking) -> Candidate:
+    """A candidate with what a rule looks at and its training has not measured."""
+    if candidate.result is None:
+        return candidate
+    wanted = measures_among(ranking.metrics)
+    return replace(candidate, result=measured(candidate.result, data, wanted))
+
+
 def as_candidate(winner: Candidate, result: TrialResult, title: str) -> Candidate:
     """The baseline in the place of a winner that is not better."""
     record = replace(winner.record, config=result.config, params={})
     return Candidate(record, result, baseline=title)
 
 
-def winner_of(candidates: Sequence[Candidate], metric: str) -> Candidate | None:
-    """The candidate with the best mean over the fresh seeds; the earlier of equals."""
-    trained = [candidate for candidate in candidates if candidate.result is not None]
-    if not trained:
-        return None
-    sign = better_sign(metric)
-
-    def worth(candidate: Candidate) -> float:
-        score = candidate.score(metric)
-        return -math.inf if score is None or math.isnan(score) else sign * score
-
-    return max(trained, key=worth)
+def winner_of(candidates: Sequence[Candidate], ranking: Ranking) -> Candidate | None:
+    """The candidate that a rule takes by the means over the fresh seeds; the earlier of equals."""
+    trained = [(one, one.result) for one in candidates if one.result is not None]
+    scored = [Scored(result.metrics, len(result.config.seeds)) for _, result in trained]
+    return trained[ranking.places(scored)[0]][0] if trained else None

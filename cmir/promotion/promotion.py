@@ -18,6 +18,7 @@ from cmir.promotion.candidate import (
     candidate_name,
     candidate_of,
     winner_of,
+    with_measures,
 )
 from cmir.promotion.evidence import Court, Evidence, champion_again, judge, judged_alias
 from cmir.promotion.gates import (
@@ -111,7 +112,7 @@ def promote(
     alias = judged_alias(request.alias)
     court = Court(plan, client, registry, alias, trainings, on_step, request.is_candidate)
     candidates = _candidates(plan, court)
-    winner = winner_of(candidates, plan.metric)
+    winner = winner_of(candidates, plan.ranking)
     verdicts.append(trained_through([candidate.fault for candidate in candidates]))
     if winner is None:
         lost = PromotionOutcome("refused", plan, verdicts, candidates)
@@ -161,7 +162,8 @@ def _candidates(plan: PromotionPlan, court: Court) -> list[Candidate]:
     shortlist = again(plan.shortlist, plan.seeds)
     baseline = {} if plan.gates.against_plain == "none" else known_baseline(plan)
     trained = court.trainings.train({**shortlist, **baseline, **champion_again(court)})
-    return [candidate_of(one, trained[candidate_name(one)]) for one in plan.shortlist]
+    again_trained = [candidate_of(one, trained[candidate_name(one)]) for one in plan.shortlist]
+    return [with_measures(one, plan.data, plan.ranking) for one in again_trained]
 
 
 def _register(

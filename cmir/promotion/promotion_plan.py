@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from cmir.hidden_secrets import without_secrets
 from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
-from cmir.promotion.selection import best_first, rule_metric
+from cmir.promotion.selection import Ranking, best_first, ranking_of
 from cmir.registry.heldout_access import ledger_lines
 from cmir.runner.paths import Paths, is_control
 from cmir.runner.studies.records import TrialRecord
@@ -32,7 +32,7 @@ class PromotionRequest:
 
     Attributes:
         sweep: its name; None: the latest one here.
-        rule: of selection, a name in `RULES`.
+        rule: of selection, a name in `RULES`; empty: the usual one, see `ranking_of`.
         top: number of trials that are trained again.
         seeds: number of fresh seeds.
         alias: that the registered version gets; `candidate`: without a test-set access.
@@ -43,7 +43,7 @@ class PromotionRequest:
     """
 
     sweep: str | None = None
-    rule: str = "ood_val"
+    rule: str = ""
     top: int = 3
     seeds: int = 5
     alias: str = CHAMPION
@@ -65,9 +65,8 @@ class PromotionPlan:
     Attributes:
         sweep: its name.
         space_name: of the sweep file; ends in `-synthetic` for the stand-in.
-        objective: of the sweep, `split/metric`.
-        rule: of selection.
-        metric: the `split/metric` by which the rule ranks.
+        objective: of the sweep, `split/metric`; the first of a pair.
+        ranking: the rule of selection.
         finished: number of finished trials.
         seconds: of training by the clock, the sum over all trials.
         ranked: the finished trials, best first.
@@ -85,8 +84,7 @@ class PromotionPlan:
     sweep: str
     space_name: str
     objective: str
-    rule: str
-    metric: str
+    ranking: Ranking
     finished: int
     seconds: float
     ranked: Sequence[TrialRecord]
@@ -98,6 +96,16 @@ class PromotionPlan:
     data: DevelopmentData
     parent_run: str | None
     paths: Paths
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule of selection."""
+        return self.ranking.rule
+
+    @property
+    def metric(self) -> str:
+        """The `split/metric` by which the rule ranks, the first of two."""
+        return self.ranking.metric
 
     @property
     def model_name(self) -> str:
@@ -131,21 +139,20 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
     dataset.verify()
     data = dataset.development()
     _check_data(data, attributes, sweep)
-    objective = str(attributes["question"]["objective"])
-    metric = rule_metric(request.rule, objective, data.task)
-    ranked = best_first(records, metric)
+    objectives = _objectives(attributes["question"])
+    ranking = ranking_of(request.rule, objectives, data.task)
+    ranked = ranking.best_first(records)
     return PromotionPlan(
         sweep=sweep,
         space_name=str(attributes["space_name"]),
-        objective=objective,
-        rule=request.rule,
-        metric=metric,
+        objective=objectives[0],
+        ranking=ranking,
         finished=sum(record.outcome == "finished" for record in records),
         seconds=sum(record.ending.seconds for record in records),
         ranked=ranked,
         shortlist=ranked[: request.top],
         tuned_baseline=_tuned_baseline(
-            str(attributes["space_name"]), data, metric, objective, paths
+            str(attributes["space_name"]), data, ranking.metric, objectives[0], paths
         ),
         seeds=fresh_seeds(seeds_of(records), request.seeds),
         gates=Gates.model_validate(attributes.get("gates", {})),
@@ -154,6 +161,12 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
         parent_run=attributes.get("mlflow_parent_run"),
         paths=paths,
     )
+
+
+def _objectives(question: Mapping[str, Any]) -> list[str]:
+    """The one objective of a sweep, or both of a pair."""
+    kept = question["objective"]
+    return [kept] if isinstance(kept, str) else list(kept)
 
 
 def _tuned_baseline(

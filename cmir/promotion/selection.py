@@ -8,63 +8,117 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from cmir.data.task import Task
 from cmir.errors import InputError, nearest
 from cmir.method.training.split_scores import worst_metric
 from cmir.metrics.metric_directions import direction
 from cmir.runner.studies.records import TrialRecord
+from cmir.sweep.pairs import picks
+from cmir.sweep.pairs.picks import PICKS, Point
 
-Rule = Callable[[str, Task], str]
+# From the objectives of a sweep to the `split/metric` that the rule looks at, the first one shown.
+Rule = Callable[[Sequence[str], Task], Sequence[str]]
 
 
-def ood_val(objective: str, task: Task) -> str:
+def ood_val(objectives: Sequence[str], task: Task) -> Sequence[str]:
     """The objective's metric out of distribution: for shifts like the one that is expected."""
-    return f"ood_val/{metric_of(objective)}"
+    return (f"ood_val/{metric_of(objectives[0])}",)
 
 
-def id_val(objective: str, task: Task) -> str:
+def id_val(objectives: Sequence[str], task: Task) -> Sequence[str]:
     """The objective's metric in distribution: DomainBed's training-domain validation."""
-    return f"id_val/{metric_of(objective)}"
+    return (f"id_val/{metric_of(objectives[0])}",)
 
 
-def worst_environment(objective: str, task: Task) -> str:
+def worst_environment(objectives: Sequence[str], task: Task) -> Sequence[str]:
     """The worst group out of distribution (Koh et al. 2021, WILDS): nobody is left behind."""
-    return f"ood_val/{worst_metric(task)}"
+    return (f"ood_val/{worst_metric(task)}",)
+
+
+def within_error(objectives: Sequence[str], task: Task) -> Sequence[str]:
+    """Of a pair: the best second objective within one standard error of the best first one."""
+    return _pair("within_error", objectives)
+
+
+def knee(objectives: Sequence[str], task: Task) -> Sequence[str]:
+    """Of a pair: the bend of the front, furthest from the line between its ends."""
+    return _pair("knee", objectives)
 
 
 RULES: Mapping[str, Rule] = {
     "ood_val": ood_val,
     "id_val": id_val,
     "worst_environment": worst_environment,
+    "within_error": within_error,
+    "knee": knee,
 }
 
 
-def rule_metric(rule: str, objective: str, task: Task) -> str:
-    """The `split/metric` by which a rule ranks.
+@dataclass(frozen=True)
+class Scored:
+    """The metrics of a training, `split/metric` and `_std`, and the number of its seeds."""
+
+    metrics: Mapping[str, float]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A rule for the trials of one sweep.
+
+    Attributes:
+        rule: its name in `RULES`.
+        metrics: the `split/metric` that it looks at, the first one shown.
+    """
+
+    rule: str
+    metrics: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The `split/metric` that is shown."""
+        return self.metrics[0]
+
+    def places(self, trainings: Sequence[Scored]) -> list[int]:
+        """Indices of the trainings, the best first; those without a value last, in their order."""
+        if self.rule not in PICKS:
+            return _by_metric(trainings, self.metric)
+        points = {i: Point.of(t.metrics, t.seeds, self.metrics) for i, t in enumerate(trainings)}
+        known = {i: point for i, point in points.items() if point is not None}
+        ordered = [list(known)[place] for place in PICKS[self.rule](list(known.values()))]
+        return [*ordered, *(i for i in points if i not in known)]
+
+    def best_first(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """The finished trials, the best first, each configuration once."""
+        ended = sorted(
+            (record for record in records if record.outcome == "finished"),
+            key=lambda record: record.number,
+        )
+        scored = [Scored(record.ending.metrics, len(record.config.seeds)) for record in ended]
+        return _each_once([ended[place] for place in self.places(scored)])
+
+
+def ranking_of(rule: str, objectives: Sequence[str], task: Task) -> Ranking:
+    """A rule for the trials of a sweep.
 
     Args:
-        rule: a name in `RULES`.
-        objective: of the sweep, such as `ood_val/mae`.
+        rule: a name in `RULES`; empty for the usual one, `ood_val`, and of a pair `within_error`.
+        objectives: of the sweep, such as `ood_val/mae`.
         task: what is learned.
 
     Raises:
-        InputError: there is no such rule.
+        InputError: there is no such rule, or it needs two objectives.
 
     Example:
-        >>> rule_metric("worst_environment", "ood_val/corr", Task("regression"))
+        >>> ranking_of("worst_environment", ["ood_val/corr"], Task("regression")).metric
         'ood_val/worst_environment_mae'
     """
-    if rule not in RULES:
+    name = rule or (picks.DEFAULT if len(objectives) > 1 else "ood_val")
+    if name not in RULES:
         raise InputError(f"'{rule}' is no rule of selection.{nearest(rule, list(RULES))}")
-    return RULES[rule](objective, task)
-
-
-def select(records: Sequence[TrialRecord], rule: str, task: Task) -> list[TrialRecord]:
-    """The finished trials of one sweep, best by the rule first; see `best_first`."""
-    if not records:
-        return []
-    return best_first(records, rule_metric(rule, records[0].config.objective, task))
+    return Ranking(name, tuple(RULES[name](objectives, task)))
 
 
 def best_first(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]:
@@ -73,18 +127,7 @@ def best_first(records: Sequence[TrialRecord], metric: str) -> list[TrialRecord]
     Trials with equal values stay in the order of their numbers, those without one come last, and
     of trials with the same configuration only the first stays: trained again they are one.
     """
-    sign = better_sign(metric)
-
-    def place(record: TrialRecord) -> tuple[bool, float, int]:
-        value = sign * record.ending.metrics.get(metric, math.nan)
-        is_missing = math.isnan(value)
-        return is_missing, 0.0 if is_missing else -value, record.number
-
-    ordered = sorted((r for r in records if r.outcome == "finished"), key=place)
-    first: dict[str, TrialRecord] = {}
-    for record in ordered:
-        first.setdefault(record.trial(seeds=(0,)).fingerprint, record)
-    return list(first.values())
+    return Ranking(metric.partition("/")[0], (metric,)).best_first(records)
 
 
 def better_sign(metric: str) -> float:
@@ -95,3 +138,30 @@ def better_sign(metric: str) -> float:
 def metric_of(key: str) -> str:
     """The metric's name in `split/metric`."""
     return key.partition("/")[2]
+
+
+def _pair(rule: str, objectives: Sequence[str]) -> Sequence[str]:
+    if len(objectives) < 2:
+        raise InputError(
+            f"the rule '{rule}' needs a sweep with a pair of objectives, but this one has "
+            f"{objectives[0]} alone: take another rule."
+        )
+    return objectives
+
+
+def _by_metric(trainings: Sequence[Scored], metric: str) -> list[int]:
+    sign = better_sign(metric)
+
+    def place(index: int) -> tuple[bool, float]:
+        value = sign * trainings[index].metrics.get(metric, math.nan)
+        is_missing = math.isnan(value)
+        return is_missing, 0.0 if is_missing else -value
+
+    return sorted(range(len(trainings)), key=place)
+
+
+def _each_once(ordered: Sequence[TrialRecord]) -> list[TrialRecord]:
+    first: dict[str, TrialRecord] = {}
+    for record in ordered:
+        first.setdefault(record.trial(seeds=(0,)).fingerprint, record)
+    return list(first.values())

@@ -49,7 +49,7 @@ class Changes:
 def rival_file(
     base: SweepFile, changes: Changes, data: DevelopmentData, name: str, epochs: int
 ) -> SweepFile:
-    """The sweep that tunes a rival on the champion's data, objective and early stopping.
+    """The sweep that tunes a rival on the champion's data, first objective and early stopping.
 
     Args:
         base: the champion's sweep file.
@@ -68,7 +68,8 @@ def rival_file(
     dropped = [key for key, value in changes.fixed.items() if value is None]
     fixed = {k: v for k, v in fixed.items() if k not in search and k not in dropped}
     content = {
-        **{key: dumped[key] for key in ("objective", "seeds", "early_stopping", "plugins")},
+        **{key: dumped[key] for key in ("seeds", "early_stopping", "plugins")},
+        "objective": base.first_objective,
         "name": name,
         "data": {"path": data.found_at},
         "epochs": epochs,

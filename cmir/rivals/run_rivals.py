@@ -170,7 +170,7 @@ def _tuned(rival: Rival, plan: AblationPlan, runner: Runner, watch: Watch) -> Tu
     file = file.model_copy(update={"name": name, "trials": trials})
     folder = folder_of(plan, runner.paths)
     outcome = tuning(file, folder, runner, lambda start: watch.on_tuning(rival.name, start))
-    ranked = best_first(outcome.records, file.objective)
+    ranked = best_first(outcome.records, file.first_objective)
     seconds = sum(record.ending.seconds for record in outcome.records)
     config = ranked[0].trial(plan.full.seeds) if ranked else None
     return Tuned(rival, config, outcome.counted, seconds)

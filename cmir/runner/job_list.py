@@ -34,9 +34,9 @@ class JobList:
     where: str = "jobs"
 
     @property
-    def objective(self) -> str:
-        """Of the first: it gives the study its direction."""
-        return self.configs[0].objective
+    def objectives(self) -> tuple[str, ...]:
+        """That of the first: it gives the study its direction."""
+        return (self.configs[0].objective,)
 
     @property
     def question(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
+from cmir.evaluation.measures import measures_among
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
@@ -273,6 +274,7 @@ class Session:
             "language": str(paths.language.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,
             "score": jobs.score,
+            "measures": measures_among(jobs.source.objectives),
         }
 
         def worker_config(asked: AskedTrial) -> dict[str, Any]:

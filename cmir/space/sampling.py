@@ -1,5 +1,8 @@
 """The sampler of a sweep: TPE whose cost does not grow with the number of ended trials.
 
+With two objectives it is multi-objective TPE (Ozaki et al. 2022): good are the trials on the front
+of both, then those on the front without them.
+
 TPE sorts and weighs all trials for every suggestion. Beyond `WINDOW` of them it is shown the best
 25, which it models, the newest, which keep it from where it has just been, and an even sample of
 all others, which tells where the rest lie.
@@ -20,6 +23,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from cmir.metrics.non_dominated import by_layers
 from cmir.space.shown_study import ShownStudy
 from cmir.space.space_file import SweepFile
 
@@ -94,7 +98,7 @@ class WindowedTPE(TPESampler):
         running = [trial for trial in rest if trial.state == TrialState.RUNNING]
         self._settled += sum(1 for _ in takewhile(lambda trial: trial.state.is_finished(), rest))
         self._told |= {trial.number: trial for trial in unseen}
-        self._best = best_of([*self._best, *unseen], study.direction)
+        self._best = best_of([*self._best, *unseen], study.directions)
         self._shown = ShownStudy(study, [*window(self._told, self._best), *running])
         return unseen
 
@@ -110,10 +114,17 @@ def window(told: Mapping[int, FrozenTrial], best: Sequence[FrozenTrial]) -> list
     return [told[number] for number in numbers]
 
 
-def best_of(told: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """The `BEST` trials in TPE's order: finished by value, then pruned, the later first."""
-    sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
-    return heapq.nsmallest(BEST, told, key=lambda trial: _place(trial, sign))
+def best_of(told: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """The `BEST` trials in TPE's order: finished by value, then pruned, the later first.
+
+    With two values those on the Pareto front come first, then those on the front without them.
+    """
+    signs = [1.0 if one == StudyDirection.MINIMIZE else -1.0 for one in directions]
+    if len(signs) == 1:
+        return heapq.nsmallest(BEST, told, key=lambda trial: _place(trial, signs[0]))
+    finished = [trial for trial in told if trial.state == TrialState.COMPLETE]
+    losses = [np.multiply(signs, trial.values) for trial in finished]
+    return [finished[place] for place in by_layers(losses, BEST)]
 
 
 def _place(trial: FrozenTrial, sign: float) -> Place:

@@ -72,7 +72,7 @@ class SearchSpace:
         return trial_config(
             {**self.file.fixed, **values, "training.epochs": self.file.epochs},
             where or self.where,
-            objective=self.file.objective,
+            objective=self.file.first_objective,
             seeds=tuple(range(self.file.seeds)),
         )
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from cmir.config import Objective, Section, known_keys
+from cmir.config import Objective, Section, known_keys, on_validation
 from cmir.data.task import TaskKind
 from cmir.errors import InputError, explain
 from cmir.extension_fields import NameOf
+from cmir.metrics.metric_directions import OF_ENDED_TRIALS
 from cmir.plugins import load_plugins
 from cmir.space.yaml_file import read_yaml
 
@@ -85,6 +86,21 @@ Dimension = Annotated[
     | Annotated[Choice, Tag("choice")]
     | Annotated[Range, Tag("range")],
     Discriminator(_form),
+]
+
+
+def _as_pair(objectives: list[str]) -> list[str]:
+    first, second = objectives
+    on_validation(first)
+    if second not in OF_ENDED_TRIALS:
+        on_validation(second, OF_ENDED_TRIALS)
+    if first == second:
+        raise ValueError(f"the two objectives of a pair must differ, but got {first} twice")
+    return objectives
+
+
+ObjectivePair = Annotated[
+    list[str], Field(min_length=2, max_length=2), AfterValidator(_as_pair), Tag("pair")
 ]
 
 
@@ -171,7 +187,13 @@ class SweepFile(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     data: DataSection
-    objective: Objective = "ood_val/mae"
+    objective: Annotated[
+        Annotated[Objective, Tag("single")] | ObjectivePair,
+        Discriminator(lambda value: "pair" if isinstance(value, list) else "single"),
+    ] = Field(
+        "ood_val/mae",
+        description="split/metric, or a pair: the first stops trials early, both are searched for",
+    )
     trials: int = Field(48, ge=1)
     seeds: int = Field(3, ge=1)
     sampler: Literal["tpe", "random"] = Field(
@@ -187,6 +209,16 @@ class SweepFile(Section):
     plugins: list[Module] = Field(
         default_factory=list, description="modules that add views, partitions, penalties, ..."
     )
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The one objective, or both of a pair."""
+        return (self.objective,) if isinstance(self.objective, str) else tuple(self.objective)
+
+    @property
+    def first_objective(self) -> str:
+        """What epochs, early stopping and whatever takes one objective go by."""
+        return self.objectives[0]
 
     @property
     def dimensions(self) -> dict[str, Choice | Range]:

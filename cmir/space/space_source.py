@@ -23,7 +23,7 @@ class SpaceSource:
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self.where, self.objective = space.where, space.file.objective
+        self.where, self.objectives = space.where, space.file.objectives
 
     @property
     def question(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cmir.metrics.metric_directions import OF_ENDED_TRIALS
 from cmir.pages import page
 from cmir.runner.tracking.sweep_tracker import SweepTracker
 from cmir.space.space_file import SweepFile
@@ -49,18 +50,25 @@ def trials_view(file: SweepFile) -> Mapping[str, Any]:
     Trials that train and pruned ones have no `best/objective`, so they stand below; `objective` is
     the best so far of each.
     """
-    split, _, metric = file.objective.partition("/")
+    split, _, metric = file.first_objective.partition("/")
     inside = "" if split == "id_val" else f"metrics.`best/id_val/{metric}`"
     columns = ["tags.`outcome`", "tags.`scheme`", "metrics.`best/objective`"]
-    columns += ["metrics.`objective`", f"metrics.`{file.objective}_std`", inside]
+    columns += ["metrics.`objective`", f"metrics.`{file.first_objective}_std`"]
+    columns += [*(f"metrics.`{_kept(name)}`" for name in file.objectives[1:]), inside]
     columns += [f"params.`{key}`" for key in list(file.search)[:MOST_PARAMETERS]]
+    columns = list(dict.fromkeys(column for column in columns if column))
     return {
         "searchFilter": "tags.kind = 'trial'",
         "orderByKey": "metrics.`best/objective`",
-        "orderByAsc": is_lower_better(file.objective),
+        "orderByAsc": is_lower_better(file.first_objective),
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": [column for column in columns if column],
+        "selectedColumns": columns,
     }
+
+
+def _kept(objective: str) -> str:
+    """The name under which a finished trial's value is logged: what has no curve needs no other."""
+    return objective if objective in OF_ENDED_TRIALS else f"best/{objective}"

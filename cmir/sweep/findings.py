@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +18,7 @@ from cmir.runner.weights import WeightsKeeper
 from cmir.sweep.experiment_page import view_path
 from cmir.sweep.interactive_plots import NAME, can_draw, interactive_page
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
+from cmir.sweep.pairs.picks import DEFAULT, picked, with_second
 from cmir.sweep.pictures import pictures
 from cmir.sweep.preparation import PreparedSweep
 
@@ -33,6 +34,7 @@ class Findings:
         trouble: why something could not be published, empty if all was.
         missing: of the best trials, those whose weights are not here.
         view: where MLflow's pages show the trials, below the address of a server.
+        picked: of two objectives, the trial that promotion takes first.
     """
 
     table: pl.DataFrame
@@ -41,6 +43,7 @@ class Findings:
     trouble: str = ""
     missing: Sequence[int] = ()
     view: str = ""
+    picked: int | None = None
 
 
 def publish(
@@ -56,18 +59,27 @@ def publish(
     A tracking server that went away is no error here: the study holds the sweep, and the same
     command publishes again.
     """
-    objective = prepared.file.objective
-    table, schemes = leaderboard(records, objective), schemes_compared(records, objective)
-    unwritten, missing = tracker.flush(), keeper.missing()
-    view = view_path(tracker.experiment)
+    objectives = prepared.file.objectives
+    table, schemes = leaderboard(records, objectives[0]), schemes_compared(records, objectives[0])
+    if len(objectives) > 1:
+        table = with_second(table, records, objectives)
+    chosen = _chosen(records, prepared)
+    found = Findings(
+        table,
+        schemes,
+        unwritten=tracker.flush(),
+        missing=keeper.missing(),
+        view=view_path(tracker.experiment),
+        picked=None if chosen is None else chosen.number,
+    )
     try:
         _publish(tracker, records, prepared, keeper, cache, table, schemes)
         tracker.close(complete=counted >= prepared.file.trials)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         logging.getLogger(__name__).debug("publishing failed", exc_info=True)
         trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return Findings(table, schemes, unwritten, trouble, missing, view)
-    return Findings(table, schemes, unwritten, missing=missing, view=view)
+        return replace(found, trouble=trouble)
+    return found
 
 
 def _publish(
@@ -97,7 +109,7 @@ def show_so_far(
 ) -> None:
     """Writes what is known while trials still train: the parent's description and pictures."""
     records = sorted(ended, key=lambda record: record.number)
-    schemes = schemes_compared(records, prepared.file.objective)
+    schemes = schemes_compared(records, prepared.file.first_objective)
     text = _description(tracker, records, prepared, schemes, is_running=True)
     tracker.show(text, _summary(records, prepared))
     _attach_pictures(tracker, records, prepared, is_running=True)
@@ -110,7 +122,7 @@ def _attach_pictures(
     is_running: bool = False,
 ) -> None:
     starts = len(prepared.file.start_from)
-    for name, figure in pictures(records, prepared.file.objective, starts, _of(prepared)):
+    for name, figure in pictures(records, prepared.file.objectives, starts, _of(prepared)):
         # Whoever ends a sweep waits for no picture that is drawn again at its end.
         if is_running and tracker.writer.is_ending:
             return
@@ -121,7 +133,7 @@ def _attach_page(
     tracker: SweepTracker, records: Sequence[TrialRecord], prepared: PreparedSweep
 ) -> None:
     """The page to click in, where what draws it is installed."""
-    objective = prepared.file.objective
+    objective = prepared.file.first_objective
     text = interactive_page(records, objective, _of(prepared)) if can_draw() else ""
     if text:
         with tempfile.TemporaryDirectory() as folder:
@@ -136,10 +148,18 @@ def _of(prepared: PreparedSweep) -> str:
 
 def _summary(records: Sequence[TrialRecord], prepared: PreparedSweep) -> dict[str, float]:
     """The objective's metric of the best trial on all its splits; the counts are curves."""
-    best, metric = best_trial(records, prepared.file.objective), prepared.file.objective
+    metric = prepared.file.first_objective
+    best = best_trial(records, metric)
     names = [metric.partition("/")[2], f"{metric.partition('/')[2]}_std"]
     found = {} if best is None else best.ending.metrics
     return {f"best/{key}": v for key, v in found.items() if key.partition("/")[2] in names}
+
+
+def _chosen(records: Sequence[TrialRecord], prepared: PreparedSweep) -> TrialRecord | None:
+    """Of a sweep with two objectives the trial that promotion takes first."""
+    objectives = prepared.file.objectives
+    number = picked(records, objectives) if len(objectives) > 1 else None
+    return next((record for record in records if record.number == number), None)
 
 
 def _description(
@@ -150,7 +170,7 @@ def _description(
     is_running: bool = False,
 ) -> str:
     """Markdown for the parent's page: which trial is best, why, and where to click."""
-    best = best_trial(records, prepared.file.objective)
+    best, chosen = best_trial(records, prepared.file.first_objective), _chosen(records, prepared)
     return page(
         "sweep/sweep_page.md.j2",
         file=prepared.file,
@@ -161,5 +181,8 @@ def _description(
         best=best,
         experiment=tracker.experiment,
         run=tracker.run_of(best.number) if best else None,
+        chosen=chosen,
+        chosen_run=tracker.run_of(chosen.number) if chosen else None,
+        rule=DEFAULT,
         schemes=schemes,
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cmir.metrics.metric_directions import direction
+from cmir.metrics.non_dominated import front
 from cmir.runner.studies.records import OUTCOMES, TrialRecord
 
 OF_CLASSES = ("accuracy", "auc", "brier", "f1", "log_loss", "worst_environment_accuracy")
@@ -73,19 +73,10 @@ def pareto_front(records: Sequence[TrialRecord], objective: str) -> list[int]:
     Raises:
         InputError: the objective's metric is unknown.
     """
-    sign = -1.0 if is_lower_better(objective) else 1.0
+    sign = 1.0 if is_lower_better(objective) else -1.0
     scores = validation_scores(records, objective)
-    points = {n: (sign * inside, sign * outside) for n, (inside, outside) in scores.items()}
-    front: list[int] = []
-    best_outside = -math.inf
-    ordered = sorted(points, key=lambda number: (-points[number][0], number))
-    for _, alike in groupby(ordered, key=lambda number: points[number][0]):
-        equal = list(alike)
-        outside = max(points[number][1] for number in equal)
-        if outside > best_outside:
-            front += [number for number in equal if points[number][1] == outside]
-            best_outside = outside
-    return front
+    numbers = sorted(scores)
+    return [numbers[place] for place in front([np.multiply(sign, scores[n]) for n in numbers])]
 
 
 def validation_scores(

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.learning_curves import learning_curves
+from cmir.sweep.pairs.front_plot import front_of_both
 from cmir.sweep.parallel_coordinates import parallel_coordinates
 from cmir.sweep.plot_axes import stamp
 from cmir.sweep.sweep_plots import (
@@ -29,18 +30,22 @@ PICTURES: dict[str, Callable[[Sequence[TrialRecord], str], Figure]] = {
 
 
 def pictures(
-    records: Sequence[TrialRecord], objective: str, starts: int, of: str
+    records: Sequence[TrialRecord], objectives: Sequence[str], starts: int, of: str
 ) -> Iterator[tuple[str, Figure]]:
     """Every picture with the name of its file.
 
     Args:
         records: of one sweep.
-        objective: `split/metric`.
+        objectives: `split/metric`, the first of a pair in all pictures but that of both.
         starts: number of start points, the first trials of the sweep.
         of: the sweep and its data in words, which stands on each.
     """
     over_trials = partial(objective_over_trials, start_points=range(starts))
     for name, draw in (PICTURES | {"objective_over_trials": over_trials}).items():
-        figure = draw(records, objective)
+        figure = draw(records, objectives[0])
         stamp(figure, of)
         yield f"{name}.png", figure
+    if len(objectives) > 1:
+        figure = front_of_both(records, objectives)
+        stamp(figure, of)
+        yield "pareto_front.png", figure

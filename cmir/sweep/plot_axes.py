@@ -64,10 +64,12 @@ METRIC_LABEL: Mapping[str, str] = {
     "average_precision": "average precision",
     "worst_environment_label_accuracy": "worst environment's share of right decisions",
     "tenth_percentile_label_accuracy": "share of right decisions that 9 of 10 groups stay above",
+    "leak": "share of the label that is read from Z_spu (R^2)",
 }
 SPLIT_LABEL: Mapping[str, str] = {
     "id_val": "in-distribution validation",
     "ood_val": "out-of-distribution validation",
+    "split": "both validation splits",
 }
 FURTHEST = 4.0
 CROWD = 1500

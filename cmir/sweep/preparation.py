@@ -14,6 +14,7 @@ from cmir.data import DevelopmentData, MultimodalDataset, load_dataset
 from cmir.data.synthetic.generation import DEFAULT_MODALITIES, DEFAULT_SAMPLES, generate
 from cmir.data.transport.data_url import NoSuchDataError, is_url, opened_url
 from cmir.errors import InputError
+from cmir.evaluation.measures import check_second
 from cmir.method.environments.partitions import Partitions
 from cmir.method.training.fitting import check
 from cmir.runner.paths import Paths
@@ -72,6 +73,8 @@ def prepare_sweep(path: Path, overrides: Mapping[str, Any], paths: Paths) -> Pre
     data = dataset.development()
     space = SearchSpace(file, str(path))
     check_modalities(space, tuple(data.modalities))
+    for second in file.objectives[1:]:
+        _check_second(second, data, space)
     partitions = Partitions(data, paths.partitions)
     for name, values in space.corners():
         try:
@@ -79,6 +82,14 @@ def prepare_sweep(path: Path, overrides: Mapping[str, Any], paths: Paths) -> Pre
         except InputError as error:
             raise InputError(f"{path}: with {name}: {error}") from None
     return PreparedSweep(path, data, is_synthetic, space)
+
+
+def _check_second(objective: str, data: DevelopmentData, space: SearchSpace) -> None:
+    _, values = space.corners()[0]
+    try:
+        check_second(objective, data, space.trial(values))
+    except InputError as error:
+        raise InputError(f"{space.where}: {error}") from None
 
 
 def sweep_name(base: str, known: Iterable[str], fresh: bool) -> str:

@@ -176,7 +176,8 @@ def _tracked(name: str, prepared: PreparedSweep, live_seconds: float) -> Tracked
         "data.checksum": data.checksum,
         "data.synthetic": str(prepared.is_synthetic).lower(),
     }
-    params = {key: getattr(file, key) for key in ("objective", "trials", "seeds", "epochs")}
+    params = {key: getattr(file, key) for key in ("trials", "seeds", "epochs")}
+    params = {"objective": ", ".join(file.objectives), **params}
 
     def so_far(tracker: SweepTracker, ended: Sequence[TrialRecord]) -> None:
         from cmir.sweep.findings import show_so_far

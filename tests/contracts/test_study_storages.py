@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
@@ -174,3 +176,21 @@ def test_a_study_that_two_tracking_stores_log_knows_its_run_in_each(reopened: Op
         reopened().remember_parent_run(run)
         assert reopened().parent_runs[0] == run
     assert reopened().parent_runs == ["first", "second"]
+
+
+def test_a_study_of_two_objectives_is_told_both_and_continued(url: str, reopened: Open) -> None:
+    pair = ["ood_val/mae", "split/leak"]
+    study = reopened(objective=pair)
+    ending = finished(0.5)
+    both = replace(ending, metrics={**ending.metrics, "split/leak": 0.25})
+    study.tell(study.ask().number, both)
+    study.tell(study.ask().number, Ending("pruned", 2.0, {"ood_val/mae": 2.0}, curve=CURVE))
+    study.tell(study.ask().number, Ending("diverged", reason="not finite"))
+    told = optuna.load_study(study_name="s", storage=storage_at(url)).trials
+    assert [trial.values for trial in told] == [[0.5, 0.25], None, None]
+    again = reopened(objective=pair)
+    assert (again.counted, again.sign) == (3, -1.0)
+    assert [record.objective for record in again.records()] == [0.5, 2.0, None]
+    again.tell(again.ask().number, both)
+    with pytest.raises(InputError, match=r"'s' was started with a different objective;.*--fresh"):
+        reopened()

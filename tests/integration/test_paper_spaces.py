@@ -68,7 +68,7 @@ def test_ranges_and_budget_are_those_of_the_paper(name: str) -> None:
     assert ends == RANGES
     assert (file.trials, file.seeds, file.sampler) == (50, 1, "random")
     assert not file.early_stopping.enabled
-    assert file.objective.startswith("id_val/")
+    assert file.first_objective.startswith("id_val/")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from cmir.promotion.candidate import (
     seeds_of,
     winner_of,
 )
+from cmir.promotion.selection import Ranking
 from cmir.promotion.trainings import LocalTrainings
 from tests.support.made_data.learning_data import SMALL, write_learning
 from tests.support.small_promotion import record
@@ -25,6 +26,9 @@ KEYS = {key.replace(".", "__"): value for key, value in SMALL.items()}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentData:
     return load_dataset(write_learning(tmp_path_factory.mktemp("data") / "d")).development()
+
+
+MAE, CORR = (Ranking("ood_val", (f"ood_val/{name}",)) for name in ("mae", "corr"))
 
 
 def trained_again(data: DevelopmentData, number: int = 0, **config: Any) -> Candidate:
@@ -52,13 +56,13 @@ def test_a_candidate_that_diverges_is_told_and_never_wins(data: DevelopmentData)
     assert bad.fault.startswith("trial 7: ")
     assert bad.score("ood_val/mae") is None
     good = trained_again(data)
-    assert winner_of([bad, good], "ood_val/mae") is good
-    assert winner_of([bad], "ood_val/mae") is None
+    assert winner_of([bad, good], MAE) is good
+    assert winner_of([bad], MAE) is None
 
 
 def test_the_winner_is_best_over_the_fresh_seeds(data: DevelopmentData) -> None:
     candidates = [trained_again(data, n, training__learning_rate=10.0**-n) for n in (2, 4)]
     errors = [candidate.score("ood_val/mae") or 0.0 for candidate in candidates]
-    assert winner_of(candidates, "ood_val/mae") is candidates[errors.index(min(errors))]
+    assert winner_of(candidates, MAE) is candidates[errors.index(min(errors))]
     corrs = [candidate.score("ood_val/corr") or 0.0 for candidate in candidates]
-    assert winner_of(candidates, "ood_val/corr") is candidates[corrs.index(max(corrs))]
+    assert winner_of(candidates, CORR) is candidates[corrs.index(max(corrs))]

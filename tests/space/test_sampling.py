@@ -110,7 +110,7 @@ def test_tpe_never_weighs_more_than_the_window(monkeypatch: pytest.MonkeyPatch) 
 
 def numbers_shown(study: Study) -> list[int]:
     trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-    best = best_of(trials, study.direction)
+    best = best_of(trials, study.directions)
     return [trial.number for trial in window({t.number: t for t in trials}, best)]
 
 
@@ -160,3 +160,37 @@ def test_a_third_of_the_budget_is_random_but_no_more_than_so_many() -> None:
 def test_a_random_sweep_has_a_random_sampler() -> None:
     file = parse_sweep(SMALL | {"sampler": "random"}, "s.yaml")
     assert isinstance(sampler_of(file, 0), RandomSampler)
+
+
+def ended_pair(number: int, values: Sequence[float]) -> FrozenTrial:
+    one = ended(number, 0.0)
+    one.values = list(values)
+    return one
+
+
+def course_of_pair(sampler: TPESampler, trials: int = 40) -> list[dict[str, Any]]:
+    """Suggestions of a sweep with two objectives, of which some trials are pruned."""
+    study = optuna.create_study(sampler=sampler, directions=["minimize", "maximize"])
+    found = []
+    for place in range(trials):
+        trial = study.ask()
+        found.append(suggest(trial))
+        if place % 3 == 1:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            rate = trial.params.get("rate", 0.7)
+            study.tell(trial, [abs(trial.params["size"] - 4) + rate, rate])
+    return found
+
+
+def test_with_few_trials_of_two_objectives_it_is_multi_objective_tpe_to_the_bit() -> None:
+    assert course_of_pair(tpe(WindowedTPE)) == course_of_pair(tpe(TPESampler))
+
+
+def test_the_window_of_two_objectives_has_their_front() -> None:
+    values = np.random.default_rng(4).normal(size=(2 * WINDOW, 2))
+    study = optuna.create_study(sampler=tpe(WindowedTPE), directions=["minimize", "maximize"])
+    for number, pair in enumerate(values):
+        study.add_trial(ended_pair(number, pair))
+    assert {trial.number for trial in study.best_trials} <= set(numbers_shown(study))
+    assert suggest(study.ask())

@@ -198,3 +198,34 @@ def test_what_yaml_cannot_make_is_one_sentence(tmp_path: Path, text: str) -> Non
     path.write_text(text)
     with pytest.raises(InputError, match=r"s\.yaml: "):
         read_sweep_file(path)
+
+
+def test_an_objective_may_be_a_pair() -> None:
+    pair = ["ood_val/mae", "split/leak"]
+    file = parse_sweep(SMALL | {"objective": pair}, "s.yaml")
+    assert (file.objectives, file.first_objective) == (tuple(pair), pair[0])
+    assert file.question["objective"] == pair
+    single = parse_sweep(SMALL, "s.yaml")
+    assert (single.objectives, single.question["objective"]) == (("ood_val/mae",), "ood_val/mae")
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (["ood_val/mae"], r"s.yaml: objective must have at least 2 items.*got \['ood_val/mae'\]"),
+        (["ood_val/mae", "ood_val/mae"], "two objectives of a pair must differ.*ood_val/mae twice"),
+        (
+            ["split/leak", "ood_val/mae"],
+            "validation split, id_val or ood_val, but got 'split/leak'",
+        ),
+        (
+            ["ood_val/mae", "split/leek"],
+            r"id_val or ood_val \(or split/leak\), but got 'split/leek'",
+        ),
+        (["ood_val/mae", "ood_test/mae"], "but got 'ood_test/mae'. Held-out data is read by"),
+        (["ood_val/mae", 3], "s.yaml: objective.1 must be a text, but got 3"),
+    ],
+)
+def test_a_faulty_pair_is_refused(objective: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_sweep(SMALL | {"objective": objective}, "s.yaml")

@@ -87,7 +87,7 @@ def test_a_picture_of_a_metric_of_which_more_is_better_points_the_other_way(name
 def test_a_label_names_the_split_and_which_way_is_better(metric: str) -> None:
     label = label_of(f"id_val/{metric}")
     assert "in-distribution validation" in label
-    is_low = metric in ("brier", "log_loss", "ece") or metric.endswith("mae")
+    is_low = metric in ("brier", "log_loss", "ece", "leak") or metric.endswith("mae")
     assert label.startswith("← better") if is_low else label.endswith("better →")
 
 
@@ -207,7 +207,7 @@ def test_schemes_of_which_nothing_finished_share_a_line() -> None:
 
 def test_every_picture_says_of_which_sweep_and_data_it_is() -> None:
     names = []
-    for name, figure in pictures(random_sweep(30), MAE, 2, "sweep mine on ours"):
+    for name, figure in pictures(random_sweep(30), [MAE], 2, "sweep mine on ours"):
         names.append(name)
         assert figure.get_suptitle() == "sweep mine on ours"
     assert names == [f"{name}.png" for name in PICTURES]

@@ -99,7 +99,7 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
 
     The partition is made, and its reference predictor trained, unless `partitions` has them.
     """
-    _check_objective(data, config)
+    check_objective(data, config)
     check_backbones(data, config)
     network_for(data, config.model)
     _check_loss(data, config)
@@ -112,7 +112,8 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
     (partitions or Partitions(data)).diagnosis(*partition_of(config.environments))
 
 
-def _check_objective(data: DevelopmentData, config: TrialConfig) -> None:
+def check_objective(data: DevelopmentData, config: TrialConfig) -> None:
+    """Raises InputError where the objective of a configuration has no value on this data."""
     goal = goal_of(config.objective, data.task)
     split = data.splits[goal.split]
     constant = np.zeros((1, len(split), *[data.task.outputs] * data.task.is_named))

@@ -79,13 +79,18 @@ def failed_gates(verdicts: Iterable[Verdict]) -> str:
 
 def candidate_columns(plan: PromotionPlan) -> list[str]:
     """Head of the table of candidates."""
-    shown = list(dict.fromkeys([plan.metric, plan.objective, plan.ood_metric]))
+    shown = _shown_metrics(plan)
     return ["trial", "scheme", "in the sweep", *shown, "std"]
+
+
+def _shown_metrics(plan: PromotionPlan) -> list[str]:
+    """What the rule looks at, the objective, and what the gates compare."""
+    return list(dict.fromkeys([*plan.ranking.metrics, plan.objective, plan.ood_metric]))
 
 
 def candidate_rows(plan: PromotionPlan, candidates: Iterable[Candidate]) -> list[list[str]]:
     """One row per candidate: its score in the sweep, then those of the fresh seeds."""
-    shown = list(dict.fromkeys([plan.metric, plan.objective, plan.ood_metric]))
+    shown = _shown_metrics(plan)
     rows = []
     for candidate in candidates:
         record, result = candidate.record, candidate.result

@@ -20,6 +20,7 @@ from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
 from cmir.data.transport.node_cache import node_cache
 from cmir.errors import PlaceError, place_fault
+from cmir.evaluation.measures import measured
 from cmir.hidden_secrets import without_secrets
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.training.fitting import fit
@@ -92,7 +93,8 @@ class CmirTrial(Trainable):
     `partitions` and `language` (the driver's folders in which workers share what is costly to
     compute; workers that do not see its disk share folders of their host),
     `state` (a `StatePlace`: where its state is kept, and from which it goes on), `threads` and,
-    where finished trainings are scored there, `score`. A step returns a `WorkerReport`.
+    where finished trainings are scored there, `score`; `measures` names what is measured of them,
+    see `cmir.evaluation.measures`. A step returns a `WorkerReport`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -134,8 +136,10 @@ class CmirTrial(Trainable):
             found.notice = data_here(self._config["data"]).told_once()
             self._is_first = False
         if report.result is not None:
-            found.weights = self._kept(report.result)
-            found.ending = _ending(report.result)
+            wanted = self._config.get("measures", ())
+            result = measured(report.result, same_data(self._config["data"]), wanted)
+            found.weights = self._kept(result)
+            found.ending = _ending(result)
         if report.state is not None and self._is_due(report):
             self._keep_state(report.state(), found)
         return found

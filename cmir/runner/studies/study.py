@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,8 +49,8 @@ class JobSource(Protocol):
         """What the message of an error starts with."""
 
     @property
-    def objective(self) -> str:
-        """`split/metric` that gives the study its direction."""
+    def objectives(self) -> tuple[str, ...]:
+        """`split/metric` of each value that the study is told; the first ranks and prunes."""
 
     @property
     def question(self) -> Mapping[str, Any]:
@@ -120,8 +120,8 @@ class TrialStudy:
 
     @property
     def sign(self) -> float:
-        """1 where a larger objective is better, else -1."""
-        return 1.0 if self._study.direction == StudyDirection.MAXIMIZE else -1.0
+        """1 where a larger first objective is better, else -1."""
+        return 1.0 if self._study.directions[0] == StudyDirection.MAXIMIZE else -1.0
 
     @property
     def key(self) -> str:
@@ -198,8 +198,10 @@ class TrialStudy:
     def tell(self, number: int, ending: Ending) -> TrialRecord:
         """Ends a trial. A first failure is tried once more, as a trial of its own, unless final.
 
-        Finished is COMPLETE with its value. Pruned is PRUNED with its last value, diverged is
-        PRUNED without one, which TPE ranks behind all others; failed is FAIL.
+        Finished is COMPLETE with its values. Pruned is PRUNED with its last value, diverged is
+        PRUNED without one, which TPE ranks behind all others; failed is FAIL. With two objectives
+        a pruned trial has no second value, and Optuna takes no single one: it is told none, so
+        that it ranks behind all that finished, and its record keeps the first.
 
         Raises:
             InputError: another driver has the study.
@@ -207,10 +209,10 @@ class TrialStudy:
         self._check_alone()
         trial = self._open[number]
         trial.set_user_attr(ENDING, ending_text(ending))
-        if ending.outcome == "pruned":
+        if ending.outcome == "pruned" and len(self._source.objectives) == 1:
             trial.report(_value(ending), max(len(curve) for curve in ending.curve.values()))
         if ending.outcome == "finished":
-            told = self._study.tell(trial, _value(ending))
+            told = self._study.tell(trial, self._values(ending))
         else:
             failed = ending.outcome == "failed"
             told = self._study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
@@ -222,6 +224,11 @@ class TrialStudy:
         record = self._records[number] = record_of(told)
         self._counted += counts(record)
         return record
+
+    def _values(self, ending: Ending) -> list[float]:
+        """Of each objective, the first as the training knows it."""
+        others = [ending.metrics[name] for name in self._source.objectives[1:]]
+        return [_value(ending), *others]
 
     def records(self) -> list[TrialRecord]:
         """All ended trials, in order. A failed trial that is retried is among them."""
@@ -278,7 +285,7 @@ def open_study(
     question = dict(source.question)
     if question:
         question["data_checksum"] = facts["data_checksum"]
-    study = _found_or_made(storage, name, source.objective)
+    study = _found_or_made(storage, name, source.objectives)
     kept = study.user_attrs
     # Before anything is written: a study that is refused stays as it was.
     if QUESTION in kept:
@@ -298,11 +305,11 @@ def open_study(
     return TrialStudy(study, source, check_alone)
 
 
-def _found_or_made(storage: BaseStorage, name: str, objective: str) -> optuna.Study:
+def _found_or_made(storage: BaseStorage, name: str, objectives: Sequence[str]) -> optuna.Study:
     if name in optuna.get_all_study_names(storage):
         return optuna.load_study(study_name=name, storage=storage)
-    direction = StudyDirection.MAXIMIZE if _maximises(objective) else StudyDirection.MINIMIZE
-    return optuna.create_study(storage=storage, study_name=name, direction=direction)
+    directions = [_direction(objective) for objective in objectives]
+    return optuna.create_study(storage=storage, study_name=name, directions=directions)
 
 
 def records_of(storage: BaseStorage, name: str) -> list[TrialRecord]:
@@ -341,8 +348,9 @@ def _filled(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
     return filled
 
 
-def _maximises(objective: str) -> bool:
-    return direction(objective.partition("/")[2]) == "max"
+def _direction(objective: str) -> StudyDirection:
+    is_max = direction(objective.partition("/")[2]) == "max"
+    return StudyDirection.MAXIMIZE if is_max else StudyDirection.MINIMIZE
 
 
 def _value(ending: Ending) -> float:
