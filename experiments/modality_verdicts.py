@@ -35,7 +35,7 @@ from cmir.sweep.modalities.erm_twin import erm_twin
 from cmir.sweep.modalities.modality_findings import Asked, ModalityFindings, modality_findings
 from cmir.sweep.modalities.modality_text import as_values
 from experiments.verdicts.small_search import OBJECTIVE, SEEDS, searched
-from experiments.verdicts.worlds import KINDS, Kind, World, world
+from experiments.verdicts.worlds import KINDS, MODALITIES, Kind, World, world
 
 Line = dict[str, Any]
 
@@ -71,7 +71,10 @@ def judged(
         "promotion": Asked(erm=_trained(data, twin.model_copy(update={"objective": OBJECTIVE}))),
         "rates": Asked(),
     }
-    return {way: modality_findings(data, records, OBJECTIVE, one) for way, one in asked.items()}
+    return {
+        way: modality_findings(data, MODALITIES, records, OBJECTIVE, one)
+        for way, one in asked.items()
+    }
 
 
 def _trained(data: DevelopmentData, config: TrialConfig) -> TrialResult:

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +18,11 @@ from cmir.runner.weights import WeightsKeeper
 from cmir.sweep.experiment_page import view_path
 from cmir.sweep.interactive_plots import NAME, can_draw, interactive_page
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
+from cmir.sweep.modalities.modality_findings import ModalityFindings, of_sweep
+from cmir.sweep.modalities.modality_picture import modality_picture
+from cmir.sweep.modalities.modality_text import as_values, basis, sentences
 from cmir.sweep.pictures import pictures
+from cmir.sweep.plot_axes import stamp
 from cmir.sweep.preparation import PreparedSweep
 
 
@@ -33,6 +37,7 @@ class Findings:
         trouble: why something could not be published, empty if all was.
         missing: of the best trials, those whose weights are not here.
         view: where MLflow's pages show the trials, below the address of a server.
+        modalities: the verdict on each; None where there is one modality, or none has finished.
     """
 
     table: pl.DataFrame
@@ -41,6 +46,7 @@ class Findings:
     trouble: str = ""
     missing: Sequence[int] = ()
     view: str = ""
+    modalities: ModalityFindings | None = None
 
 
 def publish(
@@ -59,14 +65,16 @@ def publish(
     table, schemes = leaderboard(records, objective), schemes_compared(records, objective)
     unwritten, missing = tracker.flush(), keeper.missing()
     view = view_path(tracker.experiment)
+    judged = of_sweep(prepared.data, records, objective, keeper.best())
+    found = Findings(table, schemes, unwritten, "", missing, view, judged)
     try:
-        _publish(tracker, records, prepared, keeper, table, schemes)
+        _publish(tracker, records, prepared, keeper, found)
         tracker.close(complete=counted >= prepared.file.trials)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         logging.getLogger(__name__).debug("publishing failed", exc_info=True)
         trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return Findings(table, schemes, unwritten, trouble, missing, view)
-    return Findings(table, schemes, unwritten, missing=missing, view=view)
+        return replace(found, trouble=trouble)
+    return found
 
 
 def _publish(
@@ -74,19 +82,26 @@ def _publish(
     records: Sequence[TrialRecord],
     prepared: PreparedSweep,
     keeper: WeightsKeeper,
-    table: pl.DataFrame,
-    schemes: pl.DataFrame,
+    found: Findings,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        table.write_parquet(Path(folder, "leaderboard.parquet"))
-        table.write_csv(Path(folder, "leaderboard.csv"))
-        schemes.write_csv(Path(folder, "schemes.csv"))
+        found.table.write_parquet(Path(folder, "leaderboard.parquet"))
+        found.table.write_csv(Path(folder, "leaderboard.csv"))
+        found.schemes.write_csv(Path(folder, "schemes.csv"))
+        if found.modalities is not None:
+            Path(folder, "modalities.json").write_text(
+                json.dumps(as_values(found.modalities), indent=1)
+            )
         for file in sorted(Path(folder).iterdir()):
             tracker.attach(file)
     _attach_pictures(tracker, records, prepared)
+    if found.modalities is not None:
+        figure = modality_picture(found.modalities)
+        stamp(figure, _of(prepared))
+        tracker.attach_figure(figure, "modalities.png")
     _attach_page(tracker, records, prepared)
     _attach_models(tracker, records, keeper)
-    text = _description(tracker, records, prepared, schemes)
+    text = _description(tracker, records, prepared, found.schemes, found.modalities)
     tracker.show(text, _summary(records, prepared))
 
 
@@ -163,6 +178,7 @@ def _description(
     records: Sequence[TrialRecord],
     prepared: PreparedSweep,
     schemes: pl.DataFrame,
+    modalities: ModalityFindings | None = None,
     is_running: bool = False,
 ) -> str:
     """Markdown for the parent's page: which trial is best, why, and where to click."""
@@ -178,4 +194,6 @@ def _description(
         experiment=tracker.experiment,
         run=tracker.run_of(best.number) if best else None,
         schemes=schemes,
+        modalities=[] if modalities is None else sentences(modalities),
+        basis="" if modalities is None else basis(modalities),
     )

@@ -1,15 +1,13 @@
 """The ERM twin of a champion: the model that is asked what each modality is worth.
 
 A champion that was told to ignore a modality says nothing about it. Its twin has the same sizes,
-optimiser and seeds, sees every modality, and is trained by its prediction error alone. Its epochs
-are chosen on `id_val`, so that `ood_val` has chosen nothing in it.
+optimiser and seeds, and is trained by its prediction error alone. Its epochs are chosen on
+`id_val`, so that `ood_val` has chosen nothing in it but its sizes and its learning rate.
 """
 
 from __future__ import annotations
 
 import time
-
-import torch
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData
@@ -25,14 +23,13 @@ def erm_twin(config: TrialConfig) -> TrialConfig:
     """The configuration of a champion's twin."""
     base = erm(config)
     objective = f"id_val/{config.objective.partition('/')[2]}"
-    model = base.model.model_copy(update={"modalities": ()})
-    return base.model_copy(update={"model": model, "objective": objective})
+    return base.model_copy(update={"objective": objective})
 
 
 def trained_twin(
     data: DevelopmentData, config: TrialConfig, seconds: float = MOST_SECONDS
 ) -> tuple[TrialResult | None, str]:
-    """The twin, trained in this process by one thread; where there is none, why.
+    """The twin, trained in this process; where there is none, why.
 
     Args:
         data: of the sweep.
@@ -41,8 +38,7 @@ def trained_twin(
     """
     if config.model.backbone:
         return None, "the language model would have to be trained again"
-    started, threads = time.monotonic(), torch.get_num_threads()
-    torch.set_num_threads(1)
+    started = time.monotonic()
     try:
         for report in fit(data, erm_twin(config)):
             if report.result is not None:
@@ -51,6 +47,4 @@ def trained_twin(
                 break
     except (Diverged, InputError) as fault:
         return None, f"the ERM twin of the champion cannot be trained: {fault}"
-    finally:
-        torch.set_num_threads(threads)
     return None, f"the ERM twin of the champion takes more than {seconds:.0f} s to train here"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from cmir.config import ModelConfig
 from cmir.data import DevelopmentData
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.modalities.rate_evidence import RateEvidence, rate_evidence
@@ -24,6 +27,8 @@ from cmir.sweep.modalities.erm_twin import MOST_SECONDS, trained_twin
 
 # Views that put something else in place of a whole modality, at a rate of its own.
 REPLACING = ("erase", "swap")
+# Between fewer there is nothing to judge.
+FEWEST_MODALITIES = 2
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,31 @@ class Asked:
     missing: str = ""
 
 
+def judged_modalities(data: DevelopmentData, model: ModelConfig) -> tuple[str, ...]:
+    """The modalities that a network tells apart; none where there are fewer than two.
+
+    A stream that is fused into another is a part of that one.
+    """
+    names = tuple(name for name in used_modalities(data, model) if name not in model.fuse)
+    return names if len(names) >= FEWEST_MODALITIES else ()
+
+
 def modality_findings(
-    data: DevelopmentData, records: Sequence[TrialRecord], objective: str, asked: Asked
+    data: DevelopmentData,
+    names: Sequence[str],
+    records: Sequence[TrialRecord],
+    objective: str,
+    asked: Asked,
 ) -> ModalityFindings:
     """Measures and judges; trains nothing, and sees no other splits than the sweep did.
 
     Args:
         data: of the sweep.
+        names: of the modalities, see `judged_modalities`.
         records: of its trials.
         objective: of the sweep, `split/metric`.
         asked: models trained on `data`.
     """
-    names = _names(data, asked)
     rates = rates_of(records, objective, names)
     found = {} if asked.erm is None else worths(model_of(asked.erm, data), data)
     evidence = {name: _evidence(name, found, rates) for name in names}
@@ -88,8 +106,10 @@ def of_sweep(
     records: Sequence[TrialRecord],
     objective: str,
     kept: Sequence[tuple[int, Path]],
-) -> ModalityFindings:
-    """The verdicts at the end of a sweep: of the ERM twin of its champion, trained here.
+) -> ModalityFindings | None:
+    """The verdicts at the end of a sweep; None where no trial has finished, or sees one modality.
+
+    Asked is the ERM twin of the champion, which is trained here.
 
     Where that would take longer than a minute, or needs a language model, only the rates speak;
     promotion asks the ERM baseline that it trains anyway.
@@ -101,16 +121,33 @@ def of_sweep(
         kept: number and weights of the best trials, best first.
     """
     best = best_trial(records, objective)
-    if best is None:
-        return ModalityFindings({}, missing="no trial has finished")
+    names = () if best is None else judged_modalities(data, best.config.model)
+    if best is None or not names:
+        return None
+    with _one_thread():
+        asked = _asked(data, best, dict(kept).get(best.number))
+        return modality_findings(data, names, records, objective, asked)
+
+
+def _asked(data: DevelopmentData, best: TrialRecord, weights: Path | None) -> Asked:
+    """The champion and its twin."""
     if best.ending.seconds > MOST_SECONDS:
         why = f"to train the champion's ERM twin would take about {best.ending.seconds:.0f} s"
-        return modality_findings(data, records, objective, Asked(missing=why))
+        return Asked(missing=why)
     twin, missing = trained_twin(data, best.config)
-    path = dict(kept).get(best.number)
-    champion = None if path is None or twin is None else load_result(best, path)
-    name = f"the ERM twin of trial {best.number}"
-    return modality_findings(data, records, objective, Asked(twin, champion, name, missing))
+    champion = None if weights is None or twin is None else load_result(best, weights)
+    return Asked(twin, champion, f"the ERM twin of trial {best.number}", missing)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other while other programs run cost up to 25 times one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def rates_of(
@@ -138,15 +175,6 @@ def rates_of(
 
 def _finished_score(record: TrialRecord, key: str) -> float | None:
     return score_of(record, key) if record.outcome == "finished" else None
-
-
-def _names(data: DevelopmentData, asked: Asked) -> tuple[str, ...]:
-    """The modalities that a network tells apart: streams fused into another are none."""
-    model = next((one for one in (asked.erm, asked.champion) if one is not None), None)
-    if model is None:
-        return tuple(data.modalities)
-    settings = model.config.model
-    return tuple(n for n in used_modalities(data, settings) if n not in settings.fuse)
 
 
 def _evidence(name: str, found: Worths, rates: Mapping[str, RateEvidence]) -> Evidence:

@@ -31,12 +31,12 @@ def modality_picture(found: ModalityFindings) -> Figure:
         return message(TITLE, "No modality was asked about.")
     figure = empty_figure(12.5, 2.3 + 0.85 * len(rows), TITLE)
     axes = figure.subplots(1, 4, sharey=True)
-    _panel(axes[0], "Its link with the label", "correlation", rows, _of_erm("link"))
+    _panel(axes[0], "Link with the label", "correlation", rows, _of_erm("link"))
     _mark_kept(axes[0], rows)
     gain = "% of a constant's squared error"
-    _panel(axes[1], "What the error grows by without it", gain, rows, _of_erm("gain", 100.0))
+    _panel(axes[1], "Error grows without it", gain, rows, _of_erm("gain", 100.0))
     _draw_rates(axes[2], rows)
-    _panel(axes[3], "Swapped: how far the champion moves", "its deviations", rows, _heard(found))
+    _panel(axes[3], "Champion moves if swapped", "standard deviations", rows, _heard(found))
     axes[3].set_xlim(left=0.0)
     axes[0].set_yticks(range(len(rows)), [f"{row.modality}\n{said(row)}" for row in rows])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
@@ -45,8 +45,7 @@ def modality_picture(found: ModalityFindings) -> Figure:
 
 
 def _panel(axes: Axes, title: str, unit: str, rows: Sequence[Verdict], pick: Pick) -> None:
-    dress(axes, title)
-    axes.title.set_fontsize(9.5)
+    _head(axes, title)
     axes.set_xlabel(unit)
     axes.axvline(0.0, color=GREY, linewidth=0.9)
     for place, row in enumerate(rows):
@@ -55,6 +54,11 @@ def _panel(axes: Axes, title: str, unit: str, rows: Sequence[Verdict], pick: Pic
             axes.plot([one.low, one.high], [height] * 2, color=COLOUR[split], linewidth=2.2)
             label = NAME[split] if place == 0 else None
             axes.plot(one.value, height, "o", color=COLOUR[split], markersize=6, label=label)
+
+
+def _head(axes: Axes, title: str) -> None:
+    dress(axes)
+    axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
 
 
 def _of_erm(field: str, factor: float = 1.0) -> Pick:
@@ -88,8 +92,7 @@ def _mark_kept(axes: Axes, rows: Sequence[Verdict]) -> None:
 
 def _draw_rates(axes: Axes, rows: Sequence[Verdict]) -> None:
     """Rates of all trials as grey points, of the best as blue ones, medians as marks."""
-    dress(axes, "Its rate in the search")
-    axes.title.set_fontsize(9.5)
+    _head(axes, "Rate in the search")
     axes.set(xlim=(-0.03, 1.03), xlabel="rate of erasing or swapping it")
     jitter = np.random.default_rng(0)
     for place, row in enumerate(rows):
