@@ -40,6 +40,7 @@ from cmir.space.shipped_spaces import space_argument
 if TYPE_CHECKING:
     from cmir.runner.scheduling.trials_in_flight import Progress
     from cmir.sweep.findings import Findings
+    from cmir.sweep.modalities.modality_findings import ModalityFindings
     from cmir.sweep.run_sweep import SweepOutcome, SweepStart
 
 SHOWN_ROWS = 10
@@ -167,6 +168,7 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
         console.print(_table(findings.schemes, "environment schemes compared"))
         _explain_best(console, finished)
         _tell_picked(console, findings)
+        _tell_modalities(console, findings.modalities)
     if outcome.kept:
         size = sum(path.stat().st_size for path in outcome.kept) / 1e6
         console.print(
@@ -207,6 +209,17 @@ def _report(console: Console, outcome: SweepOutcome, storage: str | None) -> int
     return 0
 
 
+def _tell_modalities(console: Console, found: ModalityFindings | None) -> None:
+    """The verdict on each modality, in a sentence."""
+    if found is None:
+        return
+    from cmir.sweep.modalities.modality_text import basis, sentences
+
+    console.print(f"modalities: {basis(found)}", highlight=False, soft_wrap=True)
+    for line in sentences(found):
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+
+
 def _tell_where_to_look(console: Console, view: str, folder: str) -> None:
     """The address of the trials, best first, and what must run for it."""
     server = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -227,8 +240,14 @@ def _as_json(outcome: SweepOutcome) -> dict[str, Any]:
         "mlflow_misses": outcome.findings.unwritten,
         "view": outcome.findings.view,
         "weights": [str(path) for path in outcome.kept],
+        "modalities": _words(outcome.findings.modalities),
     }
     return found | {"best": None if table.is_empty() else table.row(0, named=True)}
+
+
+def _words(found: ModalityFindings | None) -> dict[str, str]:
+    """Modality -> its verdict in a word."""
+    return {} if found is None else {name: one.word for name, one in found.verdicts.items()}
 
 
 def _own_commands() -> str:

@@ -38,7 +38,7 @@ class Measure:
         """
         values = task_item_values(self.scores, self.labels, self.metric, self.task)
         if values is not None:
-            return _weighted_means(values, counts, unit)
+            return weighted_means(values, counts, unit)
         items = np.arange(len(unit))
         return np.stack([self._of(np.repeat(items, row[unit])) for row in counts])
 
@@ -137,10 +137,10 @@ def crossed_spread(
     shared = max(total - levels, 0.0)
     by_level = (sum(variance for variance, _ in parts[:-1]), parts[-1][0])
     variance = max(levels - shared, *by_level)
-    return Spread(float(np.sqrt(variance)), _degrees(parts))
+    return Spread(float(np.sqrt(variance)), pooled_degrees(parts))
 
 
-def _degrees(parts: list[tuple[float, float]]) -> float:
+def pooled_degrees(parts: list[tuple[float, float]]) -> float:
     """Degrees of freedom of the sum of variances that have their own each (Cochran and Cox 1950).
 
     Those with which Student's t reaches as far, in 95 % of cases, as the mean of the t of all
@@ -157,7 +157,7 @@ def _draw(count: int, draws: int, rng: np.random.Generator) -> IntArray:
     return rng.multinomial(count - 1, np.full(count, 1 / count), size=draws)
 
 
-def _weighted_means(values: FloatArray, counts: IntArray, unit: IntArray) -> FloatArray:
+def weighted_means(values: FloatArray, counts: IntArray, unit: IntArray) -> FloatArray:
     """Means over the items of each draw, NaN left out: values `(seed, n)` to `(draw, seed)`."""
     counted = ~np.isnan(values[0])
     units = counts.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +19,12 @@ from cmir.runner.weights import WeightsKeeper
 from cmir.sweep.experiment_page import view_path
 from cmir.sweep.interactive_plots import NAME, can_draw, interactive_page
 from cmir.sweep.leaderboard import best_trial, leaderboard, schemes_compared
+from cmir.sweep.modalities.modality_findings import ModalityFindings, of_sweep
+from cmir.sweep.modalities.modality_picture import modality_picture
+from cmir.sweep.modalities.modality_text import as_values, basis, sentences
 from cmir.sweep.pairs.picks import DEFAULT, picked, with_second
 from cmir.sweep.pictures import pictures
+from cmir.sweep.plot_axes import stamp
 from cmir.sweep.preparation import PreparedSweep
 
 
@@ -35,6 +40,7 @@ class Findings:
         missing: of the best trials, those whose weights are not here.
         view: where MLflow's pages show the trials, below the address of a server.
         picked: of two objectives, the trial that promotion takes first.
+        modalities: the verdict on each; None where there is one modality, or none has finished.
     """
 
     table: pl.DataFrame
@@ -44,6 +50,7 @@ class Findings:
     missing: Sequence[int] = ()
     view: str = ""
     picked: int | None = None
+    modalities: ModalityFindings | None = None
 
 
 def publish(
@@ -71,9 +78,10 @@ def publish(
         missing=keeper.missing(),
         view=view_path(tracker.experiment),
         picked=None if chosen is None else chosen.number,
+        modalities=of_sweep(prepared.data, records, objectives[0], keeper.best()),
     )
     try:
-        _publish(tracker, records, prepared, keeper, cache, table, schemes)
+        _publish(tracker, records, prepared, keeper, cache, found)
         tracker.close(complete=counted >= prepared.file.trials)
     except Exception as error:  # MLflow, requests and SQLAlchemy each raise their own.
         logging.getLogger(__name__).debug("publishing failed", exc_info=True)
@@ -88,18 +96,25 @@ def _publish(
     prepared: PreparedSweep,
     keeper: WeightsKeeper,
     cache: Path,
-    table: pl.DataFrame,
-    schemes: pl.DataFrame,
+    found: Findings,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        table.write_parquet(Path(folder, "leaderboard.parquet"))
-        table.write_csv(Path(folder, "leaderboard.csv"))
-        schemes.write_csv(Path(folder, "schemes.csv"))
+        found.table.write_parquet(Path(folder, "leaderboard.parquet"))
+        found.table.write_csv(Path(folder, "leaderboard.csv"))
+        found.schemes.write_csv(Path(folder, "schemes.csv"))
+        if found.modalities is not None:
+            Path(folder, "modalities.json").write_text(
+                json.dumps(as_values(found.modalities), indent=1)
+            )
         for file in sorted(Path(folder).iterdir()):
             tracker.attach(file)
     _attach_pictures(tracker, records, prepared)
+    if found.modalities is not None:
+        figure = modality_picture(found.modalities)
+        stamp(figure, _of(prepared))
+        tracker.attach_figure(figure, "modalities.png")
     _attach_page(tracker, records, prepared)
-    text = _description(tracker, records, prepared, schemes)
+    text = _description(tracker, records, prepared, found.schemes, found.modalities)
     tracker.show(text, _summary(records, prepared))
     log_best_models(tracker, records, keeper, prepared.data, cache)
 
@@ -167,6 +182,7 @@ def _description(
     records: Sequence[TrialRecord],
     prepared: PreparedSweep,
     schemes: pl.DataFrame,
+    modalities: ModalityFindings | None = None,
     is_running: bool = False,
 ) -> str:
     """Markdown for the parent's page: which trial is best, why, and where to click."""
@@ -185,4 +201,6 @@ def _description(
         chosen_run=tracker.run_of(chosen.number) if chosen else None,
         rule=DEFAULT,
         schemes=schemes,
+        modalities=[] if modalities is None else sentences(modalities),
+        basis="" if modalities is None else basis(modalities),
     )

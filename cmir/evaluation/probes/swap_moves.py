@@ -60,7 +60,7 @@ def _moves(
 ) -> dict[str, SwapMoves]:
     vectors = model.vectors(data, rows)
     invariant, spurious = model.encode_by_modality(vectors)
-    others = [_derangement(len(rows), random) for _ in range(DRAWS)]
+    others = [derangement(len(rows), random) for _ in range(DRAWS)]
     before = flat_scores(model.predicted(invariant))
     spread = np.where(before.std(axis=1) > 0, before.std(axis=1), np.inf)
     found = {}
@@ -92,7 +92,7 @@ def _share(parts: torch.Tensor, place: int) -> BySeed:
     return np.asarray(share.cpu().numpy(), np.float64)
 
 
-def _derangement(count: int, random: np.random.Generator) -> np.ndarray:
+def derangement(count: int, random: np.random.Generator) -> np.ndarray:
     """A permutation that leaves nothing in its place."""
     order = random.permutation(count)
     other = np.empty(count, np.int64)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from cmir.evaluation.probes.probing import Probes, probe
+from cmir.method.baseline_recipes import is_erm
 from cmir.metrics.confusion import confusions
 from cmir.promotion.baselines import Contender
 from cmir.promotion.candidate import Candidate
@@ -27,9 +28,18 @@ from cmir.promotion.report.reliability_plot import reliability_curve, reliabilit
 from cmir.promotion.report.robustness_plot import robustness_curves
 from cmir.serving.outputs import Scores, averaged, sigmoid
 from cmir.serving.predictor import Ensemble
+from cmir.sweep.modalities.modality_findings import (
+    Asked,
+    ModalityFindings,
+    judged_modalities,
+    modality_findings,
+)
+from cmir.sweep.modalities.modality_picture import modality_picture
+from cmir.sweep.modalities.modality_text import as_values
 from cmir.sweep.plot_axes import stamp
 
 WINNER = "this model"
+VERDICTS = "modalities.json"
 ABLATION_FILES = ("ablation.md", "forest.png", "ablation.csv", "heldout.csv")
 
 
@@ -44,6 +54,7 @@ class Artifacts:
         ablation: files of the ablation of its sweep, empty if there is none.
         classes: what the served prediction gets right on `ood_val`; None for a number, or 0 and 1.
         of: what the pictures are of, in words that stand on each.
+        modalities: the verdict on each; None where there is one modality.
     """
 
     robustness: Mapping[str, pl.DataFrame]
@@ -52,6 +63,7 @@ class Artifacts:
     ablation: Sequence[Path]
     classes: ClassTables | None = None
     of: str = ""
+    modalities: ModalityFindings | None = None
 
 
 def artifacts(
@@ -78,6 +90,9 @@ def artifacts(
         figures["groups.png"] = group_picture(evidence.groups, plan.data.task)
     if plan.data.task.kind == "binary":
         figures["reliability.png"] = _reliability(plan, served)
+    modalities = _modalities(plan, winner, evidence)
+    if modalities is not None:
+        figures["modalities.png"] = modality_picture(modalities)
     of = f"{plan.model_name}: trial {winner.record.number} of {plan.sweep}, data {plan.data.name}"
     for figure in figures.values():
         stamp(figure, of)
@@ -86,7 +101,24 @@ def artifacts(
     task, ood_val = plan.data.task, plan.data.ood_val
     classes = class_tables(served["ood_val"], ood_val, task) if task.is_named else None
     probes = probe(winner.result, plan.data, partitions=plan.paths.partitions)
-    return Artifacts(tables, probes, figures, ablation, classes, of)
+    return Artifacts(tables, probes, figures, ablation, classes, of, modalities)
+
+
+def _modalities(
+    plan: PromotionPlan, winner: Candidate, evidence: Evidence
+) -> ModalityFindings | None:
+    """The verdicts: asked of the ERM baseline that the gates compared the winner with."""
+    assert winner.result is not None
+    names = judged_modalities(plan.data, winner.result.config.model)
+    if not names:
+        return None
+    contenders = [winner.result]
+    if evidence.baseline is not None and not winner.baseline:
+        contenders.insert(0, evidence.baseline.result)
+    erm = next((result for result in contenders if is_erm(result.config)), None)
+    missing = "" if erm else "no ERM baseline was trained"
+    asked = Asked(erm, winner.result, "the ERM baseline", missing)
+    return modality_findings(plan.data, names, plan.ranked, plan.objective, asked)
 
 
 def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]:
@@ -95,10 +127,14 @@ def log_artifacts(client: MlflowClient, run: str, shown: Artifacts) -> list[str]
         client.log_figure(run, figure, name)
     client.log_text(run, _csv(shown.robustness), "robustness.csv")
     log_probes(client, run, shown.probes, shown.of)
+    judged = []
+    if shown.modalities is not None:
+        client.log_dict(run, as_values(shown.modalities), VERDICTS)
+        judged = [VERDICTS]
     for file in shown.ablation:
         client.log_artifact(run, str(file), "ablation")
     ablation = [f"ablation/{file.name}" for file in shown.ablation]
-    return [*shown.figures, "robustness.csv", "probes.json", "probes.png", *ablation]
+    return [*shown.figures, "robustness.csv", "probes.json", "probes.png", *judged, *ablation]
 
 
 def _csv(tables: Mapping[str, pl.DataFrame]) -> str:

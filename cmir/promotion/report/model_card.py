@@ -23,6 +23,7 @@ from cmir.promotion.report.artifacts import WINNER, Artifacts
 from cmir.promotion.report.probe_report import probe_text
 from cmir.promotion.selection import metric_of
 from cmir.serving.language_files import file_sizes
+from cmir.sweep.modalities.modality_text import basis, sentence
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def model_card(
         "robustness_columns": ["corruption", "where", "modality", *shown.robustness],
         "robustness_rows": _robustness(shown, metric),
         "probes": probe_text(shown.probes),
+        "modalities": _modalities(shown),
+        "basis": "" if shown.modalities is None else basis(shown.modalities),
         "ablation": _ablation(shown),
         "classes": shown.classes,
         "time": time,
@@ -124,6 +127,13 @@ def _average(table: pl.DataFrame, row: Mapping[str, Any]) -> str:
 
 def _clean(table: pl.DataFrame) -> str:
     return f"{table.filter(corruption='clean')['mean'].item():.4f}"
+
+
+def _modalities(shown: Artifacts) -> list[str]:
+    found = shown.modalities
+    if found is None:
+        return []
+    return [sentence(verdict, found.champion) for verdict in found.verdicts.values()]
 
 
 def _ablation(shown: Artifacts) -> str:

@@ -1,0 +1,1 @@
+"""A sweep's verdict on each modality: measured, put into sentences, drawn."""
