@@ -35,10 +35,10 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 def on_validation(objective: str, or_else: Iterable[str] = ()) -> str:
     """The objective, if it is a metric on a validation split; `or_else` are named beside them."""
     split, _, metric = objective.partition("/")
-    if split not in ("id_val", "ood_val") or not metric:
+    if split not in ("id_val", "ood_val", CV) or not metric:
         others = "".join(f" (or {name})" for name in or_else)
         raise ValueError(
-            f"objective must be <split>/<metric> with a validation split, id_val or ood_val"
+            f"objective must be <split>/<metric> with a validation split, id_val, ood_val or {CV}"
             f"{others}, but got '{objective}'. Held-out data is read by promotion alone"
         )
     return objective
@@ -47,6 +47,9 @@ def on_validation(objective: str, or_else: Iterable[str] = ()) -> str:
 Objective = Annotated[str, AfterValidator(on_validation)]
 PredictionLoss = Literal["mse", "mae", "bce", "cross_entropy", "label_bce"]
 
+# Cross-validation over the groups of the training split, see `cmir.method.training.folds`.
+CV = "cv"
+DEFAULT_FOLDS = 3
 DEFAULT_COUNT = 4
 DEFAULT_STRENGTH = 0.1
 DEFAULT_GROUPS = 4
@@ -220,6 +223,15 @@ class TrialConfig(Section):
     def _seeds_differ(self) -> TrialConfig:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, but got {list(self.seeds)}")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_are_used(self) -> TrialConfig:
+        if self.training.folds is not None and self.objective.partition("/")[0] != CV:
+            raise ValueError(
+                f"training.folds has no effect with the objective '{self.objective}': leave it "
+                f"out, or choose {CV}/<metric>"
+            )
         return self
 
     @model_validator(mode="after")

@@ -64,7 +64,10 @@ def test_a_key_that_is_near_to_none_gets_the_list() -> None:
         ({"environments.view": "blur"}, r"view must be 'none', 'noise', .*the text 'blur'"),
         ({"model.unimodal.text": "lstm"}, r"unimodal\.text must be 'pool'.*the text 'lstm'"),
         ({"model.representation_size": 15}, r"multiple of transformer_heads, .*15 and 2"),
-        ({"objective": "ood_test/mae"}, r"id_val or ood_val, but got 'ood_test/mae'.*promotion"),
+        (
+            {"objective": "ood_test/mae"},
+            r"id_val, ood_val or cv, but got 'ood_test/mae'.*promotion",
+        ),
         ({"objective": "mae"}, r"objective must be <split>/<metric>.*'mae'"),
         ({"seeds": []}, r"seeds must have at least 1 item"),
         ({"seeds": [1, 2, 1]}, r"seeds must differ, but got \[1, 2, 1\]"),

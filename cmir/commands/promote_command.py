@@ -152,8 +152,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rule",
         default="",
-        help="rule that selects the trials (default: ood_val; of a pair of objectives: "
-        f"within_error)\n{rules}",
+        help="rule that selects the trials (default: ood_val; of a pair of objectives "
+        f"within_error, of cv/<metric> cv)\n{rules}",
     )
     parser.add_argument(
         "--top", type=positive, default=3, help="candidates, the best trials (default: 3)"

@@ -1,4 +1,4 @@
-"""What is measured of a training once, when it has ended: the second objective of a pair."""
+"""What is measured of a training once, when it has ended: for a pair of objectives, or a rule."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmir.config import TrialConfig
+from cmir.config import CV, TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
+from cmir.evaluation.disagreement import disagreement
 from cmir.evaluation.probes.label_leak import label_leak, validation_samples
 from cmir.evaluation.probes.linear_probes import BySeed
 from cmir.method.training.fitting import check_objective
@@ -20,6 +21,7 @@ from cmir.metrics.metric_directions import OF_ENDED_TRIALS
 # By the names of `OF_ENDED_TRIALS`.
 MEASURES: Mapping[str, Callable[[TrialResult, DevelopmentData], BySeed]] = {
     "split/leak": label_leak,
+    "unlabelled/disagreement": disagreement,
 }
 
 
@@ -47,13 +49,26 @@ def measures_among(objectives: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_second(objective: str, data: DevelopmentData, config: TrialConfig) -> None:
-    """Raises InputError where a second objective can have no value on this data."""
+    """Raises InputError where a second objective, or a measure, can have no value on this data."""
     if objective not in OF_ENDED_TRIALS:
+        _check_split_is_scored(objective, config)
         check_objective(data, config.model_copy(update={"objective": objective}))
-        return
-    labels = validation_samples(data)[1]
-    if np.ptp(labels, axis=0).max() == 0:
+    elif objective == "split/leak" and np.ptp(validation_samples(data)[1], axis=0).max() == 0:
         raise InputError(
             f"objective: '{objective}' cannot be measured on '{data.name}', whose validation "
-            "labels are all the same: choose another second objective."
+            "labels are all the same: choose another."
+        )
+    elif objective == "unlabelled/disagreement" and len(config.seeds) < 2:
+        raise InputError(
+            f"objective: '{objective}' needs at least 2 seeds, but got {len(config.seeds)}: give "
+            "more, or choose another."
+        )
+
+
+def _check_split_is_scored(objective: str, config: TrialConfig) -> None:
+    """Folds are left out only where the first objective asks for them."""
+    if objective.startswith(f"{CV}/") and not config.objective.startswith(f"{CV}/"):
+        raise InputError(
+            f"objective: '{objective}' as the second of a pair needs {CV}/<metric> as the first, "
+            f"but got '{config.objective}'."
         )

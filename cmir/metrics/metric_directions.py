@@ -24,7 +24,10 @@ OF_NAMED_TASKS: Mapping[str, Direction] = {
     "tenth_percentile_label_accuracy": "max",
 }
 # Measured once, when a trial has ended, and of no split's predictions alone: a second objective.
-OF_ENDED_TRIALS: Mapping[str, Direction] = {"split/leak": "min"}
+OF_ENDED_TRIALS: Mapping[str, Direction] = {
+    "split/leak": "min",
+    "unlabelled/disagreement": "min",
+}
 METRIC_DIRECTION: Mapping[str, Direction] = {
     "mae": "min",
     "corr": "max",

@@ -13,7 +13,7 @@ from cmir.hidden_secrets import without_secrets
 from cmir.plugins import load_plugins
 from cmir.promotion.candidate import fresh_seeds, seeds_of
 from cmir.promotion.gates import ood_metric
-from cmir.promotion.selection import Ranking, best_first, ranking_of
+from cmir.promotion.selection import Ranking, best_first, check_measured, ranking_of
 from cmir.registry.heldout_access import ledger_lines
 from cmir.runner.paths import Paths, is_control
 from cmir.runner.studies.records import TrialRecord
@@ -141,6 +141,7 @@ def plan_promotion(request: PromotionRequest, paths: Paths) -> PromotionPlan:
     _check_data(data, attributes, sweep)
     objectives = _objectives(attributes["question"])
     ranking = ranking_of(request.rule, objectives, data.task)
+    check_measured(ranking, records)
     ranked = ranking.best_first(records)
     return PromotionPlan(
         sweep=sweep,

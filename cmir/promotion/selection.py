@@ -10,10 +10,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.stats import rankdata
+
+from cmir.config import CV
 from cmir.data.task import Task
 from cmir.errors import InputError, nearest
 from cmir.method.training.split_scores import worst_metric
-from cmir.metrics.metric_directions import direction
+from cmir.metrics.metric_directions import OF_ENDED_TRIALS, direction
 from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.pairs import picks
 from cmir.sweep.pairs.picks import PICKS, Point
@@ -37,6 +41,25 @@ def worst_environment(objectives: Sequence[str], task: Task) -> Sequence[str]:
     return (f"ood_val/{worst_metric(task)}",)
 
 
+def cv(objectives: Sequence[str], task: Task) -> Sequence[str]:
+    """The objective's metric by cross-validation over training groups; needs cv/<metric>."""
+    return (f"{CV}/{metric_of(objectives[0])}",)
+
+
+def disagreement(objectives: Sequence[str], task: Task) -> Sequence[str]:
+    """How little the seeds disagree on `ood_val`, without its labels; a constant never does."""
+    return ("unlabelled/disagreement",)
+
+
+def mean_rank(objectives: Sequence[str], task: Task) -> Sequence[str]:
+    """The mean of two ranks, without labels of `ood_val`: in distribution, and by disagreement.
+
+    With cv/<metric> as the objective its rank stands in for that in distribution.
+    """
+    split = CV if objectives[0].startswith(f"{CV}/") else "id_val"
+    return (f"{split}/{metric_of(objectives[0])}", "unlabelled/disagreement")
+
+
 def within_error(objectives: Sequence[str], task: Task) -> Sequence[str]:
     """Of a pair: the best second objective within one standard error of the best first one."""
     return _pair("within_error", objectives)
@@ -51,6 +74,9 @@ RULES: Mapping[str, Rule] = {
     "ood_val": ood_val,
     "id_val": id_val,
     "worst_environment": worst_environment,
+    "cv": cv,
+    "disagreement": disagreement,
+    "mean_rank": mean_rank,
     "within_error": within_error,
     "knee": knee,
 }
@@ -83,6 +109,8 @@ class Ranking:
 
     def places(self, trainings: Sequence[Scored]) -> list[int]:
         """Indices of the trainings, the best first; those without a value last, in their order."""
+        if self.rule == "mean_rank":
+            return _by_mean_rank(trainings, self.metrics)
         if self.rule not in PICKS:
             return _by_metric(trainings, self.metric)
         points = {i: Point.of(t.metrics, t.seeds, self.metrics) for i, t in enumerate(trainings)}
@@ -104,7 +132,8 @@ def ranking_of(rule: str, objectives: Sequence[str], task: Task) -> Ranking:
     """A rule for the trials of a sweep.
 
     Args:
-        rule: a name in `RULES`; empty for the usual one, `ood_val`, and of a pair `within_error`.
+        rule: a name in `RULES`; empty for the usual one: of a pair `within_error`, with cv/<metric>
+            as the objective `cv`, else `ood_val`.
         objectives: of the sweep, such as `ood_val/mae`.
         task: what is learned.
 
@@ -115,7 +144,7 @@ def ranking_of(rule: str, objectives: Sequence[str], task: Task) -> Ranking:
         >>> ranking_of("worst_environment", ["ood_val/corr"], Task("regression")).metric
         'ood_val/worst_environment_mae'
     """
-    name = rule or (picks.DEFAULT if len(objectives) > 1 else "ood_val")
+    name = rule or _usual(objectives)
     if name not in RULES:
         raise InputError(f"'{rule}' is no rule of selection.{nearest(rule, list(RULES))}")
     return Ranking(name, tuple(RULES[name](objectives, task)))
@@ -140,6 +169,12 @@ def metric_of(key: str) -> str:
     return key.partition("/")[2]
 
 
+def _usual(objectives: Sequence[str]) -> str:
+    if len(objectives) > 1:
+        return picks.DEFAULT
+    return CV if objectives[0].startswith(f"{CV}/") else "ood_val"
+
+
 def _pair(rule: str, objectives: Sequence[str]) -> Sequence[str]:
     if len(objectives) < 2:
         raise InputError(
@@ -158,6 +193,37 @@ def _by_metric(trainings: Sequence[Scored], metric: str) -> list[int]:
         return is_missing, 0.0 if is_missing else -value
 
     return sorted(range(len(trainings)), key=place)
+
+
+def _by_mean_rank(trainings: Sequence[Scored], metrics: Sequence[str]) -> list[int]:
+    """By the mean of the ranks in several metrics, equals sharing theirs; what lacks one last."""
+    signs = [-better_sign(metric) for metric in metrics]
+    losses = np.array(
+        [
+            [
+                sign * one.metrics.get(metric, math.nan)
+                for sign, metric in zip(signs, metrics, strict=True)
+            ]
+            for one in trainings
+        ]
+    ).reshape(-1, len(metrics))
+    known = np.flatnonzero(np.isfinite(losses).all(axis=1))
+    ranks = rankdata(losses[known], axis=0).mean(axis=1)
+    ordered = known[np.argsort(ranks, kind="stable")].tolist()
+    return [*ordered, *(i for i in range(len(trainings)) if i not in set(ordered))]
+
+
+def check_measured(ranking: Ranking, records: Sequence[TrialRecord]) -> None:
+    """Raises InputError where no finished trial has what a rule looks at."""
+    ended = [record for record in records if record.outcome == "finished"]
+    for metric in ranking.metrics:
+        if ended and not any(metric in record.ending.metrics for record in ended):
+            is_measure = metric in OF_ENDED_TRIALS
+            wanted = f"measures: [{metric}]" if is_measure else f"objective: {metric}"
+            raise InputError(
+                f"the rule '{ranking.rule}' looks at {metric}, which no finished trial has: run "
+                f"the sweep with `{wanted}` in its file, or take another rule."
+            )
 
 
 def _each_once(ordered: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -19,7 +19,6 @@ from ray.tune import Trainable
 
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
-from cmir.evaluation.measures import measures_among
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.plugins import needed_plugins
 from cmir.process.interruption import THIS, handling
@@ -92,6 +91,7 @@ class Jobs:
         tracked: how they appear in MLflow; None: not at all.
         threads: of each training; None: as many as it has processors. One makes the numbers of a
             training independent of how many run beside it.
+        measures: what is measured of each finished training, names in `MEASURES`.
         score: called in the worker on each finished training; what it returns is kept with the
             weights.
     """
@@ -105,6 +105,7 @@ class Jobs:
     facts: Mapping[str, Any] = field(default_factory=dict)
     tracked: TrackedRun | None = None
     threads: int | None = None
+    measures: Sequence[str] = ()
     score: Score | None = None
 
 
@@ -274,7 +275,7 @@ class Session:
             "language": str(paths.language.resolve()),
             "threads": jobs.threads or resources.cpus_per_trial,
             "score": jobs.score,
-            "measures": measures_among(jobs.source.objectives),
+            "measures": tuple(jobs.measures),
         }
 
         def worker_config(asked: AskedTrial) -> dict[str, Any]:

@@ -34,6 +34,12 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.01, ge=0.0, json_schema_extra=PER_REPLICA)
     epochs: int = Field(40, ge=1)
     patience: int = Field(10, ge=1, description="epochs without a better objective")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        exclude_if=_is_not_given,
+        description="of groups with the objective cv/<metric>: each seed leaves out one; 3 if not",
+    )
     gradient_clip: float = Field(1.0, gt=0.0, description="largest gradient norm per replica")
     backbone_learning_rate: float | None = Field(
         None,

@@ -27,13 +27,14 @@ MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 Module = Annotated[str, Field(pattern=f"^{MODULE.pattern}$")]
 
 
-def _distinct(values: list[Value]) -> list[Value]:
+def _distinct(values: list[Any]) -> list[Any]:
     if len({json.dumps(value) for value in values}) != len(values):
         raise ValueError(f"choices must differ, but got {values}")
     return values
 
 
-Choices = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
+Distinct = AfterValidator(_distinct)
+Choices = Annotated[list[Value], Field(min_length=1), Distinct]
 
 
 class Choice(Section):
@@ -206,6 +207,11 @@ class SweepFile(Section):
     early_stopping: EarlyStopping = EarlyStopping()
     keep_models: int = Field(3, ge=0, description="weights of so many best trials are kept")
     gates: Gates = Gates()
+    measures: Annotated[list[Literal["split/leak", "unlabelled/disagreement"]], Distinct] = Field(
+        default_factory=list,
+        exclude_if=lambda measures: not measures,
+        description="measured of each trial when it has ended; a second objective always is",
+    )
     plugins: list[Module] = Field(
         default_factory=list, description="modules that add views, partitions, penalties, ..."
     )
@@ -214,6 +220,12 @@ class SweepFile(Section):
     def objectives(self) -> tuple[str, ...]:
         """The one objective, or both of a pair."""
         return (self.objective,) if isinstance(self.objective, str) else tuple(self.objective)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What is measured of each trial when it has ended."""
+        wanted = [*self.measures, *(name for name in self.objectives if name in OF_ENDED_TRIALS)]
+        return tuple(dict.fromkeys(wanted))
 
     @property
     def first_objective(self) -> str:

@@ -64,12 +64,15 @@ METRIC_LABEL: Mapping[str, str] = {
     "average_precision": "average precision",
     "worst_environment_label_accuracy": "worst environment's share of right decisions",
     "tenth_percentile_label_accuracy": "share of right decisions that 9 of 10 groups stay above",
+    "disagreement": "disagreement of the seeds",
     "leak": "share of the label that is read from Z_spu (R^2)",
 }
 SPLIT_LABEL: Mapping[str, str] = {
     "id_val": "in-distribution validation",
     "ood_val": "out-of-distribution validation",
+    "cv": "cross-validation over groups",
     "split": "both validation splits",
+    "unlabelled": "out-of-distribution validation, without labels",
 }
 FURTHEST = 4.0
 CROWD = 1500

@@ -73,7 +73,7 @@ def prepare_sweep(path: Path, overrides: Mapping[str, Any], paths: Paths) -> Pre
     data = dataset.development()
     space = SearchSpace(file, str(path))
     check_modalities(space, tuple(data.modalities))
-    for second in file.objectives[1:]:
+    for second in dict.fromkeys([*file.objectives[1:], *file.measured]):
         _check_second(second, data, space)
     partitions = Partitions(data, paths.partitions)
     for name, values in space.corners():

@@ -161,6 +161,7 @@ def _jobs(name: str, prepared: PreparedSweep, paths: Paths, live_seconds: float)
         epochs=file.epochs,
         early_stopping=file.early_stopping,
         keep=file.keep_models,
+        measures=file.measured,
         facts=facts,
         tracked=_tracked(name, prepared, live_seconds),
     )

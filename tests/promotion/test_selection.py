@@ -10,7 +10,7 @@ import pytest
 
 from cmir.data.task import SENTIMENT, Task
 from cmir.errors import InputError
-from cmir.promotion.selection import RULES, best_first, ranking_of
+from cmir.promotion.selection import RULES, best_first, check_measured, ranking_of
 from cmir.runner.studies.records import Ending, Outcome, TrialRecord
 from tests.support.small_promotion import record
 
@@ -121,3 +121,29 @@ def test_a_trial_without_a_second_value_comes_last() -> None:
 def test_a_rule_for_pairs_is_refused_for_one_objective() -> None:
     with pytest.raises(InputError, match="'within_error' needs a sweep with a pair of objectives"):
         ranked([], "within_error")
+
+
+def test_the_mean_rank_takes_who_is_good_at_both() -> None:
+    keys = ["id_val/mae", "unlabelled/disagreement"]
+    values = [(0.5, 0.9), (0.6, 0.2), (0.7, 0.1), (0.9, 0.3), (0.4, math.nan)]
+    records = [record(n, dict(zip(keys, one, strict=True))) for n, one in enumerate(values)]
+    # Mean ranks 2.5, 2, 2, 3.5; equals stay in the order of their numbers.
+    assert numbers(ranked(records, "mean_rank")) == [1, 2, 0, 3, 4]
+    assert ranking_of("mean_rank", ["cv/mae"], SENTIMENT).metrics == ("cv/mae", keys[1])
+
+
+def test_the_usual_rule_follows_from_the_objectives() -> None:
+    usual = {("ood_val/mae",): "ood_val", ("cv/mae",): "cv", tuple(PAIR): "within_error"}
+    for objectives, rule in usual.items():
+        assert ranking_of("", objectives, SENTIMENT).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "remedy"),
+    [("disagreement", r"`measures: \[unlabelled/disagreement\]`"), ("cv", "`objective: cv/mae`")],
+)
+def test_a_rule_that_looks_at_what_was_not_measured_is_refused(rule: str, remedy: str) -> None:
+    ranking = ranking_of(rule, ["ood_val/mae"], SENTIMENT)
+    with pytest.raises(InputError, match=f"which no finished trial has: .*{remedy}"):
+        check_measured(ranking, [record(1, {"ood_val/mae": 1.0})])
+    check_measured(ranking, [record(1, {metric: 1.0 for metric in ranking.metrics})])

@@ -216,11 +216,11 @@ def test_an_objective_may_be_a_pair() -> None:
         (["ood_val/mae", "ood_val/mae"], "two objectives of a pair must differ.*ood_val/mae twice"),
         (
             ["split/leak", "ood_val/mae"],
-            "validation split, id_val or ood_val, but got 'split/leak'",
+            "validation split, id_val, ood_val or cv, but got 'split/leak'",
         ),
         (
             ["ood_val/mae", "split/leek"],
-            r"id_val or ood_val \(or split/leak\), but got 'split/leek'",
+            r"ood_val or cv \(or split/leak\) \(or unlabelled/disagreement\), but got 'split/leek'",
         ),
         (["ood_val/mae", "ood_test/mae"], "but got 'ood_test/mae'. Held-out data is read by"),
         (["ood_val/mae", 3], "s.yaml: objective.1 must be a text, but got 3"),
@@ -229,3 +229,13 @@ def test_an_objective_may_be_a_pair() -> None:
 def test_a_faulty_pair_is_refused(objective: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_sweep(SMALL | {"objective": objective}, "s.yaml")
+
+
+def test_measures_are_listed_once_and_change_the_question() -> None:
+    one = parse_sweep(SMALL | {"measures": ["unlabelled/disagreement"]}, "s.yaml")
+    assert one.measured == ("unlabelled/disagreement",)
+    assert one.fingerprint != parse_sweep(SMALL, "s.yaml").fingerprint
+    pair = {"objective": ["cv/mae", "split/leak"], "measures": ["split/leak"]}
+    assert parse_sweep(SMALL | pair, "s.yaml").measured == ("split/leak",)
+    with pytest.raises(InputError, match=r"measures\.0 must be"):
+        parse_sweep(SMALL | {"measures": ["split/leek"]}, "s.yaml")

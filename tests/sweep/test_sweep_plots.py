@@ -87,7 +87,9 @@ def test_a_picture_of_a_metric_of_which_more_is_better_points_the_other_way(name
 def test_a_label_names_the_split_and_which_way_is_better(metric: str) -> None:
     label = label_of(f"id_val/{metric}")
     assert "in-distribution validation" in label
-    is_low = metric in ("brier", "log_loss", "ece", "leak") or metric.endswith("mae")
+    is_low = metric in ("brier", "log_loss", "ece", "leak", "disagreement") or metric.endswith(
+        "mae"
+    )
     assert label.startswith("← better") if is_low else label.endswith("better →")
 
 

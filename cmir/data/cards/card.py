@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cmir.data.cards.label_gap import warn_of_label_gaps
 from cmir.data.dataset import MultimodalDataset, SplitData, load_dataset
 from cmir.data.duplicates import FeatureDigests, warn_of_copies
 from cmir.data.formats.inspection.padding import warn_of_blank_ends
@@ -127,6 +128,7 @@ def data_card(path: Path | str) -> DataCard:
             *dataset.manifest.source.get("warnings", ()),
             *(warning for modality in modalities.values() for warning in modality.warnings),
             *warn_of_copies(dataset.metadata, digests.groups()),
+            *warn_of_label_gaps(development, dataset.manifest.shift),
             *_missing_classes(dataset.task, labels),
             *_warnings(shared),
         ),

@@ -55,7 +55,7 @@ def shift_strength(data: DevelopmentData) -> dict[str, Strength]:
     if data.task.kind == "classes":
         labels = np.eye(len(data.task.names))[labels.astype(np.int64)]
     splits = [names, *(_redrawn(names, bins, seed) for seed in range(RANDOM_SPLITS))]
-    fits = {name: _feature_fit(vectors, labels) for name, vectors in _vectors(data).items()}
+    fits = {name: feature_fit(vectors, labels) for name, vectors in split_vectors(data).items()}
     texts = _texts(data)
     if texts and any(word.strip() for word in texts):
         fits[WORDS] = _word_fit(texts, labels)
@@ -83,7 +83,8 @@ def _redrawn(names: npt.NDArray[np.str_], bins: Rows, seed: int) -> npt.NDArray[
     return dealt
 
 
-def _vectors(data: DevelopmentData) -> dict[str, FloatArray]:
+def split_vectors(data: DevelopmentData) -> dict[str, FloatArray]:
+    """Vectors of each modality, pooled over steps, of the samples of all splits one by one."""
     rows = np.concatenate([split.rows for split in data.splits.values()])
     found = {}
     for name, modality in data.modalities.items():
@@ -99,7 +100,9 @@ def _texts(data: DevelopmentData) -> list[str]:
     return [text or "" for table in tables for text in table["raw_text"].to_list()]
 
 
-def _feature_fit(vectors: FloatArray, labels: FloatArray) -> Fit:
+def feature_fit(vectors: FloatArray, labels: FloatArray) -> Fit:
+    """What a ridge model fitted on some rows predicts on others; features standardised by those."""
+
     def predict(train: Rows, rows: Rows) -> FloatArray:
         mean, std = vectors[train].mean(axis=0), vectors[train].std(axis=0)
         # Of few samples some features are constant, and some values are far out.

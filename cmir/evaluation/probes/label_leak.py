@@ -6,6 +6,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from cmir.data import DevelopmentData, SplitData
+from cmir.data.group_folds import folds_of
 from cmir.data.task import Task
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.probes.ground_truth import VALIDATION
@@ -41,7 +42,7 @@ def label_leak(result: TrialResult, data: DevelopmentData) -> BySeed:
         data: that it was trained on.
     """
     rows, labels, groups = validation_samples(data)
-    model, fold = model_of(result, data), folds_of(groups)
+    model, fold = model_of(result, data), folds_of(groups, FOLDS)
     chosen = _drawn(len(data.train))
     learned = label_columns(data.train, data.task)[chosen]
     known = model.parts(data, data.train.rows[chosen]).spurious
@@ -67,21 +68,6 @@ def label_columns(split: SplitData, task: Task) -> Array:
         indicators: Array = np.eye(max(2, len(task.names)))[split.labels.astype(int)]
         return indicators
     return columns_of(split.labels.astype(float))
-
-
-def folds_of(groups: np.ndarray, folds: int = FOLDS) -> np.ndarray:
-    """The fold `(n,)` of each sample: whole groups, the largest first into the smallest fold.
-
-    Example:
-        >>> folds_of(np.array([7, 7, 7, 8, 8, 9]), folds=2)
-        array([0, 0, 0, 1, 1, 1])
-    """
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    filled, fold = np.zeros(folds, dtype=int), np.zeros(len(sizes), dtype=int)
-    for group in np.argsort(-sizes, kind="stable"):
-        fold[group] = filled.argmin()
-        filled[fold[group]] += sizes[group]
-    return np.asarray(fold[codes])
 
 
 def _named_groups(splits: list[SplitData]) -> list[np.ndarray]:

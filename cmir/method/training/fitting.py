@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmir.config import TrialConfig
+from cmir.config import CV, TrialConfig
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
@@ -19,6 +19,7 @@ from cmir.method.losses.modulation import FEWEST_MODALITIES
 from cmir.method.networks.features import used_modalities
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.finetuning import check_backbones, fine_tune
+from cmir.method.training.folds import folds_for
 from cmir.method.training.language_features import features_with_language
 from cmir.method.training.replica_stack import Stack
 from cmir.method.training.reports import Diverged, EpochReport, State
@@ -114,14 +115,16 @@ def check(data: DevelopmentData, config: TrialConfig, partitions: Partitions | N
 
 def check_objective(data: DevelopmentData, config: TrialConfig) -> None:
     """Raises InputError where the objective of a configuration has no value on this data."""
-    goal = goal_of(config.objective, data.task)
-    split = data.splits[goal.split]
-    constant = np.zeros((1, len(split), *[data.task.outputs] * data.task.is_named))
-    if np.isnan(goal.value(split_metrics(constant, split, data.task))).any():
-        raise InputError(
-            f"objective: '{config.objective}' cannot be measured on the {len(split)} samples of "
-            f"{goal.split} in '{data.name}', whatever a model predicts: choose another metric."
-        )
+    goal, folds = goal_of(config.objective, data.task), folds_for(data, config)
+    held = [] if folds is None else [folds.held(fold) for fold in range(folds.count)]
+    for split in held or [data.splits[goal.split]]:
+        constant = np.zeros((1, len(split), *[data.task.outputs] * data.task.is_named))
+        if np.isnan(goal.value(split_metrics(constant, split, data.task))).any():
+            raise InputError(
+                f"objective: '{config.objective}' cannot be measured on the {len(split)} samples "
+                f"of {goal.split} in '{data.name}', whatever a model predicts: choose another "
+                "metric."
+            )
 
 
 def _check_loss(data: DevelopmentData, config: TrialConfig) -> None:
@@ -180,4 +183,9 @@ def _check_averaging(config: TrialConfig) -> None:
         raise InputError(
             "training.averaging 'swad' does not average language models that are trained: choose "
             "polynomial, or leave them as they are with training.backbone_layers: 0."
+        )
+    if config.training.averaging == "swad" and config.objective.partition("/")[0] == CV:
+        raise InputError(
+            f"training.averaging 'swad' stops by a split that all seeds share, but the objective "
+            f"'{config.objective}' has a fold for each: choose another averaging or objective."
         )

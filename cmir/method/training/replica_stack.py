@@ -30,6 +30,7 @@ from cmir.method.networks.predictions import predict
 from cmir.method.networks.replicas import BATCH_ORDER, VIEWS, generator
 from cmir.method.networks.sized_network import network_for
 from cmir.method.training.dense_average import DenseAverage
+from cmir.method.training.folds import folds_for
 from cmir.method.training.label_erasure import with_label_erased
 from cmir.method.training.optimiser import RowSettings, StackedAdamW
 from cmir.method.training.precision import products_in
@@ -58,7 +59,7 @@ class Stack:
         self._started = time.perf_counter()
         self._data, self._configs, self._device = data, list(configs), device
         self._shared = shared = configs[0]
-        self._goal = goal_of(shared.objective, data.task)
+        self._goal, self._folds = goal_of(shared.objective, data.task), folds_for(data, shared)
         self._network = network_for(data, shared.model)
         self._features = load_features(data, shared.model, device) if features is None else features
         partitions, wanted = partitions or Partitions(data), partition_of(shared.environments)
@@ -206,11 +207,18 @@ class Stack:
 
     def _batches(self) -> Iterator[Batch]:
         """Each replica's own order of the samples; what does not fill a batch waits an epoch."""
-        size = len(self._rows)
+        size = len(self._rows) if self._folds is None else self._folds.smallest
         batch = min(self._shared.training.batch_size, size)
-        orders = [torch.randperm(size, generator=self._orders[replica]) for replica in self._alive]
+        orders = [self._order(replica)[:size] for replica in self._alive]
         order = torch.stack(orders)[:, : size // batch * batch].to(self._device)
         return (self._gather(chosen) for chosen in torch.split(order, batch, dim=1))
+
+    def _order(self, replica: int) -> Tensor:
+        """Positions of the samples that a replica learns from, in a new order of its own."""
+        if self._folds is None:
+            return torch.randperm(len(self._rows), generator=self._orders[replica])
+        kept = torch.from_numpy(self._folds.kept(self._seeds[replica]))
+        return kept[torch.randperm(len(kept), generator=self._orders[replica])]
 
     def _gather(self, chosen: Tensor) -> Batch:
         rows = self._rows[chosen]
@@ -243,7 +251,8 @@ class Stack:
             if int(self._owner[replica]) not in faults:
                 fault = Diverged(self._epoch, "evaluation", self._seeds[replica])
                 found.setdefault(int(self._owner[replica]), fault)
-        self._keep_best(weights, self._scores(predictions, finite), finite)
+        scores = self._scores(predictions, finite) | self._fold_scores(weights, self._alive)
+        self._keep_best(weights, scores, finite)
         if self._dense is not None:
             self._dense.close_epoch(self._validation_losses(predictions))
         return found
@@ -274,6 +283,24 @@ class Stack:
             usable = np.where(finite.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
             scores |= split_metrics(usable, split, self._data.task)
         return scores
+
+    def _fold_scores(self, weights: Weights, replicas: Sequence[int]) -> ByReplica:
+        """Of each replica on the fold that it has left out, NaN where a prediction is not finite;
+        empty without folds."""
+        found: ByReplica = {}
+        for fold in range(0 if self._folds is None else self._folds.count):
+            assert self._folds is not None
+            own = [p for p, r in enumerate(replicas) if self._seeds[r] % self._folds.count == fold]
+            if not own:
+                continue
+            chosen = {name: weight[own] for name, weight in weights.items()}
+            predictions = self._predictions(chosen, (self._folds.held(fold),))
+            values = predictions[0][1].reshape(len(own), -1)
+            finite = np.isfinite(values).all(axis=1)
+            for name, scores in self._scores(predictions, finite).items():
+                kept = found.setdefault(name, np.full(len(replicas), np.nan))
+                kept[own] = np.where(finite, scores, np.nan)
+        return found
 
     def _keep_best(self, weights: Weights, scores: ByReplica, finite: np.ndarray) -> None:
         values, alive = self._goal.sign * self._goal.value(scores), np.array(self._alive)
@@ -351,6 +378,7 @@ class Stack:
             weights = self._network.layout.pack(named).cpu()
         predictions = self._predictions(named, splits)
         by_seed = self._scores(predictions, np.ones(len(members), dtype=bool))
+        by_seed |= self._fold_scores(named, members.tolist())
         return TrialResult(
             config=self._configs[index],
             objective=float(np.mean(self._goal.value(by_seed))),

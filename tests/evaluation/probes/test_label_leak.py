@@ -13,7 +13,7 @@ from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic.generation import generate
 from cmir.errors import InputError
 from cmir.evaluation.measures import check_second, measured
-from cmir.evaluation.probes.label_leak import folds_of, label_leak, validation_samples
+from cmir.evaluation.probes.label_leak import label_leak, validation_samples
 from cmir.method.training.reports import TrialResult
 from tests.support.made_data.learning_data import small_config, trained, write_learning
 
@@ -53,15 +53,6 @@ def test_what_is_measured_stands_among_the_metrics_once(
     assert {key: found.metrics[key] for key in result.metrics} == dict(result.metrics)
     again = measured(replace(found, weights=torch.zeros_like(found.weights)), data, ["split/leak"])
     assert again.metrics == found.metrics
-
-
-def test_folds_hold_whole_groups_and_are_about_equal() -> None:
-    groups = np.random.default_rng(0).integers(0, 30, 400)
-    fold = folds_of(groups)
-    assert all(len(np.unique(fold[groups == one])) == 1 for one in np.unique(groups))
-    sizes = np.bincount(fold)
-    assert len(sizes) == 5
-    assert sizes.max() - sizes.min() < 30
 
 
 def test_labels_that_do_not_vary_leave_nothing_to_measure(tmp_path: Path) -> None:
