@@ -12,6 +12,7 @@ import torch
 
 from cmir.config import ModelConfig
 from cmir.data import DevelopmentData
+from cmir.errors import InputError
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.modalities.rate_evidence import RateEvidence, rate_evidence
 from cmir.evaluation.modalities.verdicts import Evidence, Verdict, verdicts
@@ -135,8 +136,16 @@ def _asked(data: DevelopmentData, best: TrialRecord, weights: Path | None) -> As
         why = f"to train the champion's ERM twin would take about {best.ending.seconds:.0f} s"
         return Asked(missing=why)
     twin, missing = trained_twin(data, best.config)
-    champion = None if weights is None or twin is None else load_result(best, weights)
+    champion = None if weights is None or twin is None else _loaded(best, weights)
     return Asked(twin, champion, f"the ERM twin of trial {best.number}", missing)
+
+
+def _loaded(best: TrialRecord, weights: Path) -> TrialResult | None:
+    """None: its weights are gone or broken, which is no reason to lose what the sweep has found."""
+    try:
+        return load_result(best, weights)
+    except InputError:
+        return None
 
 
 @contextmanager
