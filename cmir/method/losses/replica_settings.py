@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cmir.config import TrialConfig
+from cmir.errors import InputError
 
 # Constraint -> the field of `LossConfig` that weighs it.
 WEIGHTS: Mapping[str, str] = {
@@ -75,3 +76,17 @@ def _rate(config: TrialConfig, modality: str) -> float:
     environments = config.environments
     scale = environments.noise_strength if environments.has_strength else 1.0
     return scale * environments.rate_of(modality)
+
+
+def check_structure(configs: Sequence[TrialConfig]) -> None:
+    """Raises InputError where configurations cannot share a stack."""
+    first = configs[0].structure
+    for config in configs[1:]:
+        other = config.structure
+        differing = [k for k in sorted({*first, *other}) if first.get(k) != other.get(k)]
+        if differing:
+            raise InputError(
+                f"configurations of one stack must agree in {', '.join(differing)}, but got "
+                f"{[first.get(k) for k in differing]} and {[other.get(k) for k in differing]}: "
+                "train them apart."
+            )

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from cmir.config import TrialConfig
 from cmir.data import DevelopmentData, SplitData
-from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
 from cmir.method.losses.class_losses import label_contrasts, loss_of
 from cmir.method.losses.constraints import prediction_errors
 from cmir.method.losses.modulation import modulation_of
 from cmir.method.losses.objective import Batch, Objective, Terms, prediction_loss, weighted_sum
-from cmir.method.losses.replica_settings import REPORTED, replica_settings
+from cmir.method.losses.replica_settings import REPORTED, check_structure, replica_settings
 from cmir.method.networks.features import Features, load_features
 from cmir.method.networks.model import Weights
 from cmir.method.networks.predictions import predict
@@ -394,17 +393,3 @@ class Stack:
         data, loss = self._data, self._objective.loss
         contrasts = label_contrasts(self._labels, loss, self._network.outputs)
         return with_label_erased(self._network, named, self._features, data.train.rows, contrasts)
-
-
-def check_structure(configs: Sequence[TrialConfig]) -> None:
-    """Raises InputError where configurations cannot share a stack."""
-    first = configs[0].structure
-    for config in configs[1:]:
-        other = config.structure
-        differing = [k for k in sorted({*first, *other}) if first.get(k) != other.get(k)]
-        if differing:
-            raise InputError(
-                f"configurations of one stack must agree in {', '.join(differing)}, but got "
-                f"{[first.get(k) for k in differing]} and {[other.get(k) for k in differing]}: "
-                "train them apart."
-            )
