@@ -16,6 +16,7 @@ from typing import Any
 from ray import tune
 from ray.tune import Callback, PlacementGroupFactory, Trainable
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -173,6 +174,13 @@ class Ticks(Callback):
         self._progress.on_tick()
 
 
+class NoTable(TrialProgressCallback):
+    """Keeps Ray Tune's own lines from the terminal: of withdrawn trials it would tell."""
+
+    def _print(self, msg: str) -> None:
+        """Nothing."""
+
+
 def run_trials(
     study: TrialStudy,
     plan: Plan,
@@ -213,7 +221,7 @@ def run_trials(
             storage_path=str(plan.storage.resolve()),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Ticks(progress, in_flight)],
+            callbacks=[Ticks(progress, in_flight), NoTable()],
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from optuna.storages import InMemoryStorage
+from ray.tune.experiment import Trial as RayTrial
 
 from cmir.errors import InputError
 from cmir.runner.scheduling.hosts import Hosts, Place
-from cmir.runner.scheduling.ray_tune import Plan, Stopped, StudySearcher
+from cmir.runner.scheduling.ray_tune import NoTable, Plan, Stopped, StudySearcher
 from cmir.runner.scheduling.rungs import Rungs
 from cmir.runner.scheduling.trials_in_flight import Progress, TrialsInFlight
 from cmir.runner.scheduling.worker import WorkerReport
@@ -66,3 +67,11 @@ def test_a_fault_while_nothing_runs_ends_the_loop_at_once() -> None:
     in_flight.fault = InputError("planted")
     with pytest.raises(Stopped):
         searcher.suggest("a")
+
+
+def test_a_trial_that_is_withdrawn_before_it_began_is_no_news(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    trial = RayTrial("CmirTrial", stub=True)
+    NoTable().on_trial_complete(1, [trial], trial)
+    assert capfd.readouterr().out == ""
