@@ -114,7 +114,7 @@ def test_mlflow_shows_parent_children_curves_and_models(outcome: SweepOutcome) -
     assert parent.inputs.dataset_inputs[0].dataset.name == "synthetic"
     assert {"git.commit", "version.torch", "data.checksum"} <= set(parent.data.tags)
     shown = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"leaderboard.parquet", "leaderboard.csv", "space"} <= shown
+    assert {"leaderboard.parquet", "modalities.json", "modalities.png", "space"} <= shown
     best = next(run for run in children if run.data.tags.get("rank") == "1")
     history = client.get_metric_history(best.info.run_id, "ood_val/mae")
     assert [point.step for point in history] == [1, 2, 3]

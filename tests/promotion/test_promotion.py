@@ -103,7 +103,8 @@ def test_a_version_tells_what_it_is_and_how_it_was_chosen(
     (run,) = runs(client)
     assert run.data.metrics["probe/label_from_invariant"] < 1
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"probes.json", "probes.png", "by_seed.json"} <= logged
+    assert {"probes.json", "probes.png", "modalities.json", "modalities.png"} <= logged
+    assert "by_seed.json" in logged
 
 
 def test_the_held_out_scores_are_those_of_the_model_that_is_served(

@@ -1,1 +1,1 @@
-"""A verdict on each modality: does what a model takes from it hold for new groups?"""
+"""A verdict on each modality: whether what a model takes from it holds for new groups."""

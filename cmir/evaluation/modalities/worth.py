@@ -18,7 +18,7 @@ from cmir.data import DevelopmentData, SplitData
 from cmir.data.task import Task
 from cmir.evaluation.bootstrap_groups import resampled_groups
 from cmir.evaluation.modalities.estimates import Estimate, estimate_of
-from cmir.evaluation.modalities.interventions import Intervened, Replaced
+from cmir.evaluation.modalities.replaced_modalities import Intervened, Replaced
 from cmir.evaluation.probes.representations import TrainedModel
 from cmir.metrics.metric_inputs import FloatArray
 

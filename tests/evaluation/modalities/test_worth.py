@@ -8,7 +8,7 @@ import pytest
 from cmir.config import trial_config
 from cmir.data import DevelopmentData, load_dataset
 from cmir.data.synthetic import generate
-from cmir.data.task import Task
+from cmir.data.task import Task, TaskKind
 from cmir.evaluation.modalities.verdicts import Evidence, verdicts
 from cmir.evaluation.modalities.worth import Worths, expected, targets_of, worths
 from cmir.evaluation.probes.representations import model_of
@@ -26,12 +26,14 @@ SMALL = {
 }
 
 
-def known_world(folder: Path) -> DevelopmentData:
+def known_world(folder: Path, task: TaskKind = "regression") -> DevelopmentData:
     """`vision` alone carries the spurious link."""
     path = generate(
         folder,
         modalities={"text": 24, "audio": 24, "vision": 24},
         samples={"train": 900, "id_val": 240, "ood_val": 240},
+        task=task,
+        names=("a", "b", "c") if task == "classes" else (),
     )
     return load_dataset(path).development()
 
@@ -42,8 +44,13 @@ def of_erm(data: DevelopmentData, objective: str = "id_val/mae") -> Worths:
     return worths(model_of(last.result, data), data)
 
 
-def test_the_spurious_modality_is_named_and_no_other(tmp_path: Path) -> None:
-    found = of_erm(known_world(tmp_path / "world"))
+@pytest.mark.parametrize(
+    ("task", "objective"), [("regression", "id_val/mae"), ("classes", "id_val/accuracy")]
+)
+def test_the_spurious_modality_is_named_and_no_other(
+    task: TaskKind, objective: str, tmp_path: Path
+) -> None:
+    found = of_erm(known_world(tmp_path / "world", task), objective)
     evidence = {
         name: Evidence(found["id_val"][name], found["ood_val"][name]) for name in found["id_val"]
     }

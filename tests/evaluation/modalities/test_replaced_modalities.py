@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cmir.evaluation.modalities.interventions import Intervened
+from cmir.evaluation.modalities.replaced_modalities import Intervened
 from cmir.evaluation.modalities.worth import gains, links
 
 
