@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cmir.data import load_dataset
+from cmir.evaluation.measures import measured
 from cmir.method.training.fitting import fit
 from cmir.method.training.reports import TrialResult
 from cmir.promotion.promotion_plan import PromotionPlan
@@ -69,7 +70,7 @@ def finished_sweep(
         asked = study.ask()
         *_, last = fit(data, asked.config)
         assert last.result is not None
-        study.tell(asked.number, ending_of(last.result))
+        study.tell(asked.number, ending_of(measured(last.result, data, file.measured)))
     return data_path
 
 
