@@ -44,6 +44,16 @@ def on_validation(objective: str, or_else: Iterable[str] = ()) -> str:
     return objective
 
 
+def is_cross_validated(objective: str) -> bool:
+    """Whether folds of the training groups are left out for it.
+
+    Example:
+        >>> is_cross_validated("cv/mae"), is_cross_validated("ood_val/mae")
+        (True, False)
+    """
+    return objective.startswith(f"{CV}/")
+
+
 Objective = Annotated[str, AfterValidator(on_validation)]
 PredictionLoss = Literal["mse", "mae", "bce", "cross_entropy", "label_bce"]
 
@@ -227,7 +237,7 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _folds_are_used(self) -> TrialConfig:
-        if self.training.folds is not None and self.objective.partition("/")[0] != CV:
+        if self.training.folds is not None and not is_cross_validated(self.objective):
             raise ValueError(
                 f"training.folds has no effect with the objective '{self.objective}': leave it "
                 f"out, or choose {CV}/<metric>"

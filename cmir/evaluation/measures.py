@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmir.config import CV, TrialConfig
+from cmir.config import CV, TrialConfig, is_cross_validated
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.evaluation.disagreement import disagreement
@@ -67,7 +67,7 @@ def check_second(objective: str, data: DevelopmentData, config: TrialConfig) -> 
 
 def _check_split_is_scored(objective: str, config: TrialConfig) -> None:
     """Folds are left out only where the first objective asks for them."""
-    if objective.startswith(f"{CV}/") and not config.objective.startswith(f"{CV}/"):
+    if is_cross_validated(objective) and not is_cross_validated(config.objective):
         raise InputError(
             f"objective: '{objective}' as the second of a pair needs {CV}/<metric> as the first, "
             f"but got '{config.objective}'."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from cmir.config import CV
+from cmir.config import CV, is_cross_validated
 from cmir.data.task import Task
 from cmir.errors import InputError, nearest
 from cmir.method.training.split_scores import worst_metric
@@ -56,7 +56,7 @@ def mean_rank(objectives: Sequence[str], task: Task) -> Sequence[str]:
 
     With cv/<metric> as the objective its rank stands in for that in distribution.
     """
-    split = CV if objectives[0].startswith(f"{CV}/") else "id_val"
+    split = CV if is_cross_validated(objectives[0]) else "id_val"
     return (f"{split}/{metric_of(objectives[0])}", "unlabelled/disagreement")
 
 
@@ -172,7 +172,7 @@ def metric_of(key: str) -> str:
 def _usual(objectives: Sequence[str]) -> str:
     if len(objectives) > 1:
         return picks.DEFAULT
-    return CV if objectives[0].startswith(f"{CV}/") else "ood_val"
+    return CV if is_cross_validated(objectives[0]) else "ood_val"
 
 
 def _pair(rule: str, objectives: Sequence[str]) -> Sequence[str]:

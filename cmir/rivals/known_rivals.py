@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cmir.ablation.arms import COLUMNS
+from cmir.config import is_cross_validated
 from cmir.data import DevelopmentData
 from cmir.errors import InputError, nearest
 from cmir.method.networks.features import used_modalities
@@ -76,6 +77,8 @@ def _paper(base: SweepFile, data: DevelopmentData) -> Changes:
 
 
 def _swad(base: SweepFile, data: DevelopmentData) -> Changes | None:
+    if is_cross_validated(base.first_objective):
+        return None
     is_kept = base.fixed.get("training.backbone_layers") == 0
     if not is_kept and any(key.startswith("model.backbone.") for key in base.fixed):
         return None

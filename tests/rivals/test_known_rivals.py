@@ -104,6 +104,14 @@ def test_weights_are_not_averaged_beside_a_language_model_that_is_trained(
     assert "swad" not in files(small.model_copy(update={"fixed": tuned}), learning)
 
 
+def test_rivals_of_two_objectives_take_the_first_and_folds_have_no_swad(
+    small: SweepFile, learning: DevelopmentData
+) -> None:
+    pair = small.model_copy(update={"objective": ["ood_val/mae", "split/leak"]})
+    assert {file.objective for file in files(pair, learning).values()} == {"ood_val/mae"}
+    assert "swad" not in files(small.model_copy(update={"objective": "cv/mae"}), learning)
+
+
 def test_one_modality_has_no_rivals_of_parts(small: SweepFile, learning: DevelopmentData) -> None:
     fixed = {**small.fixed, "model.modalities": ["text"]}
     found = files(small.model_copy(update={"fixed": fixed}), learning)

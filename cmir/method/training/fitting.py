@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmir.config import CV, TrialConfig
+from cmir.config import TrialConfig, is_cross_validated
 from cmir.data import DevelopmentData
 from cmir.errors import InputError
 from cmir.method.environments.partitions import Partitions, partition_of
@@ -184,7 +184,7 @@ def _check_averaging(config: TrialConfig) -> None:
             "training.averaging 'swad' does not average language models that are trained: choose "
             "polynomial, or leave them as they are with training.backbone_layers: 0."
         )
-    if config.training.averaging == "swad" and config.objective.partition("/")[0] == CV:
+    if config.training.averaging == "swad" and is_cross_validated(config.objective):
         raise InputError(
             f"training.averaging 'swad' stops by a split that all seeds share, but the objective "
             f"'{config.objective}' has a fold for each: choose another averaging or objective."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmir.config import CV, DEFAULT_FOLDS, TrialConfig
+from cmir.config import CV, DEFAULT_FOLDS, TrialConfig, is_cross_validated
 from cmir.data import DevelopmentData, SplitData
 from cmir.data.group_folds import folds_of
 from cmir.errors import InputError
@@ -59,7 +59,7 @@ def folds_for(data: DevelopmentData, config: TrialConfig) -> Folds | None:
     Raises:
         InputError: there is no such column.
     """
-    if config.objective.partition("/")[0] != CV:
+    if not is_cross_validated(config.objective):
         return None
     count = config.training.folds or DEFAULT_FOLDS
     for column in GROUP_COLUMNS:
