@@ -3,11 +3,13 @@
     python benchmarks/hosts.py states --data data/mosi [--share .1]
     python benchmarks/hosts.py lost --data data/mosi [--seconds 6]
     python benchmarks/hosts.py killed [--trials 1000] [--every 20]
+    python benchmarks/hosts.py delayed [--trials 60]
 
 `states`: an epoch of real trainings, of a part of the data and scaled, against writing the state to
 the driver's disk and sending it there. `lost`: a trial of 10 epochs whose host's power is cut after
 the eighth. `killed`: trials that train nothing on two hosts of a cluster, one of which goes every
-so many seconds while another comes. The last two make hosts of their own, as root on Linux.
+so many seconds while another comes. `delayed`: such trials on a host that frames reach after 50 ms,
+or at once. All but the first make hosts of their own, as root on Linux.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ HEALTH = {
     "RAY_health_check_failure_threshold": "3",
 }
 LANGUAGE = ROOT / "search_spaces" / "mosi_language.yaml"
-WRITTEN_TIMES = 3
+WRITTEN_TIMES, REPEATS = 3, 2
+DELAY = 0.05
 Measured = list[Row]
 
 
@@ -210,6 +213,32 @@ def _counted(record: Mapping[str, Any]) -> Row:
     }
 
 
+def delayed(given: argparse.Namespace) -> Measured:
+    """Seconds of a trial that trains nothing, in turn without and with a delay."""
+    return [
+        {
+            "epochs": epochs,
+            "delay ms": 1000 * delay,
+            **_seconds_a_trial(given.trials, epochs, delay),
+        }
+        for _ in range(REPEATS)
+        for epochs in (1, 15)
+        for delay in (0.0, DELAY)
+    ]
+
+
+def _seconds_a_trial(trials: int, epochs: int, delay: float) -> Row:
+    with _cluster() as (lab, head, folder):
+        _joined(lab, head, "worker", delay)
+        words = [str(trials), str(epochs), "0", f"{head.address}:{PORT}"]
+        log = folder / "noop.log"
+        process = head.start(log, sys.executable, "-m", "benchmarks.support.noop_sweep", *words)
+        _waited(process, log, lambda text: False)
+        ends = json.loads(head.seen(RECORD).read_text())["ends"]
+        late = ends[trials // 3 :]
+        return {"s of a trial": (late[-1] - late[0]) / (len(late) - 1)}
+
+
 @contextmanager
 def _cluster() -> Iterator[tuple[HostLab, SeparateHost, Path]]:
     """A head without processors for trials, on a host of its own; and a folder that is here."""
@@ -225,8 +254,10 @@ def _cluster() -> Iterator[tuple[HostLab, SeparateHost, Path]]:
         yield lab, head, outside
 
 
-def _joined(lab: HostLab, head: SeparateHost, name: str) -> SeparateHost:
+def _joined(lab: HostLab, head: SeparateHost, name: str, delay: float = 0.0) -> SeparateHost:
     host = lab.add(name)
+    if delay:
+        lab.slow(delay, head, host)
     host.ray(f"--address={head.address}:{PORT}", "--num-cpus=1", **HEALTH)
     return host
 
@@ -256,11 +287,13 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Measured]] = {
     "states": states,
     "lost": lost,
     "killed": killed,
+    "delayed": delayed,
 }
 TITLES = {
     "states": "an epoch, and keeping its state",
     "lost": f"a trial of {EPOCHS} epochs whose host is lost after epoch {CUT_AFTER}",
     "killed": "trials that train nothing, on hosts that go and come",
+    "delayed": "a trial that trains nothing, on another host",
 }
 
 
@@ -271,7 +304,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("data/mosi"), help="dataset folder")
     parser.add_argument("--share", type=float, default=0.1, help="of the data (default: .1)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of an epoch (default: 6)")
-    parser.add_argument("--trials", type=int, default=1000, help="of `killed` (default: 1000)")
+    parser.add_argument(
+        "--trials", type=int, default=1000, help="that train nothing (default: 1000)"
+    )
     parser.add_argument("--every", type=float, default=20.0, help="s between two (default: 20)")
     parser.add_argument("--out", type=Path, help="Parquet file")
     given = parser.parse_args(arguments)

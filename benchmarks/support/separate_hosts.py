@@ -21,6 +21,7 @@ from benchmarks.support.timed import ROOT
 NEEDED = ("ip", "nsenter", "unshare", "setpriv", "mount")
 KINDS = ("--net", "--mount", "--uts", "--ipc", "--pid", "--mount-proc", "--propagation=private")
 FIRST = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True: signal.pause()"
+HUB = str(Path(__file__).with_name("slow_hub.py"))
 NETWORK = "10.77.1"
 PORT = 6379
 
@@ -121,6 +122,20 @@ class HostLab:
         _checked([*self._inside, "link", "set", self._port(host), "down"])
         host.process.kill()
         host.process.wait()
+
+    def slow(self, seconds: float, *hosts: SeparateHost) -> None:
+        """From now on every frame between these hosts takes so long."""
+        ports = [self._port(host) for host in hosts]
+        for port in ports:
+            _checked([*self._inside, "link", "set", port, "nomaster"])
+        for host in hosts:
+            _checked(_entered(host, sys.executable, HUB, "plain", "eth0"))
+        program = [*self._inside[:-1], sys.executable, HUB]
+        _checked([*program, "plain", *ports])
+        hub = subprocess.Popen([*program, str(seconds), *ports], stdout=subprocess.PIPE)
+        self._started.append(hub)
+        assert hub.stdout is not None
+        hub.stdout.readline()
 
     def end(self) -> None:
         """Ends all hosts, whatever runs in them."""
