@@ -92,6 +92,7 @@ def test_a_version_carries_its_card_its_pictures_and_its_recipe(
         "Groups",
         "Under corruption: mae on ood_val, mean over the severities",
         "What its parts hold",
+        "Modalities",
         "Ablation of its sweep",
         "Not tested on",
         "Size",
