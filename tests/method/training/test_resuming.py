@@ -49,13 +49,13 @@ def written_and_read(state: State) -> State:
 
 
 def assert_goes_on(data: DevelopmentData, config: TrialConfig) -> int:
-    """Resumes after every epoch but the last; returns how many there were."""
+    """Resumes after every epoch but the last, of many after some; returns how many there were."""
     whole, states = list[EpochReport](), list[State]()
     for report in fit(data, config):
         whole.append(report)
         states += [written_and_read(report.state())] if report.state else []
     assert len(states) == len(whole) - 1
-    for epoch, state in enumerate(states, 1):
+    for epoch, state in list(enumerate(states, 1))[:: max(1, len(states) // 4)]:
         rest = list(fit(data, config, state=state))
         assert [report.epoch for report in rest] == [report.epoch for report in whole[epoch:]]
         assert [report.metrics for report in rest] == [report.metrics for report in whole[epoch:]]
