@@ -38,7 +38,7 @@ TITLES = {
     "benchmarks": "What is timed: each prints a table and keeps a Parquet file",
     "benchmarks/stacks": "The stacks that `compare.py` runs beside this project",
     "benchmarks/support": "What several benchmarks share",
-    "experiments/verdicts": "Worlds with none, one or two spurious modalities, and a search in each",
+    "experiments/verdicts": "Worlds with none, one or two spurious modalities, searched",
     "experiments": "Questions about the method, on data whose truth is known",
 }
 
