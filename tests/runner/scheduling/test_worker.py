@@ -155,6 +155,16 @@ def test_a_state_that_cannot_be_written_is_said_once_and_training_goes_on(
     assert reports[-1].ending["outcome"] == "finished"
 
 
+def test_what_is_measured_of_an_ended_trial_comes_with_its_ending(folder: Path) -> None:
+    names = ("split/leak", "unlabelled/disagreement")
+    last = run(worker(folder, configured(), measures=names))[-1]
+    for name in names:
+        by_seed = last.ending["by_seed"][name]
+        assert len(by_seed) == 2
+        assert last.ending["metrics"][name] == pytest.approx(sum(by_seed) / 2)
+        assert name not in last.metrics
+
+
 def test_a_divergence_ends_the_trial_and_says_where(folder: Path) -> None:
     (report,) = run(worker(folder, configured(training__learning_rate=1e30)))
     assert report.ending["outcome"] == "diverged"
