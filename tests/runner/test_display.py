@@ -45,3 +45,15 @@ def test_a_failure_is_one_line_that_says_where_its_traceback_is() -> None:
 def test_an_interrupted_sweep_tells_its_best() -> None:
     display = RunDisplay(Console(file=io.StringIO()), started(4, [record(0, 0.9), record(1, 0.7)]))
     assert display.summary() == "2 of 4 are done, the best is trial 1 with 0.7000."
+
+
+def test_a_trial_that_goes_on_says_after_which_epoch() -> None:
+    shown = io.StringIO()
+    with RunDisplay(Console(file=shown, width=100), started(4, [])) as display:
+        display.progress().on_again(3, "its host, b, went away")
+        display.progress().on_resume(3, 4)
+    assert shown.getvalue().splitlines() == [
+        "trial   3  runs again: its host, b, went away",
+        "trial   3  goes on after epoch 4",
+    ]
+    assert "3 (epoch 4)" in display._line().plain

@@ -34,6 +34,14 @@ def test_it_is_known_from_the_first_epoch_on(clock: Clock) -> None:
     assert left.seconds() == pytest.approx(19)
 
 
+def test_a_trial_that_goes_on_has_its_earlier_epochs_behind_it(clock: Clock) -> None:
+    left = TimeLeft(10, 1)
+    left.begin(0, 6, 12.0)
+    clock.now += 2
+    left.epoch(0, 7, missing=1)
+    assert left.seconds() == pytest.approx(6)
+
+
 def test_it_falls_between_epochs_too_and_ends_with_a_word(clock: Clock) -> None:
     left, shown = TimeLeft(10, 1), []
     left.begin(0)
