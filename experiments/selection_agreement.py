@@ -228,7 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = run(given, given.out, Path(folder))
-    wanted = [row for row in rows if row["draw"] < given.draws]
+    wanted = [r for r in rows if r["draw"] < given.draws and r["scheme"] in given.schemes]
     show("agreement with the error on true new groups", agreement(pl.DataFrame(wanted)))
     print(f"kept in {given.out}")
 
