@@ -79,8 +79,8 @@ def _worths(verdict: Verdict) -> list[str]:
         f"in new ones (p of a loss {_p(verdict.p_spurious)})"
     )
     gain = (
-        f"without it the error grows by {_share(known.gain)} and {_share(new.gain)} (p of a gain "
-        f"{_p(verdict.p_useful)})"
+        f"without it the error grows by {_share(known.gain)} in known groups and "
+        f"{_share(new.gain)} in new ones (p of a gain {_p(verdict.p_useful)})"
     )
     return [gain, link] if verdict.word in ("useful", "adds nothing") else [link, gain]
 
