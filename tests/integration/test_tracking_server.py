@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -118,7 +119,11 @@ def test_a_model_goes_from_sweep_to_request_over_http_and_postgresql(
     assert not (tmp_path / "mlflow.db").exists()
     assert Counter(run.data.tags["outcome"] for run in trial_runs("whole")) == {"finished": TRIALS}
     (best,) = [run for run in trial_runs("whole") if run.data.tags.get("rank") == "1"]
-    assert len(MlflowClient().list_artifacts(best.info.run_id, "model")) == 2
+    (model, *_) = MlflowClient().search_logged_models(
+        [best.info.experiment_id], f"source_run_id = '{best.info.run_id}'"
+    )
+    loaded = mlflow.pyfunc.load_model(model.model_uri)
+    assert len(loaded.predict(loaded.input_example)) == 2
 
     chosen = ("--sweep", "whole", "--storage", databases["studies"], "--seeds", "2", "--top", "1")
     assert promote_command.main(chosen) == 0
