@@ -40,7 +40,7 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-slow: .venv/installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: .venv/installed-dev docs
 	$(BIN)/ruff format --check
