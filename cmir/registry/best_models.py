@@ -17,8 +17,6 @@ from cmir.runner.weights import WeightsKeeper, load_result
 from cmir.serving.predictor import Ensemble
 from cmir.serving.trained_ensemble import ensemble_of
 
-RANK = "rank"
-
 BEST = "best/"
 
 
@@ -40,19 +38,23 @@ def log_best_models(
     for run in tracker.rank({run: rank for rank, (_, _, run) in enumerate(best, start=1)}):
         _delete(tracker.client, models_of(tracker.client, run))
     for rank, (number, path, run) in enumerate(best, start=1):
+        if _has_model(tracker.client, run):
+            continue
         ensemble = ensemble_of(load_result(by_number[number], path, cache), data)
         if rank == 1 or not has_language(ensemble):
             _log(tracker.client, by_number[number], run, ensemble, data)
 
 
+def _has_model(client: MlflowClient, run: str) -> bool:
+    """Whether a trial has its model already; what was left half written is deleted."""
+    known = models_of(client, run)
+    _delete(client, [model for model in known if model.status != READY])
+    return any(model.status == READY for model in known)
+
+
 def _log(
     client: MlflowClient, record: TrialRecord, run: str, ensemble: Ensemble, data: DevelopmentData
 ) -> None:
-    """The model of a trial, unless it has one; what was left half written is deleted."""
-    known = models_of(client, run)
-    _delete(client, [model for model in known if model.status != READY])
-    if any(model.status == READY for model in known):
-        return
     name, tags = f"trial-{record.number:03d}", {"kind": "trial", "scheme": record.scheme}
     params = {key: str(value) for key, value in record.params.items()}
     made = log_model(client, run, name, ensemble, data, tags=tags, params=params)
