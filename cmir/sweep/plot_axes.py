@@ -74,6 +74,8 @@ SPLIT_LABEL: Mapping[str, str] = {
     "split": "both validation splits",
     "unlabelled": "out-of-distribution validation, without labels",
 }
+Places = Mapping[int, tuple[float, float]]
+MOST_NUMBERED = 12
 FURTHEST = 4.0
 CROWD = 1500
 
@@ -195,6 +197,23 @@ def message(title: str, text: str) -> Figure:
     axes.spines[:].set_visible(False)
     axes.text(0.5, 0.5, text, ha="center", va="center", color=BLACK, transform=axes.transAxes)
     return figure
+
+
+def steps_of_front(axes: Axes, places: Places, front: Sequence[int], label: str) -> None:
+    """The Pareto front as steps, its best trials with their numbers.
+
+    Args:
+        axes: to draw on.
+        places: of all trials, by number.
+        front: numbers of those on it, the best in the first value first.
+        label: for the legend.
+    """
+    across, up = zip(*(places[number] for number in front), strict=True)
+    axes.step(across, up, where="post", color=BLACK, linewidth=1.1, label=label)
+    for number in front[:MOST_NUMBERED]:
+        axes.annotate(
+            str(number), places[number], xytext=(6, 5), textcoords="offset points", zorder=5
+        )
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:

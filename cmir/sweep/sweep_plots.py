@@ -30,18 +30,18 @@ from cmir.sweep.plot_axes import (
     OUTCOME_STYLE,
     SCHEME_STYLES,
     VERMILION,
+    Places,
     blank,
     dots_for,
     legend,
     message,
     set_window,
+    steps_of_front,
     window_of,
 )
 
-Points = Mapping[int, tuple[float, float]]
 MOST_BARS = 15
 FEWEST_IN_BOX = 5
-MOST_NUMBERED = 12
 MOST_UNFINISHED = 12
 VALUELESS = ("diverged", "failed")
 
@@ -237,7 +237,7 @@ def _draw_bars(
 
 
 def _draw_by_scheme(
-    axes: Axes, records: Sequence[TrialRecord], objective: str, points: Points
+    axes: Axes, records: Sequence[TrialRecord], objective: str, points: Places
 ) -> None:
     """A colour and marker for each of the first schemes by best trial, grey for the others."""
     schemes = {record.number: record.scheme for record in records if record.number in points}
@@ -262,7 +262,7 @@ def _draw_by_scheme(
             )
 
 
-def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Points) -> None:
+def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Places) -> None:
     front = pareto_front(records, objective)
     across, up = zip(*(points[number] for number in front), strict=True)
     by_number = {record.number: record for record in records}
@@ -283,14 +283,10 @@ def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, poin
         elinewidth=0.8,
         label="± standard deviation over seeds",
     )
-    axes.step(across, up, where="post", color=BLACK, linewidth=1.1, label="Pareto front")
-    for number in front[:MOST_NUMBERED]:
-        axes.annotate(
-            str(number), points[number], xytext=(6, 5), textcoords="offset points", zorder=5
-        )
+    steps_of_front(axes, points, front, "Pareto front")
 
 
-def _mark_best(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Points) -> None:
+def _mark_best(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Places) -> None:
     best = best_trial(records, objective)
     if best is None or best.number not in points:
         return

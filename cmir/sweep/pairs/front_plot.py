@@ -9,23 +9,22 @@ from matplotlib.figure import Figure
 
 from cmir.runner.studies.records import TrialRecord
 from cmir.sweep.leaderboard import score_of
-from cmir.sweep.pairs.picks import DEFAULT, PICKS, front_of, points_of
+from cmir.sweep.pairs.picks import DEFAULT, front_of, picked, points_of
 from cmir.sweep.plot_axes import (
-    BLACK,
     BLUE,
     GREEN,
     PALE,
     VERMILION,
+    Places,
     blank,
     dots_for,
     legend,
     message,
     set_window,
+    steps_of_front,
     window_of,
 )
 
-Spots = Mapping[int, tuple[float, float]]
-MOST_NUMBERED = 12
 PICK_STYLE: Mapping[str, tuple[str, float]] = {"within_error": (VERMILION, 14), "knee": (GREEN, 18)}
 
 
@@ -47,7 +46,8 @@ def front_of_both(records: Sequence[TrialRecord], objectives: Sequence[str]) -> 
     places = {n: (windows[0].clip(a), windows[1].clip(b)) for n, (a, b) in scores.items()}
     figure, axes = blank(7.2, 6.4, title)
     _draw_trials(axes, places)
-    _draw_front(axes, places, front_of(records, objectives))
+    front = front_of(records, objectives)
+    steps_of_front(axes, places, front, f"Pareto front ({len(front)})")
     _draw_error(axes, records, objectives)
     _ring_picks(axes, records, objectives, places)
     set_window(axes, "x", windows[0], objectives[0])
@@ -63,7 +63,7 @@ def _scores(record: TrialRecord, objectives: Sequence[str]) -> tuple[float, floa
     return first, second
 
 
-def _draw_trials(axes: Axes, places: Spots) -> None:
+def _draw_trials(axes: Axes, places: Places) -> None:
     dots = dots_for(len(places))
     across, up = zip(*places.values(), strict=True)
     axes.scatter(
@@ -79,16 +79,6 @@ def _draw_trials(axes: Axes, places: Spots) -> None:
     )
 
 
-def _draw_front(axes: Axes, places: Spots, front: Sequence[int]) -> None:
-    across, up = zip(*(places[number] for number in front), strict=True)
-    told = f"Pareto front ({len(front)})"
-    axes.step(across, up, where="post", color=BLACK, linewidth=1.1, label=told)
-    for number in front[:MOST_NUMBERED]:
-        axes.annotate(
-            str(number), places[number], xytext=(6, 5), textcoords="offset points", zorder=5
-        )
-
-
 def _draw_error(axes: Axes, records: Sequence[TrialRecord], objectives: Sequence[str]) -> None:
     points = points_of(records, objectives)
     best = min(points, key=lambda number: points[number].first)
@@ -100,12 +90,11 @@ def _draw_error(axes: Axes, records: Sequence[TrialRecord], objectives: Sequence
 
 
 def _ring_picks(
-    axes: Axes, records: Sequence[TrialRecord], objectives: Sequence[str], places: Spots
+    axes: Axes, records: Sequence[TrialRecord], objectives: Sequence[str], places: Places
 ) -> None:
-    points = points_of(records, objectives)
-    numbers = list(points)
     for rule, (colour, size) in PICK_STYLE.items():
-        number = numbers[PICKS[rule](list(points.values()))[0]]
+        number = picked(records, objectives, rule)
+        assert number is not None
         usual = " (default)" if rule == DEFAULT else ""
         axes.plot(
             *places[number],
