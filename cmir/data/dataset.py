@@ -56,6 +56,10 @@ class SplitData:
         """Number of samples."""
         return len(self.rows)
 
+    def named(self, column: str) -> npt.NDArray[np.str_]:
+        """The values of a column as text `(n,)`, empty where a sample has none."""
+        return self.samples[column].cast(str).fill_null("").to_numpy().astype(str)
+
     def first(self, count: int) -> SplitData:
         """Its first samples, all of them where there are fewer."""
         labels, samples = self.labels[:count], self.samples.head(count)

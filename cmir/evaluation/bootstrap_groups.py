@@ -41,7 +41,6 @@ def resampled_groups(split: SplitData) -> ResampledGroups:
     """
     for column in CLUSTER_COLUMNS:
         if column in split.samples.columns and split.samples[column].n_unique() >= 2:
-            values = split.samples[column].cast(str).fill_null("").to_numpy().astype(str)
-            codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
+            codes = np.unique(split.named(column), return_inverse=True)[1].astype(np.int64)
             return ResampledGroups(codes, column)
     return ResampledGroups(np.arange(len(split), dtype=np.int64), "sample")

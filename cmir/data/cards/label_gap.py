@@ -53,7 +53,7 @@ def label_gaps(data: DevelopmentData) -> dict[str, LabelGap]:
     column = _column(data)
     if column is None:
         return {}
-    known, new = (_groups(split, column) for split in (data.train, data.ood_val))
+    known, new = (split.named(column) for split in (data.train, data.ood_val))
     labels = np.concatenate([_columns(split, data) for split in data.splits.values()])
     names = np.repeat(list(data.splits), [len(split) for split in data.splits.values()])
     rows = np.flatnonzero(names == "train"), np.flatnonzero(names == "ood_val")
@@ -97,14 +97,10 @@ def _column(data: DevelopmentData) -> str | None:
     """The first column of which training and `ood_val` have enough groups, and none in common."""
     for column in COLUMNS:
         if all(column in split.samples.columns for split in (data.train, data.ood_val)):
-            known, new = (set(_groups(split, column)) for split in (data.train, data.ood_val))
+            known, new = (set(split.named(column)) for split in (data.train, data.ood_val))
             if min(len(known), len(new)) >= FEWEST_GROUPS and not known & new:
                 return column
     return None
-
-
-def _groups(split: SplitData, column: str) -> npt.NDArray[np.str_]:
-    return split.samples[column].cast(str).fill_null("").to_numpy().astype(str)
 
 
 def _columns(split: SplitData, data: DevelopmentData) -> FloatArray:

@@ -74,7 +74,7 @@ def _named_groups(splits: list[SplitData]) -> list[np.ndarray]:
     """Groups of each split `(n,)`, the same one by the same name where a column names them."""
     columns = {resampled_groups(split).what for split in splits}
     if len(columns) == 1 and (column := columns.pop()) != "sample":
-        return [split.samples[column].cast(str).fill_null("").to_numpy() for split in splits]
+        return [split.named(column) for split in splits]
     return [split.rows for split in splits]
 
 

@@ -20,7 +20,6 @@ from cmir.data.synthetic.interventions import has_ground_truth
 from cmir.evaluation.bootstrap_groups import CLUSTER_COLUMNS
 from cmir.evaluation.probes.environment_questions import Asked, environment_readouts
 from cmir.evaluation.probes.ground_truth import VALIDATION, GroundTruth, ground_truth
-from cmir.evaluation.probes.linear_probes import Array
 from cmir.evaluation.probes.readouts import Held, Measure, Readout, readouts
 from cmir.evaluation.probes.representations import model_of
 from cmir.evaluation.probes.swap_moves import BySplit, swap_moves
@@ -107,8 +106,8 @@ def group_readout(asked: Asked) -> Readout | None:
     return None
 
 
-def _names(split: SplitData, column: str) -> Array | None:
+def _names(split: SplitData, column: str) -> np.ndarray | None:
     """`(n,)` as text, or None where no sample has one."""
     if column not in split.samples.columns or split.samples[column].null_count() == len(split):
         return None
-    return split.samples[column].cast(str).fill_null("").to_numpy().astype(str)
+    return split.named(column)

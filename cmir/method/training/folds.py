@@ -64,7 +64,7 @@ def folds_for(data: DevelopmentData, config: TrialConfig) -> Folds | None:
     count = config.training.folds or DEFAULT_FOLDS
     for column in GROUP_COLUMNS:
         if column in data.train.samples.columns:
-            groups = data.train.samples[column].cast(str).fill_null("").to_numpy().astype(str)
+            groups = data.train.named(column)
             if len(np.unique(groups)) >= count:
                 return Folds(data.train, folds_of(groups, count), count, column)
     raise InputError(
