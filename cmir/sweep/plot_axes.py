@@ -74,7 +74,7 @@ SPLIT_LABEL: Mapping[str, str] = {
     "split": "both validation splits",
     "unlabelled": "out-of-distribution validation, without labels",
 }
-Places = Mapping[int, tuple[float, float]]
+Spots = Mapping[int, tuple[float, float]]
 MOST_NUMBERED = 12
 FURTHEST = 4.0
 CROWD = 1500
@@ -199,7 +199,7 @@ def message(title: str, text: str) -> Figure:
     return figure
 
 
-def steps_of_front(axes: Axes, places: Places, front: Sequence[int], label: str) -> None:
+def steps_of_front(axes: Axes, places: Spots, front: Sequence[int], label: str) -> None:
     """The Pareto front as steps, its best trials with their numbers.
 
     Args:

@@ -30,7 +30,7 @@ from cmir.sweep.plot_axes import (
     OUTCOME_STYLE,
     SCHEME_STYLES,
     VERMILION,
-    Places,
+    Spots,
     blank,
     dots_for,
     legend,
@@ -237,7 +237,7 @@ def _draw_bars(
 
 
 def _draw_by_scheme(
-    axes: Axes, records: Sequence[TrialRecord], objective: str, points: Places
+    axes: Axes, records: Sequence[TrialRecord], objective: str, points: Spots
 ) -> None:
     """A colour and marker for each of the first schemes by best trial, grey for the others."""
     schemes = {record.number: record.scheme for record in records if record.number in points}
@@ -262,7 +262,7 @@ def _draw_by_scheme(
             )
 
 
-def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Places) -> None:
+def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Spots) -> None:
     front = pareto_front(records, objective)
     across, up = zip(*(points[number] for number in front), strict=True)
     by_number = {record.number: record for record in records}
@@ -286,7 +286,7 @@ def _draw_front(axes: Axes, records: Sequence[TrialRecord], objective: str, poin
     steps_of_front(axes, points, front, "Pareto front")
 
 
-def _mark_best(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Places) -> None:
+def _mark_best(axes: Axes, records: Sequence[TrialRecord], objective: str, points: Spots) -> None:
     best = best_trial(records, objective)
     if best is None or best.number not in points:
         return

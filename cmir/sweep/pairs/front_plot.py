@@ -15,7 +15,7 @@ from cmir.sweep.plot_axes import (
     GREEN,
     PALE,
     VERMILION,
-    Places,
+    Spots,
     blank,
     dots_for,
     legend,
@@ -63,7 +63,7 @@ def _scores(record: TrialRecord, objectives: Sequence[str]) -> tuple[float, floa
     return first, second
 
 
-def _draw_trials(axes: Axes, places: Places) -> None:
+def _draw_trials(axes: Axes, places: Spots) -> None:
     dots = dots_for(len(places))
     across, up = zip(*places.values(), strict=True)
     axes.scatter(
@@ -90,7 +90,7 @@ def _draw_error(axes: Axes, records: Sequence[TrialRecord], objectives: Sequence
 
 
 def _ring_picks(
-    axes: Axes, records: Sequence[TrialRecord], objectives: Sequence[str], places: Places
+    axes: Axes, records: Sequence[TrialRecord], objectives: Sequence[str], places: Spots
 ) -> None:
     for rule, (colour, size) in PICK_STYLE.items():
         number = picked(records, objectives, rule)
