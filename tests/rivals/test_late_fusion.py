@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,23 +22,9 @@ from cmir.rivals.late_fusion import (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    name: str
-    labels: np.ndarray
-    samples: pl.DataFrame
-
-    @property
-    def rows(self) -> np.ndarray:
-        return np.arange(len(self.labels))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
 def split(name: str, labels: np.ndarray) -> SplitData:
     speakers = [f"{name}{index // 10}" for index in range(len(labels))]
-    return cast(SplitData, Split(name, labels, pl.DataFrame({"speaker": speakers})))
+    return SplitData(name, np.arange(len(labels)), labels, pl.DataFrame({"speaker": speakers}))
 
 
 @pytest.fixture
